@@ -1,0 +1,48 @@
+# make demo [INPUT=my.mp4] [PROMPT="watercolour"]   make test   make bench   make setup
+# Everything lives in .venv. TORCH names the torch to install where .venv has none, e.g. TORCH="torch==2.13.0".
+
+PYTHON ?= python3
+TORCH ?= torch
+BIN := .venv/bin
+RUNTIME := $(or $(wildcard .venv/.installed-test),.venv/.installed)
+
+# Handed to the recipe through the environment, unexpanded: spaces, quotes, $ and any script survive.
+override INPUT := $(value INPUT)
+override PROMPT := $(value PROMPT)
+export INPUT PROMPT
+
+.PHONY: demo test bench setup
+
+demo: $(RUNTIME)
+	@$(BIN)/style-a-video demo $${INPUT:+--input "$$INPUT"} $${PROMPT:+--prompt "$$PROMPT"}
+
+test: .venv/.installed-test
+	$(BIN)/pytest
+
+bench: $(RUNTIME)
+	$(BIN)/python benchmarks/throughput.py
+
+setup: $(RUNTIME)
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo 'Python 3.10 or newer was not found as "$(PYTHON)"; install it or name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo '"$(PYTHON)" cannot make a virtual environment (no ensurepip); on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+USABLE_TORCH = import torch; assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
+
+define install
+@$(BIN)/python -c '$(USABLE_TORCH)' 2>/dev/null || $(BIN)/pip install '$(TORCH)'
+$(BIN)/pip install -e '.[$(EXTRAS)]'
+@touch $@
+endef
+
+.venv/.installed: EXTRAS = demo,bench
+.venv/.installed: pyproject.toml | $(BIN)/pip
+	$(install)
+
+.venv/.installed-test: EXTRAS = demo,bench,train,test
+.venv/.installed-test: pyproject.toml | $(BIN)/pip
+	$(install)

@@ -1,0 +1,10 @@
+"""Style-A-Video: text-driven video stylization by latent diffusion (Huang et al. 2023)."""
+
+__version__ = "0.1.0"
+
+
+async def comfy_entrypoint():
+    """Called by ComfyUI when it loads this folder as a node pack; nothing else imports `nodes`."""
+    from .nodes import StyleAVideoExtension
+
+    return StyleAVideoExtension()
