@@ -1,0 +1,97 @@
+"""Guidance by several conditions: a weighted sum of predictions whose weights add up to 1.
+
+Conditions are named by what the U-Net is given: "null" (∅,∅), "frame" (c_I,∅), "text" (∅,c_T),
+"attention" (c_M,∅) and "frame_text" (c_I,c_T). A preset turns the three scales s_I, s_T, s_M into one
+weight per condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+Schedule = float | Sequence[tuple[float, float]]
+
+
+def combine(
+    preds: Sequence[Tensor],
+    weights: Sequence[float | Tensor],
+    masks: Sequence[Tensor | None] | None = None,
+) -> Tensor:
+    """base + Σ_k w_k m_k (pred_k - base), with base = preds[0] (Huang et al. 2023, section 3.3).
+
+    Without masks this is Σ w_k pred_k with base's weight 1 - Σ w_k. As the weights add up to 1, and eps, v
+    and x0 differ only by the same affine map of one z_t, the sum holds for all three parameterisations.
+
+    Args:
+        preds: K predictions of one shape (B,C,h,w), the base first.
+        weights: K-1 weights, of preds[1:]; a number, or a tensor that broadcasts (one weight a frame).
+        masks: K-1 coverages m_k in [0,1] that broadcast to a prediction; None covers everything. Where
+            nothing covers, the base remains.
+
+    Raises:
+        ValueError: the counts do not match.
+    """
+    base, others = preds[0], preds[1:]
+    covers = [None] * len(others) if masks is None else masks
+    if not len(others) == len(weights) == len(covers):
+        raise ValueError(
+            f"{len(preds)} predictions need {len(others)} weights and masks, "
+            f"not {len(weights)} and {len(covers)}."
+        )
+    guided = base
+    for pred, w, m in zip(others, weights, covers, strict=True):
+        delta = pred - base
+        guided = guided + w * (delta if m is None else m * delta)
+    return guided
+
+
+def paper(frame_scale: float, text_scale: float, attention_scale: float) -> dict[str, float]:
+    """(1 - s_I - s_T - s_M) ε(∅,∅) + s_I ε(c_I,∅) + s_T ε(∅,c_T) + s_M ε(c_M,∅).
+
+    Huang et al. 2023, section 3.3, "condition guidance". Weights by condition name; they add up to 1.
+    """
+    s_i, s_t, s_m = frame_scale, text_scale, attention_scale
+    return {"null": 1 - s_i - s_t - s_m, "frame": s_i, "text": s_t, "attention": s_m}
+
+
+def instruct_pix2pix(
+    frame_scale: float, text_scale: float, attention_scale: float
+) -> dict[str, float]:
+    """ε(∅,∅) + s_I (ε(c_I,∅) - ε(∅,∅)) + s_T (ε(c_I,c_T) - ε(c_I,∅)) + s_M (ε(c_M,∅) - ε(∅,∅)).
+
+    Brooks et al. 2023 (InstructPix2Pix), eq. 3, at s_M = 0; the last term is Huang et al. 2023's attention
+    condition. Weights by condition name; they add up to 1.
+    """
+    s_i, s_t, s_m = frame_scale, text_scale, attention_scale
+    return {"null": 1 - s_i - s_m, "frame": s_i - s_t, "frame_text": s_t, "attention": s_m}
+
+
+PRESETS: dict[str, Callable[[float, float, float], dict[str, float]]] = {
+    "paper": paper,
+    "instruct-pix2pix": instruct_pix2pix,
+}
+
+
+def at(schedule: Schedule, percent: float) -> float:
+    """The multiplier of a scale at `percent` of the steps (0 the first step, 1 the last).
+
+    A number is constant. Points (percent, multiplier) in rising order of percent are joined by straight
+    lines; before the first and after the last the end value holds. Two points at one percent make a jump:
+    the later one holds from there on.
+
+    Raises:
+        ValueError: no point, or points out of order.
+    """
+    if isinstance(schedule, int | float):
+        return float(schedule)
+    points = list(schedule)
+    if not points or any(a[0] > b[0] for a, b in zip(points, points[1:], strict=False)):
+        raise ValueError(f"A schedule needs points in rising order of percent, not {points}.")
+    if percent < points[0][0]:
+        return float(points[0][1])
+    for (p0, m0), (p1, m1) in zip(points, points[1:], strict=False):
+        if p0 <= percent < p1:
+            return m0 + (m1 - m0) * (percent - p0) / (p1 - p0)
+    return float(points[-1][1])
