@@ -53,7 +53,7 @@ def correct(
         with torch.inference_mode(False), torch.enable_grad():
             z = x[part].detach().clone().requires_grad_()
             embeds = encode_image(decode(predict_denoised(z, part)))
-            loss = clip_loss(target[part], embeds).sum()
+            loss = clip_loss(target[part].clone(), embeds).sum()
             (delta,) = torch.autograd.grad(_LOSS_SCALE * loss, z)
         corrected.append(x[part] - ((strength / _LOSS_SCALE) * delta.float()).to(x.dtype))
     return torch.cat(corrected)
@@ -99,12 +99,12 @@ def clip_preprocess(
         frames: (T,3,H,W), nominally in [0,1].
 
     Returns:
-        (T,3,size,size).
+        (T,3,size,size) float32; half precision has no antialiased resize on the CPU.
     """
     h, w = frames.shape[-2:]
     short = min(h, w)
     h, w = h * size // short, w * size // short
-    x = F.interpolate(frames, size=(h, w), mode="bicubic", antialias=True, align_corners=False)
+    x = F.interpolate(frames.float(), size=(h, w), mode="bicubic", antialias=True)
     top, left = (h - size) // 2, (w - size) // 2
     x = x[..., top : top + size, left : left + size]
     return (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]

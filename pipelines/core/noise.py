@@ -79,11 +79,8 @@ def frame_key(seed: int, frame: int | None) -> int:
     bits: frames of one seed never collide.
     """
     state = _splitmix64(seed & _MASK64)
-    offset = state >> 32 if frame is None else (state + frame)
-    word = offset & _MASK32
-    if frame is None:
-        word ^= _MASK32
-    return _mix32(word)
+    word = state >> 32 if frame is None else state + frame
+    return _mix32(word & _MASK32)
 
 
 def _splitmix64(x: int) -> int:
