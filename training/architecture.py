@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import (
-    CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
@@ -88,13 +87,6 @@ def image_encoder() -> CLIPVisionModelWithProjection:
             patch_size=16,
             projection_dim=TEXT_DIM,
         )
-    )
-
-
-def feature_extractor() -> CLIPImageProcessor:
-    """What the image encoder expects, as transformers states it."""
-    return CLIPImageProcessor(
-        size={"shortest_edge": IMAGE_SIZE}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     )
 
 

@@ -1,0 +1,167 @@
+"""Stage 4: the U-Net, on cached latents, with the autoencoder and the text encoder frozen.
+
+    python -m training.train_unet [--work DIR] [--minutes 85]
+
+Every evaluation that the guidance needs is seen (method, sections 1-3): frame and text, frame alone,
+frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as its target:
+that makes the text scale the strength of the style.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from . import architecture, captions
+from .loop import Crops, Run
+
+CASES = {"frame_text": 0.80, "frame": 0.05, "masked_frame": 0.05, "text": 0.06, "null": 0.04}
+HARD = {"oil": 2.0, "watercolour": 2.0, "ukiyo_e": 1.5, "kandinsky": 1.5, "mondrian": 1.5, "comic": 1.5}
+
+
+@torch.no_grad()
+def encode_images(vae: AutoencoderTiny, folder: Path, out: Path) -> list[Tensor]:
+    """Stage-1 arrays → latents (1 + styles, 32, h, w) float16, kept in one file."""
+    if out.exists():
+        return torch.load(out, weights_only=True)
+    vae = vae.eval().to(torch.bfloat16).to(memory_format=torch.channels_last)
+    latents = []
+    for array in Crops(folder).arrays:
+        x = torch.from_numpy(np.array(array)).permute(0, 3, 1, 2).to(torch.bfloat16) / 127.5 - 1
+        latents.append(vae.encode(x).latents.to(torch.float16))
+    torch.save(latents, out)
+    return latents
+
+
+class TextPool:
+    """Captions drawn once, with their frozen encodings; one pool entry a style mixture."""
+
+    def __init__(self, folder: Path, count: int, seed: int):
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        encoder = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").eval()
+        rng = np.random.default_rng(seed)
+        drawn = []
+        while len(drawn) < count:
+            caption = captions.draw(rng)
+            emphasis = HARD.get(captions.MEANINGS[int(caption.weights.argmax())], 1.0)
+            if rng.random() < emphasis / 2:
+                drawn.append(caption)
+        self.weights = torch.from_numpy(np.stack([c.weights for c in drawn]))
+        self.hidden, self.pooled = self._encode(tokenizer, encoder, [c.text for c in drawn])
+        self.null_hidden, self.null_pooled = self._encode(tokenizer, encoder, [""])
+
+    @staticmethod
+    @torch.no_grad()
+    def _encode(tokenizer, encoder, texts: list[str]) -> tuple[Tensor, Tensor]:
+        hidden, pooled = [], []
+        for i in range(0, len(texts), 256):
+            tokens = tokenizer(
+                texts[i : i + 256], padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+            )
+            out = encoder(tokens.input_ids)
+            hidden.append(out.last_hidden_state.to(torch.float16))
+            pooled.append(out.text_embeds)
+        return torch.cat(hidden), torch.cat(pooled)
+
+
+def random_mask(rng: np.random.Generator, h: int, w: int) -> Tensor:
+    """(1,h,w) of 0 and 1: blobs at a random threshold, about half kept, like an attention map."""
+    coarse = torch.from_numpy(rng.standard_normal((1, 1, *rng.integers(2, 9, 2))).astype(np.float32))
+    field = F.interpolate(coarse, (h, w), mode="bicubic")[0]
+    return (field > float(rng.uniform(-0.5, 0.5))).float()
+
+
+class Batches:
+    def __init__(self, latents: list[Tensor], texts: TextPool, seed: int):
+        self.latents, self.texts = latents, texts
+        self.rng = np.random.default_rng(seed)
+
+    def draw(self, count: int, height: int, width: int) -> dict[str, Tensor]:
+        """target and image (B,32,h,w), hidden (B,77,128), pooled (B,128)."""
+        rng, texts = self.rng, self.texts
+        items: dict[str, list[Tensor]] = {"target": [], "image": [], "hidden": [], "pooled": []}
+        for _ in range(count):
+            z = self._crop(height, width).float()
+            k = int(rng.integers(len(texts.weights)))
+            case = str(rng.choice(list(CASES), p=list(CASES.values())))
+            weights = texts.weights[k]
+            photo = z[0]
+            # Stage 1 keeps the photo first, captions keep it last.
+            mixed = torch.einsum("s,schw->chw", weights.roll(1), z)
+            has_text = case in ("frame_text", "text")
+            image = {
+                "frame_text": photo,
+                "frame": photo,
+                "masked_frame": photo * random_mask(rng, height, width),
+            }.get(case, torch.zeros_like(photo))
+            items["target"].append(photo if case in ("frame", "masked_frame") else mixed)
+            items["image"].append(image)
+            items["hidden"].append(texts.hidden[k] if has_text else texts.null_hidden[0])
+            items["pooled"].append(texts.pooled[k] if has_text else texts.null_pooled[0])
+        return {key: torch.stack(value).float() for key, value in items.items()}
+
+    def _crop(self, height: int, width: int) -> Tensor:
+        """Aligned to 16 px, the lattice of dots and blocks."""
+        while True:
+            z = self.latents[int(self.rng.integers(len(self.latents)))]
+            h, w = z.shape[-2:]
+            if h >= height and w >= width:
+                top = 2 * int(self.rng.integers((h - height) // 2 + 1))
+                left = 2 * int(self.rng.integers((w - width) // 2 + 1))
+                return z[..., top : top + height, left : left + width]
+
+
+def draw_times(rng: np.random.Generator, count: int) -> Tensor:
+    """A third at pure noise, where few-step sampling begins; the rest as U^0.7, towards noise."""
+    t = 999 * rng.random(count) ** 0.7
+    t[rng.random(count) < 0.33] = 999
+    return torch.from_numpy(t).long()
+
+
+def loss_of(unet: UNet2DConditionModel, batch: dict[str, Tensor], t: Tensor, alphas: Tensor) -> Tensor:
+    """Huber loss of v = sqrt(a) eps - sqrt(1-a) x0 (Salimans & Ho 2022, appendix D), (B,)."""
+    a = alphas[t][:, None, None, None]
+    x0, eps = batch["target"], torch.randn_like(batch["target"])
+    z = a.sqrt() * x0 + (1 - a).sqrt() * eps
+    v = a.sqrt() * eps - (1 - a).sqrt() * x0
+    inputs = torch.cat([z, batch["image"]], 1).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = unet(inputs, t, batch["hidden"], class_labels=batch["pooled"]).sample
+    return F.smooth_l1_loss(out.float(), v, beta=0.5, reduction="none").mean((1, 2, 3))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, default=Path(".cache/training"))
+    parser.add_argument("--minutes", type=float, default=85)
+    parser.add_argument("--start", type=Path, help="a U-Net folder to go on from instead of random weights")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    vae = AutoencoderTiny.from_pretrained(args.work / "autoencoder" / "vae")
+    unet = UNet2DConditionModel.from_pretrained(args.start) if args.start else architecture.unet()
+    unet = unet.to(memory_format=torch.channels_last).train()
+    run = Run("unet", args.work, args.minutes, 1e-3 if not args.start else 5e-4, {"unet": unet})
+    latents = encode_images(vae, args.work / "images", args.work / "latents.pt")
+    batches = Batches(latents, TextPool(args.work / "clip", 12_000, seed=run.step), seed=run.step)
+    alphas = architecture.scheduler().alphas_cumprod
+    for _ in run.steps():
+        # Small crops for variety; then wide ones, so that the normalisation meets whole frames.
+        shape = (32, 24, 24) if run.progress < 0.75 else (16, 26, 44)
+        batch = batches.draw(*shape)
+        t = draw_times(batches.rng, shape[0])
+        losses = loss_of(unet, batch, t, alphas)
+        run.descend(losses.mean())
+        first = losses[t == 999].detach()
+        run.log(loss=losses.mean(), pure_noise=first.mean() if len(first) else losses.mean())
+    run.averaged("unet").save_pretrained(run.folder / "unet")
+
+
+if __name__ == "__main__":
+    main()
