@@ -43,16 +43,18 @@ def check_frames(frames: Any) -> Tensor:
     """Frames as (T,3,H,W) in [0,1]: a float tensor of that form, or PIL images of one size.
 
     Raises:
-        StyleAVideoError: another type, rank, number of channels, dtype or range, no frame, NaN, mixed sizes.
+        StyleAVideoError: another type, rank, number of channels, dtype or range, no frame, NaN,
+            mixed sizes.
     """
     if isinstance(frames, list | tuple) and frames and all(hasattr(f, "convert") for f in frames):
         images = [np.asarray(f.convert("RGB")) for f in frames]
         if len({image.shape for image in images}) > 1:
-            raise StyleAVideoError("The frames have different sizes; resize them to one size first.")
+            raise StyleAVideoError("The frames have different sizes; resize them to one size.")
         frames = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
     if not isinstance(frames, Tensor):
         raise StyleAVideoError(
-            f"frames must be a tensor (T,3,H,W) or a list of PIL images, not {type(frames).__name__}."
+            f"frames must be a tensor (T,3,H,W) or a list of PIL images, "
+            f"not {type(frames).__name__}."
         )
     if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
         raise StyleAVideoError(
@@ -61,25 +63,36 @@ def check_frames(frames: Any) -> Tensor:
         )
     if not frames.is_floating_point():
         raise StyleAVideoError(
-            f"frames must be floats between 0 and 1, not {frames.dtype}; divide 8-bit frames by 255."
+            f"frames must be floats between 0 and 1, not {frames.dtype}; "
+            "divide 8-bit frames by 255."
         )
     if not frames.isfinite().all():
         raise StyleAVideoError("frames contain NaN or infinity; repair or leave out those frames.")
     low, high = frames.min().item(), frames.max().item()
     if low < -1e-3 or high > 1 + 1e-3:
-        raise StyleAVideoError(f"frames must lie between 0 and 1, not between {low:g} and {high:g}.")
+        raise StyleAVideoError(
+            f"frames must lie between 0 and 1, not between {low:g} and {high:g}."
+        )
     return frames
 
 
-def check_mask(mask: Tensor, count: int) -> Tensor:
-    """A mask (T,1,H,W) in [0,1] for `count` frames."""
+def check_shape(what: str, tensor: Tensor, shape: Sequence[int]) -> None:
+    """Refuse a tensor of another shape."""
+    if tuple(tensor.shape) != tuple(shape):
+        raise StyleAVideoError(
+            f"{what} must have the shape {tuple(shape)} for these frames, "
+            f"not {tuple(tensor.shape)}."
+        )
+
+
+def check_mask(mask: Tensor, count: int) -> None:
+    """Refuse anything but a mask (T,1,H,W) in [0,1] for `count` frames."""
     if mask.ndim != 4 or mask.shape[:2] != (count, 1) or 0 in mask.shape:
         raise StyleAVideoError(
             f"attention_mask must have the shape ({count},1,H,W), not {tuple(mask.shape)}."
         )
     if not ((mask >= 0) & (mask <= 1)).all():
         raise StyleAVideoError("attention_mask must lie between 0 and 1.")
-    return mask.float()
 
 
 def check_prompts(
@@ -88,8 +101,8 @@ def check_prompts(
     """One prompt for each of `count` frames, from one string for all or one string a frame.
 
     Raises:
-        StyleAVideoError: no string, empty where `empty` is False, over 2,000 characters, or another number
-            of prompts than frames.
+        StyleAVideoError: no string, empty where `empty` is False, over 2,000 characters, or another
+            number of prompts than frames.
     """
     prompts = [prompt] * count if isinstance(prompt, str) else list(prompt)
     if len(prompts) != count:

@@ -14,7 +14,7 @@ SEES_TEXT = ("text", "frame_text")
 
 @dataclass(frozen=True)
 class Text:
-    """Encoded prompts: hidden (T,77,D) for cross-attention, pooled (T,P) where the U-Net wants it."""
+    """Encoded prompts: hidden (T,77,D), and pooled (T,P) where the U-Net takes it."""
 
     hidden: Tensor
     pooled: Tensor | None
@@ -40,14 +40,15 @@ class Conditions:
     mask: Tensor | None = None
 
     def batch(self, names: Sequence[str], z: Tensor, part: slice) -> tuple[Tensor, Text]:
-        """U-Net input (K·T',C',h,w) and text for K conditions of the T' frames in `part`, condition by condition.
+        """U-Net input (K·T',C',h,w) and text for K conditions of the T' frames in `part`.
 
-        z is z_t of those frames. Every condition of the frame concatenates its latent to z_t; where a
-        condition does not see the frame, ∅ is zeros.
+        The batch is condition by condition; z is z_t of those frames. A condition that sees the
+        frame concatenates its latent to z_t, the others zeros.
         """
         texts = [(self.prompt if name in SEES_TEXT else self.null).part(part) for name in names]
         pooled = [text.pooled for text in texts if text.pooled is not None]
-        text = Text(torch.cat([text.hidden for text in texts]), torch.cat(pooled) if pooled else None)
+        hidden = torch.cat([text.hidden for text in texts])
+        text = Text(hidden, torch.cat(pooled) if pooled else None)
         x = z.repeat(len(names), 1, 1, 1)
         if self.image_latents is None:
             return x, text

@@ -26,13 +26,14 @@ def full(pipeline: Any) -> Decoder:
 
 
 def tiny(pipeline: Any) -> Decoder:
-    """A tiny autoencoder of the same latents (TAESD class): the model's own, or `pipeline.tiny_vae`."""
+    """A tiny autoencoder of the same latents (TAESD class): the model's own or its tiny_vae."""
     for vae in (pipeline.vae, pipeline.tiny_vae):
         if isinstance(vae, AutoencoderTiny):
             return lambda latents: decode(vae, latents)
     raise StyleAVideoError(
-        "The tiny correction decoder needs an AutoencoderTiny of the model's latents: give the pipeline one "
-        "as tiny_vae, such as madebyollin/taesd for Stable Diffusion 1.5, or choose 'linear' or 'full'."
+        "The tiny correction decoder needs an AutoencoderTiny of the model's latents: give the "
+        "pipeline one as tiny_vae, such as madebyollin/taesd for Stable Diffusion 1.5, or choose "
+        "'linear' or 'full'."
     )
 
 
@@ -42,7 +43,8 @@ def linear(pipeline: Any) -> Decoder:
     A chart, not the clip's own frames: the map is then the same for every frame, chunk and clip.
     """
     chart = colour_chart()
-    weight, bias = fit_linear_decoder(pipeline.encode_latents(chart), chart)
+    latents = pipeline.vae.config.scaling_factor * pipeline.encode_latents(chart)
+    weight, bias = fit_linear_decoder(latents, chart)
     return lambda latents: linear_decode(latents, weight, bias)
 
 

@@ -2,4 +2,4 @@
 
 
 class StyleAVideoError(ValueError):
-    """Input that cannot be used; the message is one sentence that says what, where and what to do."""
+    """Input that cannot be used; the message is one sentence: what, where, what to do."""

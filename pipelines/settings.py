@@ -19,14 +19,15 @@ _ZERO = 1e-6  # weights such as 1 - 0.7 - 0.3 are zero but for rounding
 
 @dataclass(frozen=True)
 class Settings:
-    """Library defaults: 30 steps (Huang et al. 2023, section 4), InstructPix2Pix's scales (Brooks et al. 2023).
+    """The defaults are 30 steps (Huang et al. 2023, section 4) and InstructPix2Pix's scales.
 
     Attributes:
         preset: a name of `guidance.PRESETS`.
         num_inference_steps: steps of the sampler, at least 1.
         frame_scale, text_scale, attention_scale: s_I, s_T, s_M, at least 0.
         schedules: multipliers of scales over the steps, by the scale's name (see `guidance.at`).
-        attention_mode: "probe" (one pass over the noised frame latent) or "running" (the step before).
+        attention_mode: "probe" (one pass over the noised frame latent) or "running" (the step
+            before).
         attention_layer: "mid" or the dotted path of a block (see `attention.attention_layers`).
         attention_threshold: ψ; the mean attention received is 1.
         attention_level: how far the probe's latent is noised, 0 clean, 1 noise.
@@ -75,7 +76,10 @@ class Settings:
 
     def weights(self, percent: float) -> dict[str, float]:
         """Non-zero weights by condition name at `percent` (0..1) of the steps; they add up to 1."""
-        scales = (getattr(self, s) * guidance.at(self.schedules.get(s, 1.0), percent) for s in SCALES)
+        scales = (
+            getattr(self, name) * guidance.at(self.schedules.get(name, 1.0), percent)
+            for name in SCALES
+        )
         weights = guidance.PRESETS[self.preset](*scales)
         return {name: w for name, w in weights.items() if abs(w) > _ZERO}
 
@@ -91,6 +95,6 @@ def _check_schedule(name: str, schedule: guidance.Schedule) -> None:
         raise
     except (TypeError, ValueError) as error:
         raise StyleAVideoError(
-            f"The schedule of {name} must be a number or points (percent, multiplier) in rising order of "
-            f"percent, not {schedule!r}."
+            f"The schedule of {name} must be a number or points (percent, multiplier) in rising "
+            f"order of percent, not {schedule!r}."
         ) from error

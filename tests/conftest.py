@@ -92,9 +92,9 @@ def _spread(module, scale=4.0):
 
 @pytest.fixture(scope="session")
 def tiny_components(tiny_tokenizer):
-    """The built-in model's kind, smaller: AutoencoderTiny, class projection, v, zero terminal SNR."""
+    """The built-in model's kind, smaller: tiny autoencoder, class projection, v, zero SNR."""
     from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPImageProcessor, CLIPTextModelWithProjection
+    from transformers import CLIPTextModelWithProjection
 
     torch.manual_seed(0)
     vae = AutoencoderTiny(
@@ -136,15 +136,12 @@ def tiny_components(tiny_tokenizer):
             clip_sample=False,
         ),
         "image_encoder": _image_encoder(16).eval(),
-        "feature_extractor": CLIPImageProcessor(
-            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-        ),
     }
 
 
 @pytest.fixture(scope="session")
 def sd15_components(tiny_tokenizer):
-    """Stable Diffusion 1.5 InstructPix2Pix's kind: AutoencoderKL, 8 channels, eps, CLIPTextModel."""
+    """InstructPix2Pix's kind: AutoencoderKL, 8 channels, eps, CLIPTextModel."""
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel
 
@@ -192,7 +189,7 @@ def _quiet(pipeline):
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(tiny_components):
-    """The built-in model's kind with random weights. Shared: a test that changes it must copy it."""
+    """The built-in model's kind with random weights; shared: a test that changes it copies it."""
     from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
 
     defaults = {"num_inference_steps": 2, "frame_scale": 1.2, "text_scale": 2.0}

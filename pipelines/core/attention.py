@@ -1,8 +1,8 @@
 """Self-attention maps: how much attention every position of a frame receives.
 
 Huang et al. 2023, section 3.2, "self-features condition": A = softmax(Q K^T / sqrt d), ψ = mean(A),
-M = 1(A > ψ). A is reduced to one value a position (mean over heads, sum over queries), whose mean is
-exactly 1; ψ is therefore a threshold of 1.
+M = 1(A > ψ). A is reduced to one value a position (mean over heads, sum over queries), whose mean
+is exactly 1; ψ is therefore a threshold of 1.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 def attention_received(query: Tensor, key: Tensor, *, chunk_size: int = 1024) -> Tensor:
     """a_j = mean over heads, sum over queries i of softmax_j(q_i·k_j / sqrt d)  (section 3.2).
 
-    Frames are taken one by one and queries in chunks, so that memory is O(heads · chunk_size · N) and
-    the N x N map never exists.
+    Frames are taken one by one and queries in chunks, so that memory is O(heads · chunk_size · N)
+    and the N x N map never exists.
 
     Args:
         query, key: (B, heads, N, d), any float dtype.
@@ -38,7 +38,7 @@ def attention_received(query: Tensor, key: Tensor, *, chunk_size: int = 1024) ->
 
 
 def attention_mask(received: Tensor, threshold: float = 1.0) -> Tensor:
-    """M = 1(a > ψ) as 0.0 and 1.0 (section 3.2); the mean of `received` is 1, hence the default ψ."""
+    """M = 1(a > ψ) as 0.0 and 1.0 (section 3.2); ψ is 1, the mean of `received`, by default."""
     return (received > threshold).to(received.dtype)
 
 
@@ -69,7 +69,7 @@ def grid_of(positions: int, latent_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 def attention_layers(unet: nn.Module) -> list[str]:
-    """The layers whose self-attention can be recorded: "mid" first, then dotted paths in the module's order.
+    """The layers whose self-attention can be recorded, "mid" first, then in the module's order.
 
     A layer is named by the path of the block that holds it, such as "down_blocks.2.attentions.0".
     """
@@ -101,9 +101,9 @@ def _self_attentions(unet: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 class AttentionRecorder:
     """Records the attention received in one self-attention module while the `with` block lasts.
 
-    The fused attention of diffusers and PyTorch never shows its map, so queries and keys are computed once
-    more from the hidden states that the module is given, by the module's own to_q and to_k. The hook goes
-    with the block, whatever happens in it, and leaves the module as it was.
+    The fused attention of diffusers and PyTorch never shows its map, so queries and keys are
+    computed once more from the hidden states that the module is given, by the module's own to_q and
+    to_k. The hook goes with the block, whatever happens in it, and leaves the module as it was.
 
     Args:
         module: a self-attention with `to_q`, `to_k` and `heads`, such as diffusers' Attention.

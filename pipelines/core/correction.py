@@ -13,8 +13,8 @@ from torch import Tensor
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Gradients of a cosine with respect to pixels are near 1e-6 and would vanish in fp16. A power of two
-# changes no bit of the result in fp32.
+# Gradients of a cosine with respect to pixels are near 1e-6 and would vanish in fp16. A power of
+# two changes no bit of the result in fp32.
 _LOSS_SCALE = 2.0**10
 
 
@@ -33,10 +33,11 @@ def correct(
     *,
     chunk_size: int = 1,
 ) -> Tensor:
-    """z_t - λ Δz_t with Δz_t = ∇_{z_t} L_s, L_s = 1 - cos(CLIP(x^f), CLIP(x0 from z_t))  (section 3.4).
+    """z_t - λ Δz_t, Δz_t = ∇_z L_s, L_s = 1 - cos(CLIP(x^f), CLIP(x0 from z_t))  (section 3.4).
 
-    The gradient runs through everything, the denoiser too. Frames do not see each other, so the gradient of
-    Σ_f L_s is each frame's own and frames go through in chunks: memory is that of `chunk_size` frames.
+    The gradient runs through everything, the denoiser too. Frames do not see each other, so the
+    gradient of Σ_f L_s is each frame's own and frames go through in chunks: memory is that of
+    `chunk_size` frames.
 
     Args:
         x: z_t (T,C,h,w), in the scaling that the denoiser is given.
@@ -62,8 +63,8 @@ def correct(
 def fit_linear_decoder(latents: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     """The linear map latent → RGB of least squares against frames averaged over each latent's area.
 
-    The cheapest decoder of section 3.4's "predicted frame": a latent of a convolutional autoencoder is
-    close to a linear code of its patch's mean colour.
+    The cheapest decoder of section 3.4's "predicted frame": a latent of a convolutional autoencoder
+    is close to a linear code of its patch's mean colour.
 
     Args:
         latents: (T,C,h,w); frames: (T,3,H,W) in [0,1].
@@ -71,7 +72,8 @@ def fit_linear_decoder(latents: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]
     Returns:
         weight (3,C), bias (3,), float32 on the latents' device.
     """
-    colours = F.adaptive_avg_pool2d(frames.double(), latents.shape[-2:])
+    h, w = latents.shape[-2:]
+    colours = F.adaptive_avg_pool2d(frames.double(), (h, w))
     z = rearrange(latents, "t c h w -> (t h w) c").double().cpu()
     y = rearrange(colours, "t c h w -> (t h w) c").cpu()
     design = torch.cat([z, torch.ones_like(z[:, :1])], dim=1)
@@ -90,10 +92,10 @@ def clip_preprocess(
     mean: Sequence[float] = CLIP_MEAN,
     std: Sequence[float] = CLIP_STD,
 ) -> Tensor:
-    """CLIP's preprocessing with a gradient: the short side to `size`, the centre square, normalised.
+    """CLIP's preprocessing with a gradient: short side to `size`, centre square, normalised.
 
-    As transformers' CLIPImageProcessor, without its rounding to 8 bits and without a clamp, both of which
-    stop gradients.
+    As transformers' CLIPImageProcessor, without its rounding to 8 bits and without a clamp, both of
+    which stop gradients.
 
     Args:
         frames: (T,3,H,W), nominally in [0,1].

@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def alpha_bar(scheduler: Any, t: Tensor) -> float:
-    """ᾱ_t of the scheduler's current step, with z_t = sqrt(ᾱ_t) x0 + sqrt(1-ᾱ_t) ε (Ho et al. 2020, eq. 4).
+    """ᾱ_t of the scheduler's step: z_t = sqrt(ᾱ_t) x0 + sqrt(1-ᾱ_t) ε (Ho et al. 2020, eq. 4).
 
-    Samplers that work on sigmas may stand between two training steps: ᾱ = 1 / (σ² + 1) (Karras et al. 2022,
-    section C.1.1); the others say ᾱ_t at the integer t.
+    Samplers that work on sigmas may stand between two training steps: ᾱ = 1 / (σ² + 1) (Karras et
+    al. 2022, table 1, VP). The others say ᾱ_t at the integer t.
     """
     if hasattr(scheduler, "sigmas"):
         index = scheduler.step_index
@@ -24,8 +24,9 @@ def alpha_bar(scheduler: Any, t: Tensor) -> float:
 def denoised(prediction_type: str, output: Tensor, z: Tensor, alpha_bar: float) -> Tensor:
     """x0 from the U-Net's output at z_t.
 
-    ε: (z - sqrt(1-ᾱ) ε) / sqrt(ᾱ) (Song et al. 2021, DDIM, eq. 9); v: sqrt(ᾱ) z - sqrt(1-ᾱ) v (Salimans and Ho
-    2022, appendix D), which at ᾱ = 0, the first step of zero terminal SNR, is -v; x0 is the output itself.
+    For ε it is (z - sqrt(1-ᾱ) ε) / sqrt(ᾱ) (Song et al. 2021, DDIM, eq. 9), for v it is
+    sqrt(ᾱ) z - sqrt(1-ᾱ) v (Salimans and Ho 2022, appendix D), which at ᾱ = 0, the first step of
+    zero terminal SNR, is -v.
 
     Raises:
         ValueError: an unknown prediction type.
@@ -41,9 +42,10 @@ def denoised(prediction_type: str, output: Tensor, z: Tensor, alpha_bar: float) 
 
 
 def predict_denoised(scheduler: Any, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
-    """x0 from the U-Net's output at z = scheduler.scale_model_input(sample, t), as given to the U-Net.
+    """x0 from the U-Net's output at its input z = scheduler.scale_model_input(sample, t).
 
-    In that scaling all samplers of diffusers agree (variance preserving), so that one formula serves
-    DDIM, DPM-Solver++ and UniPC, whose samples need no scaling, and Euler and Heun, whose samples do.
+    In that scaling all samplers of diffusers agree (variance preserving), so that one formula
+    serves DDIM, DPM-Solver++ and UniPC, whose samples need no scaling, and Euler and Heun, whose
+    samples do.
     """
     return denoised(scheduler.config.prediction_type, output, z, alpha_bar(scheduler, t))

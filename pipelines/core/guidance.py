@@ -1,8 +1,8 @@
 """Guidance by several conditions: a weighted sum of predictions whose weights add up to 1.
 
 Conditions are named by what the U-Net is given: "null" (∅,∅), "frame" (c_I,∅), "text" (∅,c_T),
-"attention" (c_M,∅) and "frame_text" (c_I,c_T). A preset turns the three scales s_I, s_T, s_M into one
-weight per condition.
+"attention" (c_M,∅) and "frame_text" (c_I,c_T). A preset turns the three scales s_I, s_T, s_M into
+one weight per condition.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def combine(
 ) -> Tensor:
     """base + Σ_k w_k m_k (pred_k - base), with base = preds[0] (Huang et al. 2023, section 3.3).
 
-    Without masks this is Σ w_k pred_k with base's weight 1 - Σ w_k. As the weights add up to 1, and eps, v
-    and x0 differ only by the same affine map of one z_t, the sum holds for all three parameterisations.
+    Without masks this is Σ w_k pred_k, base's own weight being 1 - Σ w_k. At one z_t, eps, v and x0
+    are affine in each other; as the weights add up to 1, the sum holds for all three.
 
     Args:
         preds: K predictions of one shape (B,C,h,w), the base first.
-        weights: K-1 weights, of preds[1:]; a number, or a tensor that broadcasts (one weight a frame).
-        masks: K-1 coverages m_k in [0,1] that broadcast to a prediction; None covers everything. Where
-            nothing covers, the base remains.
+        weights: K-1 weights, of preds[1:]; numbers, or tensors that broadcast.
+        masks: K-1 coverages m_k in [0,1] that broadcast to a prediction; None covers everything.
+            Where nothing covers, the base remains.
 
     Raises:
         ValueError: the counts do not match.
@@ -50,7 +50,7 @@ def combine(
 def paper(frame_scale: float, text_scale: float, attention_scale: float) -> dict[str, float]:
     """(1 - s_I - s_T - s_M) ε(∅,∅) + s_I ε(c_I,∅) + s_T ε(∅,c_T) + s_M ε(c_M,∅).
 
-    Huang et al. 2023, section 3.3, "condition guidance". Weights by condition name; they add up to 1.
+    Huang et al. 2023, section 3.3, "condition guidance". Weights by condition name; their sum is 1.
     """
     s_i, s_t, s_m = frame_scale, text_scale, attention_scale
     return {"null": 1 - s_i - s_t - s_m, "frame": s_i, "text": s_t, "attention": s_m}
@@ -61,8 +61,8 @@ def instruct_pix2pix(
 ) -> dict[str, float]:
     """ε(∅,∅) + s_I (ε(c_I,∅) - ε(∅,∅)) + s_T (ε(c_I,c_T) - ε(c_I,∅)) + s_M (ε(c_M,∅) - ε(∅,∅)).
 
-    Brooks et al. 2023 (InstructPix2Pix), eq. 3, at s_M = 0; the last term is Huang et al. 2023's attention
-    condition. Weights by condition name; they add up to 1.
+    Brooks et al. 2023 (InstructPix2Pix), eq. 3, at s_M = 0; the last term is Huang et al. 2023's
+    attention condition. Weights by condition name; their sum is 1.
     """
     s_i, s_t, s_m = frame_scale, text_scale, attention_scale
     return {"null": 1 - s_i - s_m, "frame": s_i - s_t, "frame_text": s_t, "attention": s_m}
@@ -77,9 +77,9 @@ PRESETS: dict[str, Callable[[float, float, float], dict[str, float]]] = {
 def at(schedule: Schedule, percent: float) -> float:
     """The multiplier of a scale at `percent` of the steps (0 the first step, 1 the last).
 
-    A number is constant. Points (percent, multiplier) in rising order of percent are joined by straight
-    lines; before the first and after the last the end value holds. Two points at one percent make a jump:
-    the later one holds from there on.
+    A number is constant. Points (percent, multiplier) in rising order of percent are joined by
+    straight lines; before the first and after the last the end value holds. Two points at one
+    percent make a jump: the later one holds from there on.
 
     Raises:
         ValueError: no point, or points out of order.

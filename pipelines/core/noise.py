@@ -1,7 +1,7 @@
-"""Noise that belongs to a frame: drawn from (seed, frame index), whatever batch, device or dtype it is in.
+"""Noise that belongs to a frame: a function of (seed, frame index), not of batch, device or dtype.
 
-Fixed noise for all frames keeps a stylized video calm (Huang et al. 2023 start all frames alike);
-PyTorch's `randn` of a batch would give a frame another noise in every other batch.
+`randn` of a batch would give a frame another noise in every other batch, and a clip other pixels
+for every other chunk size. One noise for all frames keeps a stylized video calm.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def frame_noise(
 ) -> Tensor:
     """n^f ~ N(0, I) for each frame f, a function of (seed, f) alone.
 
-    "per-frame" draws every frame's own n^f, "shared" one n for all, "blended" sqrt(1-b) n^f + sqrt(b) n,
-    of unit variance and with correlation b between frames (Ge et al. 2023, PYoCo, eq. 5, mixed noise).
+    "per-frame" draws every frame's own n^f, "shared" one n for all frames, and "blended" takes
+    sqrt(1-b) n^f + sqrt(b) n, of unit variance and correlation b between frames (Ge et al. 2023,
+    PYoCo, "mixed noise").
 
     Args:
         shape: (C,h,w) of one frame.
@@ -62,9 +63,9 @@ def frame_noise(
 def frame_generators(
     seed: int, frame_indices: Iterable[int], mode: str = "per-frame"
 ) -> list[torch.Generator]:
-    """One CPU generator a frame for the noise that a stochastic sampler adds (DDPM, Euler ancestral, LCM).
+    """One CPU generator a frame, for the noise that a stochastic sampler adds (DDPM, LCM).
 
-    They are another stream than `frame_noise`'s. In the mode "shared" all frames get the same stream.
+    It is another stream than `frame_noise`'s. In the mode "shared" all frames get the same one.
     """
     stream = seed ^ 0x5DEECE66D  # any constant: keeps the steps' noise apart from the first
     keys = (frame_key(stream, None if mode == "shared" else f) for f in frame_indices)
@@ -74,9 +75,9 @@ def frame_generators(
 def frame_key(seed: int, frame: int | None) -> int:
     """A stable 32-bit key of (seed, frame); None is the key that all frames share.
 
-    PyTorch's CPU generator keeps only the low 32 bits of its seed, so hashing (seed, frame) to 64 bits
-    would make two of 65,536 frames collide as likely as not. Here the frame runs through a bijection of 32
-    bits: frames of one seed never collide.
+    PyTorch's CPU generator keeps only the low 32 bits of its seed, so that a 64-bit hash would make
+    two of 65,536 frames collide as likely as not. Here the frame passes through a bijection of 32
+    bits: the frames of one seed never collide.
     """
     state = _splitmix64(seed & _MASK64)
     word = state >> 32 if frame is None else state + frame
@@ -84,7 +85,7 @@ def frame_key(seed: int, frame: int | None) -> int:
 
 
 def _splitmix64(x: int) -> int:
-    """Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 17."""
+    """Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"."""
     x = (x + 0x9E3779B97F4A7C15) & _MASK64
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK64
