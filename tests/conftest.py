@@ -81,8 +81,8 @@ def _image_encoder(width):
     )
 
 
-def _spread(module, scale=4.0):
-    """Random convolutions and projections this small give nearly constant output; make it vary."""
+def _spread(module, scale):
+    """Random weights of the usual size give nearly constant output at this width; make it vary."""
     with torch.no_grad():
         for p in module.parameters():
             if p.ndim > 1:
@@ -122,7 +122,7 @@ def tiny_components(tiny_tokenizer):
         projection_class_embeddings_input_dim=16,
     )
     return {
-        "vae": vae.eval(),
+        "vae": _spread(vae, 1.3),
         "text_encoder": CLIPTextModelWithProjection(_text_config(tiny_tokenizer, 16)).eval(),
         "tokenizer": tiny_tokenizer,
         "unet": _spread(unet, 1.5),
@@ -147,9 +147,9 @@ def sd15_components(tiny_tokenizer):
 
     torch.manual_seed(1)
     vae = AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
         latent_channels=4,
         norm_num_groups=4,
         scaling_factor=0.18215,
