@@ -25,7 +25,10 @@ def imports(path, module_level_only=False):
         while queue:
             node = queue.pop()
             nodes.append(node)
-            queue += [n for n in ast.iter_child_nodes(node) if not isinstance(n, functions)]
+            children = list(ast.iter_child_nodes(node))
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                children = [*node.orelse]  # the rest never runs
+            queue += [n for n in children if not isinstance(n, functions)]
     else:
         nodes = list(ast.walk(tree))
     parents = [PACKAGE, *path.relative_to(ROOT).parent.parts]

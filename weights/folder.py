@@ -1,0 +1,98 @@
+"""A diffusers folder, checked before it is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..pipelines.errors import StyleAVideoError
+from .files import PICKLES, check_finite, read_json, tensor_shapes
+
+# Component → classes it may be of, and the stem of its weight file ("" where it has none).
+COMPONENTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "unet": (("UNet2DConditionModel",), "diffusion_pytorch_model"),
+    "vae": (("AutoencoderKL", "AutoencoderTiny"), "diffusion_pytorch_model"),
+    "text_encoder": (("CLIPTextModel", "CLIPTextModelWithProjection"), "model"),
+    "tokenizer": (("CLIPTokenizer", "CLIPTokenizerFast"), ""),
+    "scheduler": ((), ""),
+}
+OPTIONAL = {"image_encoder": "model", "tiny_vae": "diffusion_pytorch_model"}
+
+
+def check_folder(folder: Path) -> str | None:
+    """Refuse a diffusers folder that cannot be used; returns its weights' variant, mostly None.
+
+    Components that StyleAVideoPipeline does not have (a safety checker) are not looked at.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise StyleAVideoError(
+            f"{folder} has no model_index.json; give a folder in diffusers format or a "
+            ".safetensors file."
+        )
+    index = read_json(folder / "model_index.json")
+    kind = index.get("_class_name", "unknown")
+
+    def class_of(name: str) -> str | None:
+        entry = index.get(name)
+        return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+
+    for name in ("transformer", "text_encoder_2"):
+        if class_of(name):
+            raise StyleAVideoError(
+                f"{folder} is a {kind} (it has a {name}); give an InstructPix2Pix or plain Stable "
+                "Diffusion 1.5 folder."
+            )
+    for name, (classes, _) in COMPONENTS.items():
+        found = class_of(name)
+        if found is None or not (folder / name).is_dir():
+            raise StyleAVideoError(
+                f"{folder} is incomplete: it has no {name}; give the whole diffusers folder."
+            )
+        if classes and found not in classes:
+            raise StyleAVideoError(
+                f"The {name} of {folder} is a {found}, not {' or '.join(classes)}; give an "
+                "InstructPix2Pix or plain Stable Diffusion 1.5 folder."
+            )
+    parts = ("unet", "vae", "text_encoder")
+    unet, vae, text = (read_json(folder / part / "config.json") for part in parts)
+    channels, latent = unet.get("in_channels"), vae.get("latent_channels", 4)
+    if channels not in (latent, 2 * latent):
+        raise StyleAVideoError(
+            f"The U-Net of {folder} takes {channels} channels and its latents have {latent}: "
+            f"{latent} or {2 * latent} are needed, so give InstructPix2Pix or a plain one."
+        )
+    if unet.get("cross_attention_dim") != text.get("hidden_size", 512):
+        raise StyleAVideoError(
+            f"The U-Net of {folder} reads text of width {unet.get('cross_attention_dim')} and its "
+            f"text encoder gives {text.get('hidden_size', 512)}; give a folder whose parts belong "
+            "together."
+        )
+
+    stems = {name: stem for name, (_, stem) in COMPONENTS.items() if stem}
+    stems |= {name: stem for name, stem in OPTIONAL.items() if class_of(name)}
+    weights = {name: weight_files(folder / name, stem) for name, stem in stems.items()}
+    for _, files in weights.values():
+        for file in files:
+            tensor_shapes(file)
+    for _, files in weights.values():
+        for file in files:
+            check_finite(file)
+    return next((variant for variant, _ in weights.values() if variant), None)
+
+
+def weight_files(folder: Path, stem: str) -> tuple[str | None, list[Path]]:
+    """(variant, files) of a component's safetensors: one file, shards, or the fp16 variant."""
+    plain, half = folder / f"{stem}.safetensors", folder / f"{stem}.fp16.safetensors"
+    shards = folder / f"{stem}.safetensors.index.json"
+    if plain.is_file():
+        return None, [plain]
+    if shards.is_file():
+        names = sorted(set(read_json(shards).get("weight_map", {}).values()))
+        return None, [folder / name for name in names]
+    if half.is_file():
+        return "fp16", [half]
+    pickles = sorted(file for file in folder.glob("*") if file.suffix in PICKLES)
+    if pickles:
+        raise StyleAVideoError(
+            f"{pickles[0]} is a pickle, which may run code; get the model's safetensors."
+        )
+    raise StyleAVideoError(f"{plain} is missing; download the model again.")

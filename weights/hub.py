@@ -1,0 +1,54 @@
+"""Models of the Hugging Face hub: downloaded with progress, kept in the hub's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..pipelines.errors import StyleAVideoError
+from .folder import COMPONENTS, OPTIONAL
+
+
+def download_model(repo: str) -> Path:
+    """The diffusers folder of a hub repository: what is needed of it, safetensors only."""
+    allow = ["model_index.json", "tokenizer/*", "scheduler/*.json", "feature_extractor/*.json"]
+    stems = {name: stem for name, (_, stem) in COMPONENTS.items() if stem} | OPTIONAL
+    for name, stem in stems.items():
+        allow += [f"{name}/config.json", f"{name}/{stem}*.safetensors*"]
+    help = (
+        f"download it elsewhere with `hf download {repo} --local-dir FOLDER`, copy FOLDER to this "
+        "machine and give its path as the model"
+    )
+    # The half-precision copies only where the repository has no other.
+    folder = download(repo, allow, ["*.fp16.*", "*.non_ema*"], help)
+    if not any((folder / "unet").glob("*.safetensors")):
+        folder = download(repo, allow, ["*.non_ema*"], help)
+    return folder
+
+
+def download(repo: str, allow: list[str], ignore: list[str], help: str) -> Path:
+    """Snapshot of a hub repository, with progress, from the hub's cache where it is there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
+
+    # Transport errors have the base class of whichever HTTP client the hub's library uses.
+    failures: tuple[Any, ...] = (OSError, *HfHubHTTPError.__bases__)
+    try:
+        return Path(snapshot_download(repo, allow_patterns=allow, ignore_patterns=ignore))
+    except HFValidationError as error:
+        raise StyleAVideoError(
+            f"{repo!r} is not a hub id: give OWNER/NAME, as in timbrooks/instruct-pix2pix."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise StyleAVideoError(
+            f"The hub shows no model {repo} (and there is no such folder here); check the name, or "
+            "log in with `hf auth login` if it is private."
+        ) from error
+    except failures as error:
+        raise StyleAVideoError(
+            f"The hub cannot be reached for {repo}, which is not in the cache; {help}."
+        ) from error

@@ -1,0 +1,89 @@
+"""A model's name, folder or file → StyleAVideoPipeline.
+
+What cannot be loaded is refused from names, headers and configs where they tell.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..pipelines.errors import StyleAVideoError
+from .expand import expand_input_channels
+from .files import PICKLES
+from .folder import check_folder
+from .hub import download_model
+from .single_file import load_single_file, load_tokenizer
+
+if TYPE_CHECKING:
+    from ..pipelines.style_a_video import StyleAVideoPipeline
+
+EMBEDDED = Path(__file__).parent / "embedded"
+
+
+def load(
+    model: str | os.PathLike[str] = "embedded",
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    *,
+    tokenizer: str | os.PathLike[str] | None = None,
+) -> StyleAVideoPipeline:
+    """Load a model of any kind in `registry.MODELS`.
+
+    Args:
+        model: "embedded", a diffusers folder, a single .safetensors file or a hub id. A U-Net
+            that takes z_t alone is given room for the frame (`expand`).
+        dtype: of all weights.
+        device: where to put them.
+        tokenizer: folder of the CLIP tokenizer to use, see `load_tokenizer`.
+
+    Raises:
+        StyleAVideoError: a model that is not there, cannot be had, or cannot be used.
+    """
+    path = resolve(model)
+    from ..pipelines.style_a_video import StyleAVideoPipeline
+
+    if path.is_file():
+        components = load_single_file(path, dtype=dtype, tokenizer=tokenizer)
+        return StyleAVideoPipeline(**components).to(device)
+
+    variant = check_folder(path)
+    given = {} if tokenizer is None else {"tokenizer": load_tokenizer(tokenizer)}
+    with warnings.catch_warnings():
+        # Newer diffusers call it `dtype`, older ones know this name only.
+        warnings.filterwarnings("ignore", ".*torch_dtype.*", FutureWarning)
+        pipeline = StyleAVideoPipeline.from_pretrained(
+            str(path), torch_dtype=dtype, variant=variant, use_safetensors=True, **given
+        )
+    if pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels:
+        expand_input_channels(pipeline.unet)
+    return pipeline.to(device)
+
+
+def resolve(model: str | os.PathLike[str]) -> Path:
+    """The folder or file that `model` names; a hub id is downloaded into the hub's cache."""
+    text = os.fspath(model)
+    if text == "embedded":
+        if not (EMBEDDED / "model_index.json").is_file():
+            raise StyleAVideoError(
+                f"The built-in model is missing from {EMBEDDED}; install the package again or name "
+                "another model."
+            )
+        return EMBEDDED
+    path = os.path.expanduser(text)
+    if os.path.exists(path):
+        return Path(path)
+    a_file = Path(text).suffix.lower() in (".safetensors", *PICKLES)
+    if a_file or re.search(r"^[.~/]|\\|/.*/", text):
+        raise StyleAVideoError(f"There is no file or folder {text!r}; check the path.")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text, re.ASCII):
+        raise StyleAVideoError(
+            f"{text!r} is not a model: give 'embedded', a folder, a .safetensors file or a hub id "
+            f"such as timbrooks/instruct-pix2pix."
+        )
+    return download_model(text)
