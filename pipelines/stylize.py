@@ -131,14 +131,14 @@ def peak_memory_mib(device: torch.device) -> float | None:
 def check_range(
     info: VideoInfo, start: Fraction | None, end: Fraction | None
 ) -> tuple[Fraction | None, Fraction | None]:
-    """The range of times (s), if it holds at least a moment of the clip; StyleAVideoError if not."""
+    """The range of times (s), if it holds a moment of the clip; StyleAVideoError if not."""
     length = f"{info.path} is {float(info.end):.2f} s long"
     if start is not None and start < 0:
         raise StyleAVideoError(f"The start must be 0 s or later, not {float(start):g} s.")
     if end is not None and end <= (start or 0):
         raise StyleAVideoError(
-            f"The time range from {float(start or 0):g} s to {float(end):g} s is empty: the end must "
-            f"be later than the start ({length})."
+            f"The time range from {float(start or 0):g} s to {float(end):g} s is empty: the end "
+            f"must be later than the start ({length})."
         )
     if start is not None and start >= info.end:
         raise StyleAVideoError(
@@ -179,10 +179,10 @@ def stylize_video(
 ) -> StylizeReport:
     """Read → resize → engine → write. Memory does not grow with the clip.
 
-    Frames are shown to the engine upright, at `size` (width, height) or, by default, at the source's
-    shape with the longer side at most `max_side`; the output has the engine's size and the source's
-    shape, frame rate, timestamps and audio. With `start` (s) the output begins at 0. Frame indices
-    count from the first frame of the range.
+    Frames are shown to the engine upright, at `size` (width, height) or, by default, in the
+    source's shape with the longer side at most `max_side`; the output has the engine's size and the
+    source's shape, frame rate, timestamps and audio. With `start` (s) the output begins at 0. Frame
+    indices count from the first frame of the range.
 
     Args:
         device: where the engine computes; for `chunk_size="auto"` (see `auto_chunk`) and the peak.

@@ -23,15 +23,16 @@ from torch import Tensor
 
 from .errors import StyleAVideoError
 
-# Demuxers that read something from anything (text as terminal art, playlists that open other files).
+# Demuxers that read something from anything: text as terminal art, playlists of other files.
 _NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf", "hls", "dash", "concat", "sdp", "webvtt", "srt"}
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: the clock of such a container starts anywhere
-_RESAMPLING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT, which PyAV 17 has no names for.
+_RESAMPLING = int(Interpolation.BICUBIC) | 0x40000 | 0x2000
 
 
 @dataclass(frozen=True)
 class _Container:
-    """How one output suffix is written: muxer, codec, its options, audio codecs copied untouched."""
+    """How a suffix is written: muxer, codec, its options, audio codecs copied untouched."""
 
     format: str
     codec: str
@@ -111,8 +112,8 @@ def _open(path: Path) -> Any:
         raise StyleAVideoError(f"{path} cannot be read (permission denied).") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise StyleAVideoError(
-            f"{path} is not a video that can be read, or is cut short: try to play it, then copy or "
-            "convert it again."
+            f"{path} is not a video that can be read, or is cut short: try to play it, then copy "
+            "or convert it again."
         ) from error
     if set(container.format.name.split(",")) & _NOT_VIDEO:
         container.close()
@@ -156,9 +157,9 @@ def _upright(image: Tensor, matrix: tuple[int, int, int, int]) -> Tensor:
     return image.flip(flips) if flips else image
 
 
-def _aspect_ratio(stream: Any, frame: Any) -> Fraction:
-    sample = stream.sample_aspect_ratio or getattr(frame, "sample_aspect_ratio", None) or Fraction(1)
-    return sample if sample > 0 else Fraction(1)
+def _aspect_ratio(stream: Any) -> Fraction:
+    sample = stream.sample_aspect_ratio
+    return sample if sample else Fraction(1)
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -171,7 +172,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     with _open(path) as container:
         stream = _video_stream(container, path)
         frame = _first_frame(container, stream, path)
-        sample = _aspect_ratio(stream, frame)
+        sample = _aspect_ratio(stream)
         width, height = frame.width, frame.height
         aspect = Fraction(width, height) * sample
         if sample > 1:
@@ -209,8 +210,8 @@ def _first_frame(container: Any, stream: Any, path: Path) -> Any:
         raise _damaged(path, Fraction(0), error) from error
     if frame is None:
         raise StyleAVideoError(
-            f"{path} holds no frame that can be decoded: it is cut short or damaged; copy or convert "
-            "it again."
+            f"{path} holds no frame that can be decoded: it is cut short or damaged; copy or "
+            "convert it again."
         )
     return frame
 
@@ -218,8 +219,8 @@ def _first_frame(container: Any, stream: Any, path: Path) -> Any:
 def _scan(path: Path, index: int, step: Fraction) -> tuple[Fraction, Fraction, int]:
     """Start and end (s, container clock) of the pictures and their number, from the packets.
 
-    A file cut short shows here, before any work is done: by a packet that lies beyond the end of the
-    file, or by data that ends well before the length that the header states.
+    A file cut short shows here, before any work is done: by a packet that lies beyond the end of
+    the file, or by data that ends well before the length that the header states.
     """
     first: Fraction | None = None
     last = reached = Fraction(0)
@@ -252,8 +253,8 @@ def _scan(path: Path, index: int, step: Fraction) -> tuple[Fraction, Fraction, i
         if broken or missing > max(Fraction(1, 2), stated / 20):
             length = f"{float(stated):.2f} s" if stated else "its stated length"
             raise StyleAVideoError(
-                f"{path} is cut short: its data ends at {float(reached):.2f} s of {length}; copy or "
-                "download it again."
+                f"{path} is cut short: its data ends at {float(reached):.2f} s of {length}; copy "
+                "or download it again."
             )
     if first is None:  # no timestamps at all: frames follow each other at the frame rate
         return Fraction(0), count * step, count
@@ -355,7 +356,7 @@ def read_frames(
                 return
             matrix = _matrix(frame)
             if size is None:
-                sample = _aspect_ratio(stream, frame)
+                sample = _aspect_ratio(stream)
                 wide = max(Fraction(1), sample)
                 shown = round(frame.width * wide), round(frame.height * wide / sample)
             else:
@@ -366,7 +367,7 @@ def read_frames(
 
 
 def check_target(target: str | os.PathLike[str], suffixes: Any = CONTAINERS) -> Path:
-    """The path, if a file of one of these suffixes can be written there; StyleAVideoError if not."""
+    """The path, if a file of one of these suffixes can be written there; else StyleAVideoError."""
     target = Path(target)
     if target.suffix.lower() not in suffixes:
         raise StyleAVideoError(
@@ -390,7 +391,7 @@ def check_target(target: str | os.PathLike[str], suffixes: Any = CONTAINERS) -> 
 
 def _pixel_shape(sample: Fraction) -> Fraction:
     """The sample aspect ratio as H.264 stores it: two numbers of 16 bits."""
-    return sample.limit_denominator(int(0xFFFF / max(1, sample)))
+    return sample.limit_denominator(int(0xFFFF / max(Fraction(1), sample)))
 
 
 def _fine(ticks: int) -> int:
@@ -401,7 +402,9 @@ def _fine(ticks: int) -> int:
 class _Audio:
     """The source's audio packets, handed to a muxer untouched and in step with the video."""
 
-    def __init__(self, path: Path, output: Any, kind: _Container, suffix: str, since: Fraction | None):
+    def __init__(
+        self, path: Path, output: Any, kind: _Container, suffix: str, since: Fraction | None
+    ) -> None:
         self.notes: list[str] = []
         self.since = since
         self.container = _open(path)
@@ -466,9 +469,10 @@ class VideoWriter:
     H.264 (VP9 in .webm), 4:2:0, BT.709, the frames' own timestamps. Odd sizes get one replicated
     row or column, which 4:2:0 needs. `aspect` is the shape of the picture as shown: the pixel shape
     is set so that it is kept exactly whatever the frame size. `audio_from` names a file whose audio
-    is copied untouched; `since` (s on that file's clock) is what the first frame is moved to 0 from,
-    None keeps the clock; `trimmed` ends the audio with the last frame. What could not be kept is
-    said in `notes`. Raises StyleAVideoError where the target cannot be written.
+    is copied untouched; `since` (s on that file's clock) becomes 0, None keeps the clock; `trimmed`
+    ends the audio with the last frame. What could not be kept is said in `notes`.
+
+    Raises StyleAVideoError where the target cannot be written.
     """
 
     def __init__(
@@ -601,7 +605,7 @@ class VideoWriter:
                 except (av.FFmpegError, OSError) as failure:
                     raise self._failed(failure) from failure
             elif kind is None:
-                raise StyleAVideoError(f"{self.target} was not written: there was no frame to write.")
+                raise StyleAVideoError(f"{self.target} was not written: there was no frame.")
         except BaseException:
             self._discard()
             raise

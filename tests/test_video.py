@@ -6,7 +6,6 @@ import av
 import numpy as np
 import pytest
 import torch
-
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.video import Frame, VideoWriter, probe, read_frames
 
