@@ -6,6 +6,7 @@ nominally in [0,1]; nothing is clamped, for a clamp stops the gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,9 +52,15 @@ def linear(pipeline: Any) -> Decoder:
 DECODERS: dict[str, Callable[[Any], Decoder]] = {"linear": linear, "tiny": tiny, "full": full}
 
 
+def latent_patch(vae: Any, channels: int) -> int:
+    """Latents of `vae` along a side of one position of `channels` channels: 1 where they agree."""
+    return math.isqrt(channels // vae.config.latent_channels)
+
+
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Latents in the diffusion's scaling → frames (T,3,H,W) nominally in [0,1]."""
-    z = (latents / vae.config.scaling_factor).to(vae.dtype)
+    z = F.pixel_shuffle(latents, latent_patch(vae, latents.shape[1]))
+    z = (z / vae.config.scaling_factor).to(vae.dtype)
     return vae.decode(z, return_dict=False)[0] / 2 + 0.5
 
 

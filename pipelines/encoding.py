@@ -37,14 +37,20 @@ class EncodingMixin:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
+    def latent_patch(self) -> int:
+        """Latents of the autoencoder a position of the U-Net, along one side: 1, or 2 where the
+        U-Net has four times the channels (patched latents, as FLUX pipelines have them)."""
+        return decoders.latent_patch(self.vae, self.unet.config.out_channels)
+
+    @property
     def size_multiple(self) -> int:
         """Frames are padded to multiples of it: the latents' factor times the U-Net's halvings."""
-        return self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        return self.vae_scale_factor * self.latent_patch * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(C,h,w) of the latents of a frame, padded to `size_multiple`."""
         h, w = (s + -s % self.size_multiple for s in (height, width))
-        f = self.vae_scale_factor
+        f = self.vae_scale_factor * self.latent_patch
         return self.unet.config.out_channels, h // f, w // f
 
     def pad(self, frames: Tensor) -> Tensor:
@@ -99,7 +105,7 @@ class EncodingMixin:
             output = self.vae.encode(2 * x - 1)
             tiny = hasattr(output, "latents")
             latents.append(output.latents if tiny else output.latent_dist.mode())
-        return torch.cat(latents).to(self.unet.dtype)
+        return F.pixel_unshuffle(torch.cat(latents), self.latent_patch).to(self.unet.dtype)
 
     def encode_frames(self, frames: Tensor, chunk_size: int | None = None) -> Tensor:
         """c_I = E(x^f): frames (T,3,H,W) in [0,1] → (T,C,h,w), scaled as this U-Net expects it."""

@@ -162,7 +162,7 @@ class StyleAVideoPipeline(
         start = self._noise((h, w), settings, seed, _indices(frame_indices, count))
         conditions = self._conditions(frames, negatives, negatives, chunk_size)
         received = self._probe(start, conditions, settings, chunk_size)
-        padded = (s * self.vae_scale_factor for s in start.shape[-2:])
+        padded = (s * self.vae_scale_factor * self.latent_patch for s in start.shape[-2:])
         return attention.resize_to(received, *padded)[..., :h, :w]
 
     @torch.inference_mode(False)  # a caller's inference mode would forbid the correction's gradient

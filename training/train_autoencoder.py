@@ -9,11 +9,37 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from diffusers import AutoencoderTiny
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import architecture
 from .loop import Crops, Run
+
+
+def initialise(vae: AutoencoderTiny) -> AutoencoderTiny:
+    """Start as the network that passes 4x4 means through: residuals at zero, the convolutions between
+    levels as identity (the strided ones as means of four) plus a little noise. From the usual random
+    start the first minutes go by on a plateau (20.4 against 17.5 dB after 200 steps)."""
+    for name, layer in vae.named_modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        if name.endswith(".conv.4"):
+            nn.init.zeros_(layer.weight)
+        elif ".conv." not in name and layer.in_channels == layer.out_channels:
+            identity = torch.zeros_like(layer.weight)
+            i = torch.arange(layer.in_channels)
+            if layer.stride == (2, 2):
+                identity[i, i, 1:, 1:] = 0.25
+            else:
+                identity[i, i, 1, 1] = 1
+            layer.weight.data.mul_(0.4).add_(identity)
+    vae.decoder.layers[-1].weight.data.mul_(0.2)
+    vae.decoder.layers[-1].bias.data.fill_(0.5)
+    return vae
 
 
 def gradients(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,11 +75,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=16)
     args = parser.parse_args()
     torch.manual_seed(0)
-    vae = architecture.autoencoder().to(memory_format=torch.channels_last)
-    run = Run("autoencoder", args.work, args.minutes, 1.5e-3, {"vae": vae})
+    vae = initialise(architecture.autoencoder()).to(memory_format=torch.channels_last)
+    run = Run("autoencoder", args.work, args.minutes, 1e-3, {"vae": vae})
     crops = Crops(args.work / "images", seed=run.step)
     for _ in run.steps():
-        x = batch(crops, 8, 112).to(memory_format=torch.channels_last)
+        x = batch(crops, 8, 96).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             z = vae.encode(x).latents
             y = vae.decode(z + 0.08 * torch.randn_like(z)).sample

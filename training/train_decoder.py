@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
+from torch.nn import functional as F
 
-from . import captions
+from . import architecture, captions
 from .loop import Crops, Run
 from .train_autoencoder import reconstruction_loss
 from .train_unet import TextPool
@@ -61,9 +62,8 @@ def main() -> None:
     for _ in run.steps():
         photos, targets, k = pairs(crops, texts, 12, 192)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            c = vae.encode(photos).latents
-            half = len(c) // 2
-            image = c[:half]
+            half = len(photos) // 2
+            image = F.pixel_unshuffle(vae.encode(photos[:half]).latents, architecture.PATCH)
             noise = torch.randn_like(image)
             v = unet(
                 torch.cat([noise, image], 1),
@@ -72,7 +72,8 @@ def main() -> None:
                 class_labels=texts.pooled[k[:half]].to(torch.bfloat16),
             ).sample
             # At zero terminal SNR v is -x0 (Lin et al. 2024, section 3.2).
-            z = torch.cat([-v, vae.encode(targets[half:]).latents])
+            z = F.pixel_shuffle(-v, architecture.PATCH)
+            z = torch.cat([z, vae.encode(targets[half:]).latents])
         with torch.autocast("cpu", torch.bfloat16):
             y = vae.decode(z).sample
         y = y.float()

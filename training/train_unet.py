@@ -28,14 +28,15 @@ HARD = {"oil": 2.0, "watercolour": 2.0, "ukiyo_e": 1.5, "kandinsky": 1.5, "mondr
 
 @torch.no_grad()
 def encode_images(vae: AutoencoderTiny, folder: Path, out: Path) -> list[Tensor]:
-    """Stage-1 arrays → latents (1 + styles, 32, h, w) float16, kept in one file."""
+    """Stage-1 arrays → patched latents (1 + styles, 32, H/8, W/8) float16, kept in one file."""
     if out.exists():
         return torch.load(out, weights_only=True)
     vae = vae.eval().to(torch.bfloat16).to(memory_format=torch.channels_last)
     latents = []
     for array in Crops(folder).arrays:
         x = torch.from_numpy(np.array(array)).permute(0, 3, 1, 2).to(torch.bfloat16) / 127.5 - 1
-        latents.append(vae.encode(x).latents.to(torch.float16))
+        z = F.pixel_unshuffle(vae.encode(x).latents, architecture.PATCH)
+        latents.append(z.to(torch.float16))
     torch.save(latents, out)
     return latents
 

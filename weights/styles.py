@@ -1,0 +1,58 @@
+"""The styles that the built-in model knows, and which of them a prompt is nearest to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from ..pipelines.style_a_video import StyleAVideoPipeline
+
+EMBEDDED = Path(__file__).parent / "embedded"
+
+
+@dataclass(frozen=True)
+class Style:
+    name: str
+    """English, as a prompt that works."""
+    chinese: str
+    kind: str
+    """technique or painter."""
+
+
+def styles() -> list[Style]:
+    """What the built-in model was trained on, in the order of the model card."""
+    listed = json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))
+    return [Style(**style) for style in listed["styles"]]
+
+
+def known_similarity() -> float:
+    """The cosine below which a prompt counts as not placed; measured on wordings never trained on."""
+    return float(json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))["known"])
+
+
+@torch.no_grad()
+def _embed(pipeline: StyleAVideoPipeline, texts: list[str]) -> torch.Tensor:
+    tokens = pipeline.tokenizer(
+        texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+    )
+    encoder = pipeline.text_encoder
+    return F.normalize(encoder(tokens.input_ids.to(encoder.device)).text_embeds.float(), dim=-1)
+
+
+def nearest(prompt: str, pipeline: StyleAVideoPipeline, count: int = 3) -> list[tuple[str, float]]:
+    """The styles nearest to a prompt, best first, with the cosine of their text embeddings."""
+    listed = styles()
+    names = _embed(pipeline, [s.name for s in listed] + [s.chinese for s in listed])
+    similarity = (names @ _embed(pipeline, [prompt])[0]).view(2, -1).amax(0)
+    best = similarity.argsort(descending=True)[:count]
+    return [(listed[i].name, float(similarity[i])) for i in best.tolist()]
+
+
+def is_known(prompt: str, pipeline: StyleAVideoPipeline) -> bool:
+    return nearest(prompt, pipeline, 1)[0][1] >= known_similarity()
