@@ -1,6 +1,9 @@
 """Reading and writing of video files: what a user's clip must not lose on the way."""
 
 from fractions import Fraction
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -9,101 +12,7 @@ import torch
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.video import Frame, VideoWriter, probe, read_frames
 
-
-def quadrants(width=64, height=48):
-    """An RGB picture (H,W,3) that shows every turn and flip: red, green, blue, white quarters."""
-    image = np.zeros((height, width, 3), np.uint8)
-    h, w = height // 2, width // 2
-    image[:h, :w], image[:h, w:] = (200, 30, 30), (30, 200, 30)
-    image[h:, :w], image[h:, w:] = (30, 30, 200), (220, 220, 220)
-    return image
-
-
-def encode(
-    path,
-    images,
-    *,
-    codec="libx264",
-    pix_fmt="yuv420p",
-    rate=10,
-    pts=None,
-    time_base=None,
-    rotation=None,
-    sample=None,
-    audio=0.0,
-    audio_codec="aac",
-    tag=None,
-    options=None,
-):
-    """A clip from RGB pictures; `pts` in units of `time_base`; `audio` seconds of a tone."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = pix_fmt
-        if time_base is not None:
-            stream.codec_context.time_base = time_base
-        if sample is not None:
-            stream.codec_context.sample_aspect_ratio = sample
-        if rotation is not None:
-            stream.set_display_rotation(*rotation)
-        if tag is not None:
-            stream.codec_context.colorspace = tag
-        sound = container.add_stream(audio_codec, rate=8000, layout="mono") if audio else None
-        for i, image in enumerate(images):
-            deep = image.dtype == np.uint16
-            frame = av.VideoFrame.from_ndarray(image, format="rgb48le" if deep else "rgb24")
-            space = {"dst_colorspace": tag} if tag is not None else {}
-            frame = frame.reformat(format=pix_fmt, **space)
-            if pts is not None:
-                frame.pts, frame.time_base = pts[i], time_base
-            else:
-                frame.pts, frame.time_base = i, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-        if sound is not None:
-            count = int(8000 * audio)
-            tone = (np.sin(np.arange(count) / 4) * 0.5).astype(np.float32)[None]
-            if audio_codec.startswith("pcm"):
-                tone = (tone * 32767).astype(np.int16)
-            layout = "s16" if audio_codec.startswith("pcm") else "fltp"
-            frame = av.AudioFrame.from_ndarray(tone, format=layout, layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = 8000, 0, Fraction(1, 8000)
-            container.mux(sound.encode(frame))
-            container.mux(sound.encode(None))
-    return path
-
-
-def ramp(count, width=64, height=48):
-    """Pictures that can be told apart: one brighter than the next."""
-    return [np.full((height, width, 3), 20 + 18 * i, np.uint8) for i in range(count)]
-
-
-def times(path):
-    with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
-
-
-def audio_packets(path):
-    with av.open(str(path)) as container:
-        return [
-            (packet.pts * packet.time_base, bytes(packet))
-            for packet in container.demux(audio=0)
-            if packet.pts is not None and packet.size
-        ]
-
-
-def corners(image):
-    """Colours (0..255) inside the quarters: top left, top right, bottom left, bottom right."""
-    h, w = image.shape[1:]
-    parts = [image[:, y : y + 6, x : x + 6] for y in (6, h - 12) for x in (6, w - 12)]
-    return [(255 * part.mean((1, 2))).round().int().tolist() for part in parts]
-
-
-def near(a, b, within=6):
-    return np.abs(np.array(a) - np.array(b)).max() <= within
-
-
-RED, GREEN, BLUE, WHITE = (200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 220)
+clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 
 
 def write(target, source, **options):
@@ -120,7 +29,7 @@ def write(target, source, **options):
 
 
 def test_frames_are_rgb_between_0_and_1_with_times(tmp_path):
-    path = encode(tmp_path / "a.mp4", [quadrants()] * 3, rate=10)
+    path = clips.encode(tmp_path / "a.mp4", [clips.quadrants()] * 3, rate=10)
     info = probe(path)
     assert (info.width, info.height, info.frames, info.has_audio) == (64, 48, 3, False)
     assert (info.frame_rate, info.duration, info.rotation) == (10, Fraction(3, 10), 0)
@@ -130,26 +39,27 @@ def test_frames_are_rgb_between_0_and_1_with_times(tmp_path):
     image = frames[0].image
     assert image.shape == (3, 48, 64) and image.dtype == torch.float32
     assert 0 <= image.min() and image.max() <= 1
-    assert near(corners(image), [RED, GREEN, BLUE, WHITE])
+    assert clips.near(clips.corners(image), [clips.RED, clips.GREEN, clips.BLUE, clips.WHITE])
 
 
 @pytest.mark.parametrize(
     ("rotation", "stated", "expected"),
     [
-        ((90,), 90, [GREEN, WHITE, RED, BLUE]),  # anticlockwise
-        ((180,), 180, [WHITE, BLUE, GREEN, RED]),
-        ((-90,), 270, [BLUE, RED, WHITE, GREEN]),
-        ((0, True, False), None, [GREEN, RED, WHITE, BLUE]),  # a selfie camera's mirror
+        ((90,), 90, [clips.GREEN, clips.WHITE, clips.RED, clips.BLUE]),  # anticlockwise
+        ((180,), 180, [clips.WHITE, clips.BLUE, clips.GREEN, clips.RED]),
+        ((-90,), 270, [clips.BLUE, clips.RED, clips.WHITE, clips.GREEN]),
+        # a selfie camera's mirror
+        ((0, True, False), None, [clips.GREEN, clips.RED, clips.WHITE, clips.BLUE]),
     ],
 )
 def test_rotation_metadata_is_applied(tmp_path, rotation, stated, expected):
-    path = encode(tmp_path / "a.mp4", [quadrants()] * 2, rotation=rotation)
+    path = clips.encode(tmp_path / "a.mp4", [clips.quadrants()] * 2, rotation=rotation)
     info, frame = probe(path), next(read_frames(path))
     turned = rotation[0] in (90, -90)
     assert (info.width, info.height) == ((48, 64) if turned else (64, 48))
     assert info.aspect == (Fraction(3, 4) if turned else Fraction(4, 3))
     assert frame.image.shape == (3, info.height, info.width)
-    assert near(corners(frame.image), expected)
+    assert clips.near(clips.corners(frame.image), expected)
     assert stated is None or info.rotation == stated
     # at a given size, which is that of the upright picture
     assert next(read_frames(path, size=(32, 40))).image.shape == (3, 40, 32)
@@ -160,15 +70,15 @@ def test_rotation_metadata_is_applied(tmp_path, rotation, stated, expected):
     [("libx264", "yuv420p10le", ".mp4"), ("ffv1", "yuv420p10le", ".mkv")],
 )
 def test_ten_bits_keep_their_colours_and_steps(tmp_path, codec, pix_fmt, suffix):
-    deep = [quadrants().astype(np.uint16) * 257] * 2
-    path = encode(tmp_path / f"a{suffix}", deep, codec=codec, pix_fmt=pix_fmt)
+    deep = [clips.quadrants().astype(np.uint16) * 257] * 2
+    path = clips.encode(tmp_path / f"a{suffix}", deep, codec=codec, pix_fmt=pix_fmt)
     frame = next(read_frames(path))
     assert probe(path).bits == 10
-    assert near(corners(frame.image), [RED, GREEN, BLUE, WHITE])
+    assert clips.near(clips.corners(frame.image), [clips.RED, clips.GREEN, clips.BLUE, clips.WHITE])
     # a ramp finer than 8 bits: 8-bit conversion would leave at most 16 grey levels
     fine = np.repeat(np.linspace(0.4, 0.46, 64) * 65535, 3).astype(np.uint16)
     image = np.broadcast_to(fine.reshape(1, 64, 3), (48, 64, 3)).copy()
-    path = encode(
+    path = clips.encode(
         tmp_path / f"b{suffix}", [image], codec=codec, pix_fmt=pix_fmt, options={"qp": "0"}
     )
     levels = next(read_frames(path)).image[1, 24].mul(65535).round().unique()
@@ -178,12 +88,15 @@ def test_ten_bits_keep_their_colours_and_steps(tmp_path, codec, pix_fmt, suffix)
 def test_the_colour_matrix_of_the_file_is_used(tmp_path):
     """BT.709 and BT.601 differ by tens of levels in saturated green."""
     for tag in (1, 5):
-        path = encode(tmp_path / f"{tag}.mp4", [quadrants()] * 2, tag=tag)
-        assert near(corners(next(read_frames(path)).image), [RED, GREEN, BLUE, WHITE])
+        path = clips.encode(tmp_path / f"{tag}.mp4", [clips.quadrants()] * 2, tag=tag)
+        assert clips.near(
+            clips.corners(next(read_frames(path)).image),
+            [clips.RED, clips.GREEN, clips.BLUE, clips.WHITE],
+        )
 
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path):
-    path = encode(tmp_path / "a.mp4", [quadrants()] * 2, sample=Fraction(2))
+    path = clips.encode(tmp_path / "a.mp4", [clips.quadrants()] * 2, sample=Fraction(2))
     info = probe(path)
     assert (info.width, info.height, info.aspect) == (128, 48, Fraction(8, 3))
     assert next(read_frames(path)).image.shape == (3, 48, 128)
@@ -191,7 +104,9 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path):
 
 def test_ranges_begin_and_end_at_the_frames_asked_for(tmp_path):
     # One key frame only, and B frames: seeking must still land on the frame shown at the time.
-    path = encode(tmp_path / "a.mp4", ramp(12), rate=10, options={"g": "100", "bf": "2"})
+    path = clips.encode(
+        tmp_path / "a.mp4", clips.ramp(12), rate=10, options={"g": "100", "bf": "2"}
+    )
     every = list(read_frames(path))
     part = list(read_frames(path, start=0.5, end=0.8))
     assert [frame.pts for frame in part] == [Fraction(n, 10) for n in (5, 6, 7)]
@@ -203,7 +118,7 @@ def test_ranges_begin_and_end_at_the_frames_asked_for(tmp_path):
 
 
 def test_reading_is_lazy(tmp_path):
-    path = encode(tmp_path / "a.mp4", ramp(12))
+    path = clips.encode(tmp_path / "a.mp4", clips.ramp(12))
     stream = read_frames(path)
     assert next(stream).pts == 0
     stream.close()  # and leaves nothing open that deleting the file would mind
@@ -216,58 +131,61 @@ def test_reading_is_lazy(tmp_path):
 def test_timestamps_survive_a_variable_frame_rate(tmp_path):
     base = Fraction(1, 600)
     pts = [0, 20, 50, 60, 180, 200, 450]
-    source = encode(tmp_path / "a.mp4", ramp(7), pts=pts, time_base=base)
+    source = clips.encode(tmp_path / "a.mp4", clips.ramp(7), pts=pts, time_base=base)
     for suffix in (".mp4", ".mov"):
         write(tmp_path / f"out{suffix}", source)
-        assert times(tmp_path / f"out{suffix}") == [n * base for n in pts]
+        assert clips.times(tmp_path / f"out{suffix}") == [n * base for n in pts]
     write(tmp_path / "out.mkv", source)  # milliseconds there
-    for written, wanted in zip(times(tmp_path / "out.mkv"), pts, strict=True):
+    for written, wanted in zip(clips.times(tmp_path / "out.mkv"), pts, strict=True):
         assert abs(written - wanted * base) <= Fraction(1, 1000)
 
 
 def test_a_late_first_frame_stays_late(tmp_path):
     base = Fraction(1, 11456)
     pts = [378 + 384 * i for i in range(5)]
-    source = encode(tmp_path / "a.mp4", ramp(5), pts=pts, time_base=base)
-    began = times(source)
+    source = clips.encode(tmp_path / "a.mp4", clips.ramp(5), pts=pts, time_base=base)
+    began = clips.times(source)
     write(tmp_path / "out.mp4", source)
-    assert began[0] > 0 and times(tmp_path / "out.mp4") == began
+    assert began[0] > 0 and clips.times(tmp_path / "out.mp4") == began
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 def test_one_frame_is_a_video_of_its_duration(tmp_path, suffix):
-    source = encode(tmp_path / "a.mp4", [quadrants()], rate=4)
+    source = clips.encode(tmp_path / "a.mp4", [clips.quadrants()], rate=4)
     target = tmp_path / f"out{suffix}"
     write(target, source)
     info, (frame,) = probe(target), read_frames(target)
     assert info.frames == 1 and abs(info.duration - Fraction(1, 4)) < Fraction(1, 500)
-    assert near(corners(frame.image), [RED, GREEN, BLUE, WHITE])
+    assert clips.near(clips.corners(frame.image), [clips.RED, clips.GREEN, clips.BLUE, clips.WHITE])
 
 
 def test_written_colours_are_tagged_and_right(tmp_path):
-    source = encode(tmp_path / "a.mp4", [quadrants()] * 2)
+    source = clips.encode(tmp_path / "a.mp4", [clips.quadrants()] * 2)
     write(tmp_path / "out.mp4", source)
     with av.open(str(tmp_path / "out.mp4")) as container:
         frame = next(container.decode(video=0))
         tags = frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range
         assert tags == (1, 1, 1, 1)
         assert container.streams.video[0].codec_context.name == "h264"
-    assert near(corners(next(read_frames(tmp_path / "out.mp4")).image), [RED, GREEN, BLUE, WHITE])
+    assert clips.near(
+        clips.corners(next(read_frames(tmp_path / "out.mp4")).image),
+        [clips.RED, clips.GREEN, clips.BLUE, clips.WHITE],
+    )
 
 
 def test_odd_sizes_get_a_replicated_edge_and_keep_the_shape(tmp_path):
-    image = torch.from_numpy(quadrants(63, 47)).permute(2, 0, 1) / 255
+    image = torch.from_numpy(clips.quadrants(63, 47)).permute(2, 0, 1) / 255
     with VideoWriter(tmp_path / "a.mp4", frame_rate=Fraction(5), aspect=Fraction(63, 47)) as writer:
         writer.write(Frame(image, Fraction(0), Fraction(1, 5)))
     with av.open(str(tmp_path / "a.mp4")) as container:
         frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
         assert frame.shape == (48, 64, 3)
         assert container.streams.video[0].sample_aspect_ratio in (None, 1)
-    assert near(frame[-1, 5], BLUE, 12) and near(frame[5, -1], GREEN, 12)
+    assert clips.near(frame[-1, 5], clips.BLUE, 12) and clips.near(frame[5, -1], clips.GREEN, 12)
 
 
 def test_the_shape_is_kept_when_the_size_does_not_allow_it(tmp_path):
-    source = encode(tmp_path / "a.mp4", [quadrants()])
+    source = clips.encode(tmp_path / "a.mp4", [clips.quadrants()])
     write(tmp_path / "out.mp4", source, aspect=Fraction(16, 9))
     assert probe(tmp_path / "out.mp4").aspect == Fraction(16, 9)
 
@@ -277,11 +195,11 @@ def test_the_shape_is_kept_when_the_size_does_not_allow_it(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_audio_packets_are_copied_untouched(tmp_path, suffix):
-    source = encode(tmp_path / "a.mp4", ramp(10), audio=1.0)
+    source = clips.encode(tmp_path / "a.mp4", clips.ramp(10), audio=1.0)
     target = tmp_path / f"out{suffix}"
     writer = write(target, source, audio_from=source)
     assert writer.notes == []
-    given, copied = audio_packets(source), audio_packets(target)
+    given, copied = clips.audio_packets(source), clips.audio_packets(target)
     assert len(given) > 5 and [data for _, data in copied] == [data for _, data in given]
     for (time, _), (expected, _) in zip(copied, given, strict=True):
         # Matroska counts milliseconds from the first packet, which here begins before 0
@@ -291,7 +209,7 @@ def test_audio_packets_are_copied_untouched(tmp_path, suffix):
 
 
 def test_audio_is_trimmed_with_the_pictures(tmp_path):
-    source = encode(tmp_path / "a.mkv", ramp(12), audio=1.2)
+    source = clips.encode(tmp_path / "a.mkv", clips.ramp(12), audio=1.2)
     info = probe(source)
     with VideoWriter(
         tmp_path / "out.mkv",
@@ -303,15 +221,20 @@ def test_audio_is_trimmed_with_the_pictures(tmp_path):
     ) as writer:
         for frame in read_frames(source, 0.5, 0.9):
             writer.write(frame)
-    given = [(time, data) for time, data in audio_packets(source)]
-    kept = audio_packets(tmp_path / "out.mkv")
+    given = [(time, data) for time, data in clips.audio_packets(source)]
+    kept = clips.audio_packets(tmp_path / "out.mkv")
     assert [data for _, data in kept] == [data for t, data in given if 0.5 <= t < Fraction(9, 10)]
     assert [time for time, _ in kept] == [t - Fraction(1, 2) for t, _ in given if 0.5 <= t < 0.9]
-    assert times(tmp_path / "out.mkv") == [0, Fraction(1, 10), Fraction(2, 10), Fraction(3, 10)]
+    assert clips.times(tmp_path / "out.mkv") == [
+        0,
+        Fraction(1, 10),
+        Fraction(2, 10),
+        Fraction(3, 10),
+    ]
 
 
 def test_audio_that_a_container_cannot_hold_is_said(tmp_path):
-    source = encode(tmp_path / "a.mkv", ramp(4), audio=0.4, audio_codec="pcm_s16le")
+    source = clips.encode(tmp_path / "a.mkv", clips.ramp(4), audio=0.4, audio_codec="pcm_s16le")
     writer = write(tmp_path / "out.mp4", source, audio_from=source)
     assert len(writer.notes) == 1
     assert "pcm_s16le" in writer.notes[0] and ".mkv" in writer.notes[0]
@@ -373,7 +296,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 
 
 def bad_files(folder):
-    good = encode(folder / "good.mp4", ramp(12), audio=1.2).read_bytes()
+    good = clips.encode(folder / "good.mp4", clips.ramp(12), audio=1.2).read_bytes()
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "noise.mp4").write_bytes(bytes(range(256)) * 40)
     (folder / "text.txt").write_text("not a video\n" * 50)
@@ -415,7 +338,7 @@ def test_a_file_cut_off_in_its_data_is_refused(tmp_path, suffix):
     """With the index in front, such a file opens, plays, and ends early."""
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(12)]
-    source = encode(tmp_path / "a.mp4", noise)
+    source = clips.encode(tmp_path / "a.mp4", noise)
     whole = tmp_path / f"whole{suffix}"
     write(whole, source)
     assert probe(whole).frames == 12
@@ -428,6 +351,6 @@ def test_a_file_cut_off_in_its_data_is_refused(tmp_path, suffix):
 
 
 def test_a_chinese_file_name(tmp_path):
-    source = encode(tmp_path / "我的 视频.mp4", [quadrants()] * 2)
+    source = clips.encode(tmp_path / "我的 视频.mp4", [clips.quadrants()] * 2)
     write(tmp_path / "水彩.mp4", source)
     assert probe(tmp_path / "水彩.mp4").frames == 2
