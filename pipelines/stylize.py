@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -163,7 +162,7 @@ def expected_frames(
 
 
 def stylize_video(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | VideoInfo,
     target: str | os.PathLike[str],
     engine: Engine,
     *,
@@ -185,6 +184,7 @@ def stylize_video(
     indices count from the first frame of the range.
 
     Args:
+        source: a path, or what `probe` said of it.
         device: where the engine computes; for `chunk_size="auto"` (see `auto_chunk`) and the peak.
         progress: called with (frames written, frames expected) after each.
         observe: called with each frame before and after the engine.
@@ -194,7 +194,8 @@ def stylize_video(
             written. Nothing is then left under the target's name.
     """
     began = time.perf_counter()
-    info = probe(source)
+    info = source if isinstance(source, VideoInfo) else probe(source)
+    source = info.path
     target = check_target(target)
     if target.exists() and target.samefile(source):
         raise StyleAVideoError(f"{target} is the input itself: write to another file.")
@@ -252,7 +253,7 @@ def stylize_video(
     took = time.perf_counter() - began
     out_height, out_width = first.image.shape[-2:]
     return StylizeReport(
-        source=str(Path(source)),
+        source=str(source),
         target=str(target),
         frames=count,
         width=out_width,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +26,10 @@ from .errors import StyleAVideoError
 # Demuxers that read something from anything: text as terminal art, playlists of other files.
 _NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf", "hls", "dash", "concat", "sdp", "webvtt", "srt"}
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: the clock of such a container starts anywhere
+# Titles in other encodings than UTF-8 stop PyAV 17 and 18 unless told not to; 19 takes them.
+_TOLERANT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 # SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT, which PyAV 17 has no names for.
 _RESAMPLING = int(Interpolation.BICUBIC) | 0x40000 | 0x2000
 
@@ -107,7 +111,7 @@ def _open(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise StyleAVideoError(f"{path} is empty (0 bytes): copy or download it again.")
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), **_TOLERANT)
     except PermissionError as error:
         raise StyleAVideoError(f"{path} cannot be read (permission denied).") from error
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -179,8 +183,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
             width = round(width * sample)
         else:
             height = round(height / sample)
-        a, b, *_ = _matrix(frame)
-        if b:
+        if _matrix(frame)[1]:
             width, height, aspect = height, width, 1 / aspect
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         origin = _origin(container)
@@ -196,7 +199,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
             start=first - origin,
             end=last - origin,
             frames=frames,
-            rotation={(1, 0): 0, (-1, 0): 180, (0, -1): 90, (0, 1): 270}[a, b],
+            rotation=frame.rotation % 360,
             bits=frame.format.components[0].bits,
             codec=stream.codec_context.name,
             audio=tuple(s.codec_context.name for s in container.streams.audio if s.codec_context),
@@ -251,10 +254,9 @@ def _scan(path: Path, index: int, step: Fraction) -> tuple[Fraction, Fraction, i
         stated = Fraction(container.duration or 0, av.time_base)
         missing = stated - (reached - start) if reached else Fraction(0)
         if broken or missing > max(Fraction(1, 2), stated / 20):
-            length = f"{float(stated):.2f} s" if stated else "its stated length"
             raise StyleAVideoError(
-                f"{path} is cut short: its data ends at {float(reached):.2f} s of {length}; copy "
-                "or download it again."
+                f"{path} is cut short: its end is missing, of the {float(stated):.2f} s that it "
+                "says it holds; copy or download it again."
             )
     if first is None:  # no timestamps at all: frames follow each other at the frame rate
         return Fraction(0), count * step, count
@@ -366,7 +368,9 @@ def read_frames(
             count += 1
 
 
-def check_target(target: str | os.PathLike[str], suffixes: Any = CONTAINERS) -> Path:
+def check_target(
+    target: str | os.PathLike[str], suffixes: Collection[str] = tuple(CONTAINERS)
+) -> Path:
     """The path, if a file of one of these suffixes can be written there; else StyleAVideoError."""
     target = Path(target)
     if target.suffix.lower() not in suffixes:

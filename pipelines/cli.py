@@ -1,0 +1,454 @@
+"""style-a-video stylize | demo | info
+
+Exit codes: 0 done, 2 arguments or input that cannot be used (one line on stderr says which and what
+to do), 130 interrupted, 1 anything unforeseen (with its traceback).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .errors import StyleAVideoError
+
+if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
+    import torch
+
+    from .style_a_video import StyleAVideoPipeline
+    from .stylize import Engine, Progress
+
+# What --preset stands for, beneath what is given explicitly; "fast" is the model's own few steps.
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "instruct-pix2pix": {"preset": "instruct-pix2pix"},
+    # Huang et al. 2023: all four conditions, 30 steps.
+    "paper": {"preset": "paper", "num_inference_steps": 30, "attention_scale": 0.5},
+}
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "dpmpp": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+}
+SIDES = (16, 8192)  # px
+PICTURES = (".jpg", ".jpeg", ".png")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A wrong argument is told like any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise StyleAVideoError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    main = _Parser(
+        prog="style-a-video",
+        description="Stylize a video from words (Style-A-Video, arXiv 2305.05464).",
+    )
+    commands = main.add_subparsers(dest="command", required=True, metavar="stylize | demo | info")
+
+    stylize = commands.add_parser(
+        "stylize",
+        help="a clip and a prompt in, the stylized clip out",
+        description="Stylize IN by a prompt and write OUT, with IN's frame rate, timestamps, shape "
+        "and audio; rotated clips come out upright. OUT appears only when it is complete.",
+    )
+    stylize.add_argument("source", metavar="IN", type=Path, help="video file")
+    stylize.add_argument("target", metavar="OUT", type=Path, help=".mp4, .mov, .mkv or .webm file")
+    stylize.add_argument(
+        "--prompt", required=True, help="the style, in words: 'a watercolour painting', 水彩画"
+    )
+    _engine_options(stylize)
+    size = stylize.add_mutually_exclusive_group()
+    size.add_argument("--size", metavar="WxH", help="size to work and write at, such as 512x256")
+    size.add_argument(
+        "--max-side",
+        type=int,
+        metavar="N",
+        help="longer side to work and write at, in the source's shape, never enlarged (512)",
+    )
+    stylize.add_argument("--start", type=float, metavar="S", help="from here, seconds")
+    until = stylize.add_mutually_exclusive_group()
+    until.add_argument("--end", type=float, metavar="S", help="to here, seconds")
+    until.add_argument("--frames", type=int, metavar="N", help="at most this many frames")
+    stylize.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="what was done, at what cost"
+    )
+    stylize.add_argument(
+        "--preview",
+        type=Path,
+        metavar="FILE.jpg",
+        help="a few frames before and after, as a picture",
+    )
+
+    demo = commands.add_parser(
+        "demo",
+        help="one clip in several styles: a video and a contact sheet",
+        description="Write OUTPUT.mp4 (the source and up to three styles, moving side by side) and "
+        "OUTPUT.jpg (a row of frames for the source and for each prompt).",
+    )
+    demo.add_argument("--input", type=Path, metavar="FILE", help="a clip of yours (else our own)")
+    demo.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="a style; repeat for more (else a choice)"
+    )
+    demo.add_argument("--output", type=Path, default=Path("output/demo"), help="(%(default)s)")
+    demo.add_argument(
+        "--seconds", type=float, default=4.0, help="how much of the clip is shown (%(default)s)"
+    )
+    _engine_options(demo)
+
+    info = commands.add_parser("info", help="models, styles, device and precision")
+    _device_options(info)
+    return main
+
+
+def _engine_options(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--negative", default="", metavar="TEXT", help="what the style is not")
+    to.add_argument(
+        "--model",
+        default="embedded",
+        metavar="embedded|HUB_ID|FOLDER|FILE",
+        help="(%(default)s: the built-in model; see style-a-video info)",
+    )
+    to.add_argument(
+        "--preset", choices=PRESETS, default="fast", help="(%(default)s: the model's own)"
+    )
+    for name, what in (
+        ("text", "how strong the style, s_T"),
+        ("frame", "how faithful to the frame, s_I"),
+        ("attention", "how much more so where the model attends, s_M"),
+    ):
+        to.add_argument(
+            f"--{name}-scale", type=float, metavar="X", help=f"{what} (the model's own)"
+        )
+    to.add_argument(
+        "--correction", type=float, metavar="X", help="pull towards the frame's content, lambda (0)"
+    )
+    to.add_argument("--steps", type=int, metavar="N", help="sampling steps (the model's own)")
+    to.add_argument("--scheduler", choices=SCHEDULERS, help="sampler (the model's own)")
+    to.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (%(default)s)")
+    to.add_argument(
+        "--chunk", default="auto", metavar="N|auto", help="frames at a time (auto: by free memory)"
+    )
+    _device_options(to)
+
+
+def _device_options(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    to.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        help="(auto: fp16 on a GPU, bf16 on a CPU that is fast at it, else fp32)",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        args = parser().parse_args(argv)
+        {"stylize": _stylize, "demo": _demo, "info": _info}[args.command](args)
+    except StyleAVideoError as error:
+        print(f"style-a-video: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("style-a-video: stopped; nothing was written under the final name.", file=sys.stderr)
+        return 130
+    return 0
+
+
+# checks, before anything heavy
+
+
+def _check_engine(args: argparse.Namespace, prompts: Sequence[str]) -> None:
+    from .checks import check_count, check_number, check_prompts
+
+    for prompt in prompts:
+        check_prompts("The prompt", prompt, 1)
+    check_prompts("The negative prompt", args.negative, 1, empty=True)
+    for name in ("text_scale", "frame_scale", "attention_scale", "correction"):
+        value = getattr(args, name)
+        if value is not None:
+            check_number(f"--{name.replace('_', '-')}", value)
+    if args.steps is not None:
+        check_count("--steps", args.steps)
+        check_number("--steps", args.steps, high=1000)
+    check_number("--seed", args.seed, high=2**63 - 1)
+    if args.chunk != "auto":
+        if not re.fullmatch(r"[0-9]{1,6}", args.chunk):
+            raise StyleAVideoError(f"--chunk must be a whole number or auto, not {args.chunk!r}.")
+        args.chunk = check_count("--chunk", int(args.chunk))
+
+
+def _check_size(args: argparse.Namespace) -> tuple[int, int] | None:
+    if args.max_side is not None and not SIDES[0] <= args.max_side <= SIDES[1]:
+        raise StyleAVideoError(
+            f"--max-side must be between {SIDES[0]} and {SIDES[1]} pixels, not {args.max_side}."
+        )
+    if args.size is None:
+        return None
+    sides = re.fullmatch(r"([0-9]{1,5})[xX×]([0-9]{1,5})", args.size.strip())
+    if sides is None:
+        raise StyleAVideoError(f"--size must be WIDTHxHEIGHT such as 512x256, not {args.size!r}.")
+    width, height = int(sides[1]), int(sides[2])
+    if not all(SIDES[0] <= side <= SIDES[1] for side in (width, height)):
+        raise StyleAVideoError(
+            f"--size must be between {SIDES[0]} and {SIDES[1]} pixels a side, not {args.size}."
+        )
+    return width, height
+
+
+# the engine
+
+
+class _Loaded:
+    """A model made ready as the arguments say, and the engines it gives."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from .device import pick_device, pick_dtype
+
+        self.args = args
+        self.device: torch.device = pick_device(args.device)
+        self.dtype: torch.dtype = pick_dtype(args.dtype, self.device)
+        given = {
+            "num_inference_steps": args.steps,
+            "text_scale": args.text_scale,
+            "frame_scale": args.frame_scale,
+            "attention_scale": args.attention_scale,
+            "correction": args.correction,
+        }
+        chosen = {name: value for name, value in given.items() if value is not None}
+        self.settings = PRESETS[args.preset] | chosen
+        self.pipeline = self._load()
+
+    def _load(self) -> StyleAVideoPipeline:
+        import diffusers
+
+        from ..weights.loading import load
+
+        diffusers.utils.logging.disable_progress_bar()
+        pipeline = load(self.args.model, dtype=self.dtype, device=self.device)
+        pipeline.set_progress_bar_config(disable=True)
+        if self.args.scheduler is not None:
+            scheduler = getattr(diffusers, SCHEDULERS[self.args.scheduler])
+            pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+        return pipeline
+
+    def engine(self, prompt: str) -> Engine:
+        def stylize(frames: torch.Tensor, frame_indices: Sequence[int]) -> torch.Tensor:
+            return self.pipeline(
+                frames,
+                prompt,
+                self.args.negative,
+                seed=self.args.seed,
+                frame_indices=frame_indices,
+                output_type="pt",
+                **self.settings,
+            ).frames
+
+        return stylize
+
+    def describe(self, prompt: str) -> dict[str, Any]:
+        """Everything that decides the result, for the report."""
+        from .device import hardware
+        from .settings import Settings
+
+        resolved = Settings.resolve(self.pipeline.config.defaults, **self.settings)
+        return {
+            "prompt": prompt,
+            "negative": self.args.negative,
+            "model": self.args.model,
+            "seed": self.args.seed,
+            "scheduler": type(self.pipeline.scheduler).__name__,
+            "device": str(self.device),
+            "hardware": hardware(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            **asdict(resolved),
+        }
+
+    def place(self, prompt: str) -> list[str]:
+        """Says where the built-in model sees the prompt among its styles, if nowhere near."""
+        if self.args.model != "embedded" or not _lists_styles():
+            return []
+        from ..weights import styles
+
+        if styles.is_known(prompt, self.pipeline):
+            return []
+        near = ", ".join(
+            f"{name} ({cosine:.2f})" for name, cosine in styles.nearest(prompt, self.pipeline)
+        )
+        return [
+            f"The built-in model cannot place the style {prompt!r}; the nearest it knows, with their "
+            f"similarity: {near}."
+        ]
+
+
+def _lists_styles() -> bool:
+    from ..weights import styles
+
+    return (styles.EMBEDDED / "styles.json").is_file()
+
+
+def _bar(name: str, unit: str) -> Progress:
+    """A progress bar on a terminal: frames a second and the time left. Nothing in a log file."""
+    from tqdm import tqdm
+
+    bar = tqdm(
+        desc=name,
+        total=0,
+        unit=unit,
+        disable=None,
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
+        "[{rate_noinv_fmt}, {remaining} left]",
+    )
+
+    def tell(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return tell
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+# the commands
+
+
+def _stylize(args: argparse.Namespace) -> None:
+    _check_engine(args, [args.prompt])
+    size = _check_size(args)
+    from .checks import check_count, check_number
+    from .video import check_target, probe, seconds
+
+    if args.frames is not None:
+        check_count("--frames", args.frames)
+    for name in ("start", "end"):
+        if getattr(args, name) is not None:
+            check_number(f"--{name}", getattr(args, name))
+    check_target(args.target)
+    for path, suffixes in ((args.report, (".json",)), (args.preview, PICTURES)):
+        if path is not None:
+            check_target(path, suffixes)
+    from . import sheet
+    from .stylize import MAX_SIDE, check_range, stylize_video
+
+    info = probe(args.source)
+    check_range(info, seconds(args.start), seconds(args.end))
+    loaded = _Loaded(args)
+    remarks = loaded.place(args.prompt)
+    for remark in remarks:
+        _say(remark)
+    sampled = sheet.Sampled()
+    report = stylize_video(
+        info,
+        args.target,
+        loaded.engine(args.prompt),
+        start=args.start,
+        end=args.end,
+        max_frames=args.frames,
+        size=size,
+        max_side=args.max_side or MAX_SIDE,
+        chunk_size=args.chunk,
+        device=loaded.device,
+        progress=_bar("stylize", " frames"),
+        observe=sampled if args.preview else None,
+    )
+    for note in report.notes:
+        _say(note)
+    report.notes += remarks
+    report.settings = loaded.describe(args.prompt)
+    if args.preview:
+        rows = sampled.rows(["source", args.prompt])
+        sheet.save(sheet.contact_sheet(rows), args.preview)
+    if args.report:
+        part = args.report.with_name(f".{args.report.name}.part")
+        text = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, args.report)
+    _say(
+        f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s "
+        f"({report.frames_per_second:.2f} frames/s)"
+    )
+    print(args.target)
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from . import demo
+    from .checks import check_number
+    from .video import probe
+
+    _check_engine(args, args.prompt or [])
+    check_number("--seconds", args.seconds, low=0.04)
+    if args.input is not None:
+        probe(args.input)
+    loaded = _Loaded(args)
+    prompts = list(dict.fromkeys(args.prompt or _demo_prompts(args.model)))
+    for remark in [remark for prompt in args.prompt or [] for remark in loaded.place(prompt)]:
+        _say(remark)
+    video, picture = demo.run(
+        loaded.engine,
+        prompts,
+        args.output,
+        args.input,
+        seconds=args.seconds,
+        chunk_size=None if args.chunk == "auto" else args.chunk,
+        device=loaded.device,
+        progress=lambda stage: _bar(stage, " frames" if stage == "video" else " prompts"),
+    )
+    for n, prompt in enumerate(prompts, 1):
+        _say(f"row {n}: {prompt}")
+    print(video)
+    print(picture)
+
+
+def _demo_prompts(model: str) -> list[str]:
+    """Up to twelve styles, spread over those that the built-in model lists."""
+    from . import demo, sheet
+
+    if model != "embedded" or not _lists_styles():
+        return list(demo.PROMPTS)
+    from ..weights import styles
+
+    names = [style.name for style in styles.styles()]
+    return [names[i] for i in sheet.evenly(12, len(names))]
+
+
+def _info(args: argparse.Namespace) -> None:
+    from importlib import import_module
+
+    import torch
+
+    from ..weights import styles
+    from ..weights.registry import MODELS
+    from .device import hardware, pick_device, pick_dtype
+
+    version = import_module("..", __package__).__version__
+    device = pick_device(args.device)
+    dtype = str(pick_dtype(args.dtype, device)).removeprefix("torch.")
+    print(f"style-a-video {version}, torch {torch.__version__}")
+    print(f"device: {device} ({hardware(device)}), {dtype}")
+    print("\nmodels (--model):")
+    for model in MODELS:
+        there = model.name != "embedded" or (styles.EMBEDDED / "model_index.json").is_file()
+        print(f"  {model.name}{'' if there else '  [not in this installation]'}")
+        print(f"      {model.what}\n      licence: {model.licence}\n      {model.how}")
+    if _lists_styles():
+        print("\nstyles of the built-in model (in your own words, in English or Chinese):")
+        for style in styles.styles():
+            print(f"  {style.name}  {style.chinese}  ({style.kind})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

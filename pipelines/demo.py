@@ -1,0 +1,191 @@
+"""`make demo`: one clip in several styles, as a video and as a contact sheet.
+
+`demo.jpg` has a row of the source's frames and a row for each prompt. `demo.mp4` has the source and
+the first prompts' results moving side by side (with the source's audio): one prompt gives source |
+stylized, three give a square. To have the stylized clip alone, in full, there is `stylize`.
+
+The clip, where the user brings none, is filmed off photos that scikit-image ships in its wheel
+(public domain or CC0), by a slow camera: nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from . import sheet
+from .errors import StyleAVideoError
+from .stylize import Engine, Progress, fit, stylize_video
+from .video import Frame, VideoWriter, check_target, probe, read_frames
+
+COLUMNS = 5  # pictures a row of the sheet
+MOVING = 3  # styles in the video at most
+CELL_SIDE = 384  # px, longer side of one picture in the video of several
+RATE = 12  # frames a second of the filmed clip
+SIZE = (384, 256)
+
+# photo, then camera at the start and at the end: centre x, y and width, as shares of the photo.
+SHOTS = (
+    ("chelsea.png", (0.46, 0.50, 0.98), (0.50, 0.44, 0.74)),
+    ("motorcycle_left.png", (0.42, 0.50, 0.80), (0.58, 0.52, 0.80)),
+    ("coffee.png", (0.46, 0.50, 0.86), (0.52, 0.48, 0.70)),
+    ("astronaut.png", (0.45, 0.40, 0.86), (0.42, 0.30, 0.66)),
+)
+SHOT_FRAMES = 9
+
+# For a model that does not list its styles.
+PROMPTS = (
+    "a pencil sketch",
+    "a watercolour painting",
+    "an oil painting",
+    "a cartoon",
+    "ink wash",
+    "halftone print",
+    "ukiyo-e woodblock print",
+    "neon edges",
+    "in the style of Van Gogh",
+    "in the style of Monet",
+    "in the style of Hokusai",
+    "in the style of Munch",
+)
+
+
+def film(path: Path, shots: Sequence[tuple] = SHOTS, frames: int = SHOT_FRAMES) -> Path:
+    """Write the demo's own clip: slow pans and zooms over scikit-image's photos.
+
+    Raises:
+        StyleAVideoError: scikit-image, or a photo of it, is missing.
+    """
+    with VideoWriter(path, frame_rate=Fraction(RATE)) as writer:
+        index = 0
+        for name, begin, end in shots:
+            photo = _photo(name)
+            for i in range(frames):
+                u = i / max(1, frames - 1)
+                camera = [a + (b - a) * u for a, b in zip(begin, end, strict=True)]
+                writer.write(Frame(_look(photo, camera), Fraction(index, RATE), Fraction(1, RATE)))
+                index += 1
+    return path
+
+
+def _photo(name: str) -> Tensor:
+    """(1,3,H,W) in [0,1]."""
+    try:
+        import skimage
+
+        folder = Path(skimage.__file__).parent / "data"
+        pixels = np.array(Image.open(folder / name).convert("RGB"))
+    except (ImportError, FileNotFoundError) as error:
+        raise StyleAVideoError(
+            "The demo's own clip is filmed off the photos of scikit-image, which is not installed "
+            "in full: pip install scikit-image, or give a clip with --input."
+        ) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+
+
+def _look(photo: Tensor, camera: Sequence[float]) -> Tensor:
+    """What the camera (centre x, y, width as shares) sees of the photo, (3,H,W) at SIZE."""
+    x, y, share = camera
+    wide, high = SIZE
+    height, width = photo.shape[-2:]
+    tall = share * width / height * high / wide  # the view's height as a share of the photo's
+    theta = torch.tensor([[[share, 0, 2 * x - 1], [0, tall, 2 * y - 1]]])
+    # Twice the size and then averaged: no aliasing while the camera moves by parts of a pixel.
+    grid = F.affine_grid(theta, [1, 3, 2 * high, 2 * wide], align_corners=False)
+    view = F.grid_sample(
+        photo, grid, mode="bicubic", padding_mode="reflection", align_corners=False
+    )
+    return F.avg_pool2d(view, 2)[0].clamp(0, 1)
+
+
+def montage(engines: Sequence[Engine], words: Sequence[str], first_number: int = 1) -> Engine:
+    """An engine that shows the source and what each engine makes of it, labelled, in a grid."""
+
+    def engine(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
+        cells = [
+            frames.clone(),
+            *(engine(frames, frame_indices).cpu().float() for engine in engines),
+        ]
+        width = frames.shape[-1]
+        labels = [sheet.label_strip(w, n, width) for n, w in enumerate(("source", *words))]
+        for cell, label in zip(cells, labels, strict=True):
+            cell[..., -label.shape[-2] :, :] = label
+        columns = 2 if len(cells) in (2, 4) else 3
+        while len(cells) % columns:
+            cells.append(torch.zeros_like(frames))
+        rows = [torch.cat(cells[i : i + columns], 3) for i in range(0, len(cells), columns)]
+        return torch.cat(rows, 2)
+
+    return engine
+
+
+def run(
+    engine_for: Callable[[str], Engine],
+    prompts: Sequence[str],
+    output: str | os.PathLike[str],
+    source: str | os.PathLike[str] | None = None,
+    *,
+    seconds: float = 4.0,
+    chunk_size: int | None = None,
+    device: torch.device | str = "cpu",
+    progress: Callable[[str], Progress] | None = None,
+) -> tuple[Path, Path]:
+    """Write OUTPUT.jpg and OUTPUT.mp4, and OUTPUT-source.mp4 where the clip is our own.
+
+    Args:
+        engine_for: prompt → engine.
+        prompts: rows of the sheet; the first `MOVING` are in the video.
+        output: path without suffix; its folder is made.
+        source: a clip of the user's own, of which the first `seconds` are shown.
+        progress: name of a stage → what is told (done, total) in it.
+
+    Returns:
+        The paths of the video and of the sheet.
+    """
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    video, picture = (output.with_name(output.name + suffix) for suffix in (".mp4", ".jpg"))
+    check_target(video)
+    clip = Path(source) if source else film(output.with_name(output.name + "-source.mp4"))
+    info = probe(clip)
+    limit = max(1, round(seconds * info.frame_rate))
+    engines = {prompt: engine_for(prompt) for prompt in prompts}
+    told = progress or (lambda stage: lambda done, total: None)
+
+    moving = list(prompts)[:MOVING]
+    size = fit(info.width, info.height, CELL_SIDE if len(moving) > 1 or not source else 512)
+    columns = sheet.evenly(COLUMNS, min(limit, info.frames))
+    frames = [
+        frame.image
+        for i, frame in enumerate(read_frames(clip, max_frames=limit, size=size))
+        if i in columns
+    ]
+    rows: list[tuple[str, Sequence[Tensor]]] = [("source", frames)]
+    tell = told("contact sheet")
+    for n, (prompt, engine) in enumerate(engines.items(), 1):
+        images = [
+            engine(frame[None], [i])[0].cpu() for i, frame in zip(columns, frames, strict=False)
+        ]
+        rows.append((prompt, images))
+        tell(n, len(engines))
+    sheet.save(sheet.contact_sheet(rows), picture)
+
+    stylize_video(
+        info,
+        video,
+        montage([engines[prompt] for prompt in moving], moving),
+        max_frames=limit if limit < info.frames else None,
+        size=size,
+        chunk_size=chunk_size or "auto",
+        device=device,
+        progress=told("video"),
+    )
+    return video, picture

@@ -1,0 +1,73 @@
+"""Where to compute and in which precision, when the user leaves it to us."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .errors import StyleAVideoError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_FAST_BF16 = {"avx512_bf16", "amx_bf16"}  # without them bf16 is emulated, slower than fp32
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" is CUDA, else MPS, else the CPU.
+
+    Raises:
+        StyleAVideoError: a device that this machine, or this build of torch, has not.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, usable in there.items() if usable)
+    if not there.get(name.split(":")[0]):
+        usable = ", ".join(device for device, usable in there.items() if usable)
+        raise StyleAVideoError(f"There is no device {name!r} here; this machine has: {usable}.")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of that name; "auto" is fp16 on accelerators, bf16 on CPUs fast at it, else fp32.
+
+    Raises:
+        StyleAVideoError: fp16 on a CPU, where it is slow and not every operation exists.
+    """
+    if name == "auto":
+        if device.type != "cpu":
+            return torch.float16
+        return torch.bfloat16 if fast_bf16() else torch.float32
+    if name == "fp16" and device.type == "cpu":
+        raise StyleAVideoError("fp16 is not for CPUs: use --dtype bf16 or fp32.")
+    return DTYPES[name]
+
+
+def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU multiplies bf16 in hardware; False where the system does not say."""
+    try:
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return bool(_FAST_BF16 & set(flags.split()))
+
+
+def hardware(device: torch.device) -> str:
+    """The processor's name and its threads in use, for reports."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    if not names:
+        import platform
+
+        names = [platform.processor() or platform.machine()]
+    kind = "Apple GPU of " if device.type == "mps" else ""
+    return f"{kind}{names[0]}, {torch.get_num_threads()} threads"
