@@ -243,16 +243,27 @@ class _Loaded:
         return pipeline
 
     def engine(self, prompt: str) -> Engine:
+        from torch import cuda
+
         def stylize(frames: torch.Tensor, frame_indices: Sequence[int]) -> torch.Tensor:
-            return self.pipeline(
-                frames,
-                prompt,
-                self.args.negative,
-                seed=self.args.seed,
-                frame_indices=frame_indices,
-                output_type="pt",
-                **self.settings,
-            ).frames
+            try:
+                (stylized,) = self.pipeline(
+                    frames,
+                    prompt,
+                    self.args.negative,
+                    seed=self.args.seed,
+                    frame_indices=frame_indices,
+                    output_type="pt",
+                    return_dict=False,
+                    **self.settings,
+                )
+            except cuda.OutOfMemoryError as error:
+                height, width = frames.shape[-2:]
+                raise StyleAVideoError(
+                    f"{self.device} has too little memory for {len(frames)} frames of "
+                    f"{width}x{height} at a time: use --chunk 1, or a smaller --max-side."
+                ) from error
+            return stylized
 
         return stylize
 
@@ -282,12 +293,11 @@ class _Loaded:
 
         if styles.is_known(prompt, self.pipeline):
             return []
-        near = ", ".join(
-            f"{name} ({cosine:.2f})" for name, cosine in styles.nearest(prompt, self.pipeline)
-        )
+        nearest = styles.nearest(prompt, self.pipeline)
+        words = ", ".join(f"{name} ({similarity:.2f})" for name, similarity in nearest)
         return [
-            f"The built-in model cannot place the style {prompt!r}; the nearest it knows, with their "
-            f"similarity: {near}."
+            f"The built-in model cannot place the style {prompt!r}; the nearest it knows, with "
+            f"their similarity: {words}."
         ]
 
 

@@ -106,14 +106,12 @@ def _look(photo: Tensor, camera: Sequence[float]) -> Tensor:
     return F.avg_pool2d(view, 2)[0].clamp(0, 1)
 
 
-def montage(engines: Sequence[Engine], words: Sequence[str], first_number: int = 1) -> Engine:
+def montage(engines: Sequence[Engine], words: Sequence[str]) -> Engine:
     """An engine that shows the source and what each engine makes of it, labelled, in a grid."""
 
     def engine(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
-        cells = [
-            frames.clone(),
-            *(engine(frames, frame_indices).cpu().float() for engine in engines),
-        ]
+        cells = [frames.clone()]
+        cells += [engine(frames, frame_indices).cpu().float() for engine in engines]
         width = frames.shape[-1]
         labels = [sheet.label_strip(w, n, width) for n, w in enumerate(("source", *words))]
         for cell, label in zip(cells, labels, strict=True):

@@ -152,7 +152,7 @@ def contact_sheet(
         numbers_from: number of the first row, shown where its words cannot be drawn.
     """
     first = rows[0][1][0]
-    height = max(1, round(width * first.shape[-1] ** -1 * first.shape[-2]))
+    height = max(1, round(width * first.shape[-2] / first.shape[-1]))
     columns = max(len(images) for _, images in rows)
     margin, size = 176, 20
     sheet = Image.new(
