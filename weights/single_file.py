@@ -82,8 +82,8 @@ def load_single_file(
 
     def build(name: str, model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
         _check_fit(f"{path} ({name})", model, state)
-        model.load_state_dict(state, assign=True)
-        return model.to(dtype).eval()
+        model.load_state_dict({key: value.to(dtype) for key, value in state.items()}, assign=True)
+        return model.eval()
 
     with init_empty_weights():  # every weight comes from the file
         unet = UNet2DConditionModel.from_config(config["unet"] | {"in_channels": channels})
