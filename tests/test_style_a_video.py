@@ -210,6 +210,8 @@ def test_shared_noise_gives_equal_frames_equal_results(tiny_pipeline, clip):
     twice = clip[:1].repeat(2, 1, 1, 1)
     shared = tiny_pipeline(twice, PROMPT, noise="shared").frames
     torch.testing.assert_close(shared[0], shared[1], atol=1e-5, rtol=0)
+    blended = tiny_pipeline(twice, PROMPT, noise="blended", noise_blend=1.0).frames
+    torch.testing.assert_close(blended, shared, atol=1e-5, rtol=0)
     own = tiny_pipeline(twice, PROMPT, noise="per-frame").frames
     assert (own[0] - own[1]).abs().max() > 1e-4
 
@@ -271,10 +273,27 @@ def test_the_end_of_a_long_prompt_is_cut_and_named(tiny_pipeline, clip, caplog):
 # --- attention ----------------------------------------------------------------------------------
 
 
-def test_the_probes_mask_can_be_looked_at_and_handed_back(tiny_pipeline, clip):
+@torch.no_grad()
+def test_the_probe_is_the_frames_pass_at_its_noise_level(sd15_pipeline, clip):
+    maps = sd15_pipeline.attention_maps(clip, level=0.5, seed=4, noise="per-frame")
+    c_i, null = sd15_pipeline.encode_frames(clip), sd15_pipeline.encode_prompt([""] * 3)
+    t = torch.tensor(500)  # round(0.5 * 999)
+    noise = frame_noise((4, 10, 14), 4, range(3))
+    z = sd15_pipeline.scheduler.add_noise(0.18215 * c_i, noise, t)
+    module = attention.self_attention(sd15_pipeline.unet)
+    with attention.AttentionRecorder(module, (10, 14)) as recorder:
+        sd15_pipeline.unet(torch.cat([z, c_i], dim=1), t, null.hidden)
+    expected = attention.resize_to(recorder.received, 40, 56)
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(40, 56), (37, 51)])
+def test_the_probes_mask_can_be_looked_at_and_handed_back(tiny_pipeline, clip, size):
+    clip = clip[..., : size[0], : size[1]]
     maps = tiny_pipeline.attention_maps(clip, chunk_size=2)
-    assert maps.shape == (3, 1, 40, 56)
-    torch.testing.assert_close(maps.mean((1, 2, 3)), torch.ones(3))
+    assert maps.shape == (3, 1, *size)
+    if size == (40, 56):  # nothing cropped
+        torch.testing.assert_close(maps.mean((1, 2, 3)), torch.ones(3))
     mask = attention.attention_mask(maps)
     assert 0 < mask.mean() < 1
     probed = tiny_pipeline(clip, PROMPT, **ALL).frames
@@ -516,8 +535,10 @@ def test_a_callback_can_interrupt(tiny_pipeline, clip):
     result = tiny_pipeline(clip, PROMPT, num_inference_steps=5, callback_on_step_end=stop).frames
     assert steps == [0, 1]
     assert result.isfinite().all()
-    tiny_pipeline(clip, PROMPT, num_inference_steps=2, callback_on_step_end=stop)
-    assert steps == [0, 1, 0, 1]  # the next run starts afresh
+    sizes, hook = evaluations(tiny_pipeline.unet)
+    with hook:
+        tiny_pipeline(clip, PROMPT, num_inference_steps=3)
+    assert len(sizes) == 3  # the next run starts afresh
 
 
 def test_progress_is_the_pipelines_own_bar(tiny_components, clip, capsys):
