@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from . import sheet
@@ -26,7 +25,7 @@ from .errors import StyleAVideoError
 from .stylize import Engine, Progress, fit, stylize_video
 from .video import Frame, VideoWriter, check_target, probe, read_frames
 
-COLUMNS = 5  # pictures a row of the sheet
+COLUMNS = 4  # pictures a row of the sheet: one of each shot
 MOVING = 3  # styles in the video at most
 CELL_SIDE = 384  # px, longer side of one picture in the video of several
 RATE = 12  # frames a second of the filmed clip
@@ -34,10 +33,10 @@ SIZE = (384, 256)
 
 # photo, then camera at the start and at the end: centre x, y and width, as shares of the photo.
 SHOTS = (
-    ("chelsea.png", (0.46, 0.50, 0.98), (0.50, 0.44, 0.74)),
-    ("motorcycle_left.png", (0.42, 0.50, 0.80), (0.58, 0.52, 0.80)),
-    ("coffee.png", (0.46, 0.50, 0.86), (0.52, 0.48, 0.70)),
-    ("astronaut.png", (0.45, 0.40, 0.86), (0.42, 0.30, 0.66)),
+    ("chelsea", (0.46, 0.50, 0.98), (0.50, 0.44, 0.74)),
+    ("rocket", (0.50, 0.50, 0.98), (0.48, 0.50, 0.72)),
+    ("coffee", (0.46, 0.50, 0.86), (0.52, 0.48, 0.70)),
+    ("astronaut", (0.45, 0.40, 0.86), (0.42, 0.30, 0.66)),
 )
 SHOT_FRAMES = 9
 
@@ -79,11 +78,10 @@ def film(path: Path, shots: Sequence[tuple] = SHOTS, frames: int = SHOT_FRAMES) 
 def _photo(name: str) -> Tensor:
     """(1,3,H,W) in [0,1]."""
     try:
-        import skimage
+        from skimage import data
 
-        folder = Path(skimage.__file__).parent / "data"
-        pixels = np.array(Image.open(folder / name).convert("RGB"))
-    except (ImportError, FileNotFoundError) as error:
+        pixels = np.array(getattr(data, name)()[..., :3])
+    except (ImportError, OSError) as error:
         raise StyleAVideoError(
             "The demo's own clip is filmed off the photos of scikit-image, which is not installed "
             "in full: pip install scikit-image, or give a clip with --input."

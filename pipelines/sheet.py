@@ -16,8 +16,13 @@ from .video import Frame
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 GAP = 6  # px between pictures
 
-# Where systems keep a font with Chinese glyphs (Windows, macOS, Linux distributions).
-_WIDE_FONTS = (
+# Where Windows, macOS and Linux keep fonts with more than Pillow's ASCII: Europe's, then Chinese.
+_FONTS = (
+    "C:/Windows/Fonts/arial.ttf",
+    "/System/Library/Fonts/Supplemental/Arial Unicode.ttf",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+    "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
+    "/usr/share/fonts/TTF/DejaVuSans.ttf",
     "C:/Windows/Fonts/msyh.ttc",
     "C:/Windows/Fonts/simhei.ttf",
     "/System/Library/Fonts/PingFang.ttc",
@@ -76,8 +81,8 @@ def has_glyphs(font: Any, text: str) -> bool:
     return all(char.isspace() or bytes(font.getmask(char)) != missing for char in set(text))
 
 
-def pen_for(text: str, size: int, fonts: Sequence[str] = _WIDE_FONTS) -> Pen | None:
-    """A pen that can write this text: Pillow's own font, the system's wide ones, OpenCV's; or None.
+def pen_for(text: str, size: int, fonts: Sequence[str] = _FONTS) -> Pen | None:
+    """A pen that can write this text: Pillow's own font, the system's, OpenCV's; or None.
 
     Args:
         size: px.

@@ -1,0 +1,337 @@
+"""The command line: what it writes, what it says, and with which exit code it refuses."""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image, ImageFont
+from style_a_video.pipelines import cli, demo, device, sheet
+from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.pipelines.video import Frame, probe, read_frames
+
+clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+
+
+@pytest.fixture(scope="session")
+def model(tiny_pipeline, tmp_path_factory):
+    """A model folder as a user would bring it: the built-in architecture in small, untrained."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return clips.encode(tmp_path / "in.mp4", clips.ramp(6), audio=0.6)
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def stylize(source, target, *more, prompt="oil"):
+    return run("stylize", source, target, "--prompt", prompt, "--dtype", "fp32", *more)
+
+
+# what it does
+
+
+def test_a_clip_is_stylized_with_report_and_preview(clip, model, tmp_path, capsys):
+    target, report, preview = (tmp_path / n for n in ("油画.mp4", "report.json", "preview.jpg"))
+    options = ("--model", model, "--device", "cpu", "--chunk", 4, "--text-scale", 3, "--seed", 7)
+    code = stylize(clip, target, *options, "--report", report, "--preview", preview, prompt="油画")
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert out == f"{target}\n" and "6 frames of 64x48" in err
+    assert clips.times(target) == clips.times(clip)
+    assert clips.audio_packets(target) == clips.audio_packets(clip)
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert (told["frames"], told["chunk_size"], told["notes"]) == (6, 4, [])
+    used = told["settings"]
+    assert (used["prompt"], used["text_scale"], used["frame_scale"]) == ("油画", 3.0, 1.2)
+    assert (used["num_inference_steps"], used["seed"], used["dtype"]) == (2, 7, "float32")
+    with Image.open(preview) as picture:
+        assert picture.width > 3 * 224  # the source's and the result's frames beside their words
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_the_settings_reach_the_model(clip, model, tmp_path):
+    """Each of these must change the picture; another chunk must not."""
+    common = ("--model", model, "--device", "cpu", "--frames", 2)
+    assert stylize(clip, tmp_path / "a.mp4", *common) == 0
+    variants = {
+        "again": ("--chunk", 1),
+        "seed": ("--seed", 1),
+        "steps": ("--steps", 3),
+        "text": ("--text-scale", 5),
+        "negative": ("--negative", "blurry"),
+        "preset": ("--preset", "paper", "--steps", 2),
+        "scheduler": ("--scheduler", "euler"),
+    }
+    first = [frame.image for frame in read_frames(tmp_path / "a.mp4")]
+    assert len(first) == 2
+    for name, options in variants.items():
+        assert stylize(clip, tmp_path / f"{name}.mp4", *common, *options) == 0
+        images = [frame.image for frame in read_frames(tmp_path / f"{name}.mp4")]
+        same = all(torch.equal(a, b) for a, b in zip(first, images, strict=True))
+        assert same == (name == "again"), name
+
+
+@pytest.mark.parametrize("name", cli.SCHEDULERS)
+def test_every_scheduler_samples(name, clip, model, tmp_path):
+    options = ("--model", model, "--device", "cpu", "--frames", 1, "--scheduler", name)
+    assert stylize(clip, tmp_path / "out.mp4", *options, "--steps", 3) == 0
+    assert probe(tmp_path / "out.mp4").frames == 1
+
+
+def test_size_and_range(clip, model, tmp_path):
+    options = ("--model", model, "--device", "cpu")
+    assert stylize(clip, tmp_path / "a.mp4", *options, "--size", "32x32", "--frames", 1) == 0
+    info = probe(tmp_path / "a.mp4")
+    assert info.aspect == Fraction(4, 3)  # the size ratio of the source, whatever the pixels
+    assert next(read_frames(tmp_path / "a.mp4", size=(32, 32))).image.shape == (3, 32, 32)
+    target = tmp_path / "b.mp4"
+    assert stylize(clip, target, *options, "--max-side", 32, "--start", 0.2, "--end", 0.4) == 0
+    assert clips.times(target) == [0, Fraction(1, 10)] and probe(target).width == 32
+
+
+def test_the_demo_shows_source_and_styles(clip, model, tmp_path, capsys):
+    options = ("--model", model, "--device", "cpu", "--output", tmp_path / "new" / "demo")
+    prompts = ("--prompt", "oil", "--prompt", "水彩画")
+    assert run("demo", "--input", clip, *prompts, "--seconds", 0.5, *options) == 0
+    video, picture = tmp_path / "new" / "demo.mp4", tmp_path / "new" / "demo.jpg"
+    assert capsys.readouterr().out == f"{video}\n{picture}\n"
+    info = probe(video)
+    assert (info.width, info.height, info.frames) == (3 * 64, 48, 5) and info.has_audio
+    # the first third is the source itself (above its label)
+    shown, source = next(read_frames(video)).image, next(read_frames(clip)).image
+    assert (shown[:, :16, :56] - source[:, :16, :56]).abs().mean() < 0.02
+    with Image.open(picture) as image:
+        rows = round(image.height / (224 * 48 / 64 + sheet.GAP))
+        assert rows == 3
+
+
+def test_the_demo_has_a_clip_of_its_own(tmp_path):
+    pytest.importorskip("skimage")
+    path = demo.film(tmp_path / "clip.mp4", frames=2)
+    info = probe(path)
+    assert (info.width, info.height, info.frames) == (*demo.SIZE, 2 * len(demo.SHOTS))
+    frames = [frame.image for frame in read_frames(path)]
+    moved = [(b - a).abs().mean() for a, b in zip(frames[::2], frames[1::2], strict=True)]
+    assert min(moved) > 0.01  # the camera moves within every shot
+
+
+def test_the_demo_without_photos_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(StyleAVideoError, match="pip install scikit-image"):
+        demo.film(tmp_path / "clip.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_names_models_licences_and_device(capsys):
+    assert run("info", "--device", "cpu", "--dtype", "fp32") == 0
+    out = capsys.readouterr().out
+    for word in (
+        "embedded",
+        "timbrooks/instruct-pix2pix",
+        "licence: MIT",
+        "device: cpu",
+        "float32",
+    ):
+        assert word in out
+
+
+def test_help_is_quick_and_needs_nothing_heavy():
+    code = (
+        "import sys\nfrom style_a_video.pipelines import cli\n"
+        "try:\n    cli.main(['stylize', '--help'])\nexcept SystemExit as stop:\n"
+        "    assert stop.code == 0\n"
+        "assert not {'torch', 'diffusers', 'av'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--prompt" in done.stdout and "512" in done.stdout
+
+
+# what it refuses: one line, code 2, before any model is loaded, and no file
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    def load(*_, **__):
+        raise AssertionError("the model was loaded before the arguments were checked")
+
+    monkeypatch.setattr("style_a_video.weights.loading.load", load)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prompt", ""), "prompt is empty"),
+        (("--prompt", "  "), "prompt is empty"),
+        (("--prompt", "a" * 5000), "5,000 characters"),
+        (("--negative", "a" * 5000), "5,000 characters"),
+        (("--steps", "0"), "--steps must be"),
+        (("--steps", "-3"), "--steps must be"),
+        (("--steps", "many"), "--steps"),
+        (("--text-scale", "-1"), "--text-scale must be 0 or more"),
+        (("--frame-scale", "nan"), "--frame-scale must be a finite number"),
+        (("--attention-scale", "inf"), "--attention-scale must be a finite number"),
+        (("--correction", "-0.1"), "--correction must be 0 or more"),
+        (("--seed", "-1"), "--seed must be"),
+        (("--size", "512"), "WIDTHxHEIGHT"),
+        (("--size", "0x64"), "between 16 and 8192"),
+        (("--max-side", "4"), "between 16 and 8192"),
+        (("--chunk", "0"), "--chunk must be"),
+        (("--chunk", "some"), "--chunk must be"),
+        (("--frames", "0"), "--frames must be"),
+        (("--start", "0.3", "--end", "0.3"), "is empty"),
+        (("--start", "5"), "0.60 s long"),
+        (("--end", "nan"), "--end must be a finite number"),
+        (("--scheduler", "best"), "choose from"),
+        (("--preset", "best"), "choose from"),
+        (("--report", "nowhere/r.json"), "does not exist"),
+        (("--report", "r.txt"), ".json"),
+        (("--preview", "p.mp4"), ".jpg"),
+        (("--bogus",), "--bogus"),
+    ],
+)
+def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert stylize(clip, tmp_path / "out.mp4", *options) == 2
+    out, err = capsys.readouterr()
+    assert message in err and err.startswith("style-a-video: error: ")
+    assert err.count("\n") == 1 and out == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("none.mp4", "out.mp4", "does not exist"),
+        ("empty.mp4", "out.mp4", "0 bytes"),
+        ("text.mp4", "out.mp4", "not a video"),
+        ("in.mp4", "out.gif", "suffix"),
+        ("in.mp4", "no/out.mp4", "does not exist: create it"),
+    ],
+)
+def test_bad_files(source, target, message, clip, tmp_path, no_model, capsys):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("hello\n" * 99)
+    before = sorted(tmp_path.iterdir())
+    assert stylize(tmp_path / source, tmp_path / target) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_model_that_is_not_there(clip, tmp_path, capsys):
+    assert stylize(clip, tmp_path / "out.mp4", "--model", tmp_path / "none") == 2
+    err = capsys.readouterr().err
+    assert "none" in err and err.count("\n") == 1
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_nothing_but_a_command_is_an_error_too(capsys):
+    assert run() == 2
+    assert capsys.readouterr().err.startswith("style-a-video: error: ")
+
+
+def test_ctrl_c_leaves_nothing_behind(clip, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def load(*_, **__):
+        def pipeline(frames, *_, **__):
+            calls.append(len(frames))
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return (frames,)
+
+        pipeline.set_progress_bar_config = lambda **_: None
+        return pipeline
+
+    monkeypatch.setattr("style_a_video.weights.loading.load", load)
+    options = ("--model", "any/model", "--device", "cpu", "--chunk", 2)
+    assert stylize(clip, tmp_path / "out.mp4", *options) == 130
+    assert calls == [2, 2] and "stopped" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+# device and precision
+
+
+def test_auto_precision_follows_the_processor(tmp_path, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    for flags, fast in (("fpu avx512f avx512_bf16", True), ("fpu amx_bf16", True), ("fpu", False)):
+        info.write_text(f"model name\t: X\nflags\t\t: {flags}\nflags\t\t: {flags}\n")
+        assert device.fast_bf16(info) is fast
+    assert device.fast_bf16(tmp_path / "none") is False
+    cpu = torch.device("cpu")
+    for fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(device, "fast_bf16", lambda fast=fast: fast)
+        assert device.pick_dtype("auto", cpu) is dtype
+    assert device.pick_dtype("auto", torch.device("cuda")) is torch.float16
+    with pytest.raises(StyleAVideoError, match="bf16 or fp32"):
+        device.pick_dtype("fp16", cpu)
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert device.pick_device("auto") == torch.device("cpu")
+    with pytest.raises(StyleAVideoError, match="'cuda'.*has: cpu"):
+        device.pick_device("cuda")
+
+
+# the sheet
+
+
+def test_words_no_font_can_draw_are_numbered(monkeypatch):
+    own = ImageFont.load_default(20)
+    assert sheet.has_glyphs(own, "watercolour, 1890") and not sheet.has_glyphs(own, "水彩画")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert sheet.pen_for("水彩画", 20, fonts=()) is None
+    monkeypatch.setattr(sheet, "pen_for", lambda text, size: None)
+    assert sheet.written("水彩画", 3, 20)[0] == "prompt 3"
+
+
+def test_chinese_is_drawn_where_opencv_5_is(monkeypatch):
+    cv2 = pytest.importorskip("cv2", minversion="5")
+    assert hasattr(cv2, "FontFace")
+    pen = sheet.pen_for("水彩画", 20, fonts=())
+    drawn = []
+    for text in ("水", "彩"):
+        image = Image.new("RGB", (40, 32), "white")
+        pen.write(image, (4, 4), text, (0, 0, 0))
+        drawn.append(bytes(image.tobytes()))
+    blank = Image.new("RGB", (40, 32), "white").tobytes()
+    assert len({*drawn, blank}) == 3 and pen.width("水彩画") > pen.width("水")
+
+
+def test_long_words_are_wrapped_and_never_lost():
+    pen = sheet.pen_for("words", 20)
+    text = "in the style of Van Gogh, thick paint and Donaudampfschifffahrtsgesellschaft"
+    lines = sheet.wrap(text, pen, 160, 99)
+    assert all(pen.width(line) <= 160 for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert len(sheet.wrap(text, pen, 160, 2)) == 2 and sheet.wrap(text, pen, 160, 2)[1][-1] == "…"
+    wide = sheet.wrap("水彩画风格的城市" * 4, pen, 100, 99)
+    assert len(wide) > 1 and "".join(wide) == "水彩画风格的城市" * 4
+
+
+def test_samples_spread_over_a_stream_of_any_length():
+    for length in (1, 3, 5, 37, 500):
+        sampled = sheet.Sampled(5)
+        for i in range(length):
+            frame = Frame(torch.full((3, 2, 2), float(i)), Fraction(i), Fraction(1))
+            sampled(frame, frame)
+        (_, before), (_, after) = sampled.rows(["source", "x"])
+        at = [int(image[0, 0, 0]) for image in before]
+        assert len(at) == len(after) == min(5, length) and at == sorted(set(at))
+        assert at[0] == 0 and at[-1] >= 0.75 * (length - 1)
