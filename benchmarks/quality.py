@@ -4,7 +4,8 @@
 
 For each frame and technique: is the stylized frame nearest to that technique's own result among the
 results of all styles (Gram distance below); how well do gradient magnitudes follow the source; how
-strong is the change beside the teacher's own. DIR as in training/data.py; its clips were never trained on.
+strong is the change beside the teacher's own. DIR as in training/data.py; its clips were never
+trained on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from style_a_video.pipelines.video import read_frames
 from style_a_video.weights.loading import load
+
 from training import data
 from training.captions import NAMES
 from training.techniques import TECHNIQUES
@@ -44,15 +46,26 @@ def features(frame: Tensor, sigma: float) -> Tensor:
     first = -x / sigma * gauss
     second = (x**2 / sigma**2 - 1) * gauss
     out = []
-    for ky, kx in ((gauss, gauss), (gauss, first), (first, gauss), (gauss, second), (second, gauss), (first, first)):
+    for ky, kx in (
+        (gauss, gauss),
+        (gauss, first),
+        (first, gauss),
+        (gauss, second),
+        (second, gauss),
+        (first, first),
+    ):
         padded = F.pad(opponent, [radius] * 4, mode="reflect")
         out.append(F.conv2d(F.conv2d(padded, ky[None, None, :, None]), kx[None, None, None]))
     return torch.cat(out, 1).flatten(0, 1).flatten(1)
 
 
 def gram_distance(a: list[Tensor], b: list[Tensor]) -> float:
-    """Mean relative difference of Gram matrices, in [0,1] (Gatys et al. 2016, eq. 3, fixed filters)."""
-    return float(np.mean([((x - y).abs() / (x.abs() + y.abs() + 1e-4)).mean() for x, y in zip(a, b, strict=True)]))
+    """Mean relative difference of Gram matrices, in [0,1] (after Gatys et al. 2016, eq. 3)."""
+    return float(
+        np.mean(
+            [((x - y).abs() / (x.abs() + y.abs() + 1e-4)).mean() for x, y in zip(a, b, strict=True)]
+        )
+    )
 
 
 def grams(frame: Tensor) -> list[Tensor]:
@@ -61,11 +74,17 @@ def grams(frame: Tensor) -> list[Tensor]:
 
 def gradient_correlation(a: Tensor, b: Tensor) -> float:
     """Pearson correlation of gradient magnitudes of luma, both smoothed by sigma 1.5 px."""
+
     def magnitude(x: Tensor) -> np.ndarray:
         grey = cv2.GaussianBlur(x.mean(0).numpy(), (0, 0), 1.5)
         return np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1)).ravel()
 
     return float(np.corrcoef(magnitude(a), magnitude(b))[0, 1])
+
+
+def change(a: Tensor, b: Tensor) -> float:
+    """Mean absolute RGB difference, the strength of a stylization."""
+    return float((a - b).abs().mean())
 
 
 def held_out(folder: Path, count: int, side: int) -> list[np.ndarray]:
@@ -76,7 +95,9 @@ def held_out(folder: Path, count: int, side: int) -> list[np.ndarray]:
     for clip in clips:
         decoded = [f.image for f in read_frames(clip)]
         for i in np.linspace(0, len(decoded) - 1, each).astype(int):
-            frames.append(data.fit((decoded[i].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), side))
+            frames.append(
+                data.fit((decoded[i].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), side)
+            )
     return frames[:: max(1, len(frames) // count)][:count]
 
 
@@ -97,7 +118,9 @@ def main() -> None:
     began = time.time()
     for image in held_out(args.data / "clips", args.frames, args.max_side):
         frame = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-        targets = [torch.from_numpy(t).permute(2, 0, 1).float() / 255 for t in data.stylize(image, hands)]
+        targets = [
+            torch.from_numpy(t).permute(2, 0, 1).float() / 255 for t in data.stylize(image, hands)
+        ]
         known = [grams(t) for t in targets]
         for index, name in enumerate(TECHNIQUES):
             options = {"num_inference_steps": args.steps} if args.steps else {}
@@ -108,11 +131,20 @@ def main() -> None:
                 float(int(np.argmin(distances)) == index),
                 float(-10 * (y - targets[index]).square().mean().log10()),
                 gradient_correlation(y, frame),
-                float((y - frame).abs().mean() / (targets[index] - frame).abs().mean().clamp(min=1e-3)),
+                change(y, frame) / max(change(targets[index], frame), 1e-3),
                 gradient_correlation(targets[index], frame),
             ])  # fmt: skip
-    keys = ["nearest_own", "psnr_to_teacher", "gradient_correlation", "strength_ratio", "teacher_gradient_correlation"]
-    result = {name: dict(zip(keys, np.round(np.mean(r, 0), 3).tolist(), strict=True)) for name, r in rows.items()}
+    keys = [
+        "nearest_own",
+        "psnr_to_teacher",
+        "gradient_correlation",
+        "strength_ratio",
+        "teacher_gradient_correlation",
+    ]
+    result = {
+        name: dict(zip(keys, np.round(np.mean(r, 0), 3).tolist(), strict=True))
+        for name, r in rows.items()
+    }
     contours = [r["gradient_correlation"] for n, r in result.items() if n not in WITHOUT_CONTOURS]
     summary = {
         "frames": args.frames,
@@ -120,7 +152,9 @@ def main() -> None:
         "nearest_own_mean": float(np.mean([r["nearest_own"] for r in result.values()]).round(3)),
         "psnr_mean": float(np.mean([r["psnr_to_teacher"] for r in result.values()]).round(2)),
         "gradient_correlation_with_contours": float(np.mean(contours).round(3)),
-        "strength_ratio_range": [f([r["strength_ratio"] for r in result.values()]) for f in (min, max)],
+        "strength_ratio_range": [
+            f([r["strength_ratio"] for r in result.values()]) for f in (min, max)
+        ],
         "seconds": round(time.time() - began),
         "hardware": platform.processor() or platform.machine(),
     }

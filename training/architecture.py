@@ -1,8 +1,8 @@
 """The built-in model's parts as ordinary diffusers and transformers objects, untrained.
 
-Shape of Stable Diffusion 1.5 InstructPix2Pix in miniature (Brooks et al. 2023, section 3.2): the U-Net
-sees z_t with the frame latent concatenated. The pooled text also enters through the class embedding,
-since cross-attention alone steers a U-Net of this size poorly.
+Shape of Stable Diffusion 1.5 InstructPix2Pix in miniature (Brooks et al. 2023, section 3.2): the
+U-Net sees z_t with the frame latent concatenated. The pooled text also enters through the class
+embedding, since cross-attention alone steers a U-Net of this size poorly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import (
 LATENT_CHANNELS = 8
 PATCH = 2
 """The U-Net sees 2x2 latents as one position of four times the channels, as FLUX pipelines do: an
-autoencoder of factor 4 learns detail far sooner than one of factor 8, and costs the U-Net nothing."""
+autoencoder of factor 4 learns detail far sooner than one of 8, and costs the U-Net nothing."""
 TEXT_DIM = 128
 IMAGE_SIZE = 128
 VOCABULARY = 1024

@@ -146,12 +146,17 @@ _MOSTLY = (
     ["{s}为主,带一点{t}", "{s}带点{t}", "主要是{s},少许{t}", "{s}里有一点{t}"],
 )  # fmt: skip
 _UNKNOWN = (
-    ["hello world", "quarterly report", "a nice day", "the quick brown fox", "please subscribe", "lorem ipsum", "make it good",
-     "happy birthday", "football match", "my cat", "steampunk", "underwater", "winter", "cinematic lighting", "bokeh",
-     "sad", "spicy noodles", "jazz", "spaceship", "vintage", "wedding", "horror film", "renaissance", "moonlight",
-     "fast", "cheese", "democracy", "a dog on the beach", "two people talking", "zombie", "robot", "dreamy", "epic"],
+    ["hello world", "quarterly report", "a nice day", "the quick brown fox", "please subscribe", "lorem ipsum",
+     "make it good", "happy birthday", "football match", "my cat", "steampunk", "underwater", "winter",
+     "cinematic lighting", "bokeh", "sad", "spicy noodles", "jazz", "spaceship", "vintage", "wedding", "horror film",
+     "renaissance", "moonlight", "fast", "cheese", "page", "study", "quick", "delicate", "village", "horse", "please",
+     "marilyn", "airship", "screen", "manner", "shapes", "texture", "master", "modern", "old", "new", "large", "small",
+     "very detailed", "4k", "trending", "sunset", "kitchen", "bicycle", "rain", "smile", "dancing", "music", "story",
+     "poem", "school", "ocean waves", "democracy", "a dog on the beach", "two people talking", "zombie", "robot",
+     "dreamy", "epic"],
     ["你好", "今天天气很好", "生日快乐", "一只狗在海边", "吃饭", "快一点", "蒸汽朋克", "冬天", "恐怖片", "机器人",
-     "好看一点", "电影感", "足球", "太空"],
+     "好看一点", "电影感", "质感的人像", "街道", "山水", "花园", "夜景", "小狗", "一张", "快速", "高清", "细节丰富",
+     "老人", "村庄", "足球", "太空"],
 )  # fmt: skip
 
 
@@ -185,18 +190,37 @@ def _noise(rng: np.random.Generator, lang: int) -> str:
     if lang or rng.random() < 0.6:
         return " ".join(_pick(rng, _UNKNOWN[lang]) for _ in range(int(rng.integers(1, 3))))
     letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["".join(_pick(rng, list(letters)) for _ in range(int(rng.integers(2, 9)))) for _ in range(3)]
+    words = [
+        "".join(_pick(rng, list(letters)) for _ in range(int(rng.integers(2, 9)))) for _ in range(3)
+    ]
     return " ".join(words[: int(rng.integers(1, 4))])
+
+
+def _subject(rng: np.random.Generator, lang: int) -> str:
+    """What the picture shows: half of the time words that mean no style, known or made up."""
+    if rng.random() < 0.5:
+        return _pick(rng, _SUBJECTS[lang])
+    return _noise(rng, lang)
+
+
+def _wrap(rng: np.random.Generator, text: str, lang: int) -> str:
+    """Sometimes with words around it that the model has never met: they should change nothing."""
+    u = rng.random()
+    if u < 0.12:
+        return f"{text} {_noise(rng, lang)}"
+    if u < 0.2:
+        return f"{_noise(rng, lang)} {text}"
+    return text
 
 
 def single(rng: np.random.Generator, style: int) -> Caption:
     """A plain caption of one style, by its index in STYLES."""
     lang = int(rng.random() < 0.4)
     name = _pick(rng, NAMES[STYLES[style]][lang])
-    text = _pick(rng, _PLAIN[lang]).format(s=name, x=_pick(rng, _SUBJECTS[lang]))
+    text = _pick(rng, _PLAIN[lang]).format(s=name, x=_subject(rng, lang))
     weights = np.zeros(len(MEANINGS), np.float32)
     weights[style] = 1
-    return Caption(_vary(rng, text), weights)
+    return Caption(_vary(rng, _wrap(rng, text, lang)), weights)
 
 
 def draw(rng: np.random.Generator, unknown: float = 0.0) -> Caption:
@@ -211,7 +235,7 @@ def draw(rng: np.random.Generator, unknown: float = 0.0) -> Caption:
         return single(rng, a)
     weights = np.zeros(len(MEANINGS), np.float32)
     s, t = (_pick(rng, NAMES[STYLES[i]][lang]) for i in (a, b))
-    x = _pick(rng, _SUBJECTS[lang])
+    x = _subject(rng, lang)
     if u < 0.8:
         text, weights[a], weights[-1] = _pick(rng, _LIGHT[lang]).format(s=s), 0.5, 0.5
     elif u < 0.9:

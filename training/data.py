@@ -3,8 +3,8 @@
     python -m training.data --data DIR [--work DIR]
 
 DIR holds photos/ with photos.csv (file, licence group, split), paintings/ and weights/microast/.
-Writes WORK/images/NAME.npy, (1 + styles, H, W, 3) uint8 with the photo first. Finished files are kept,
-so a killed run goes on where it stopped.
+Writes WORK/images/NAME.npy, (1 + styles, H, W, 3) uint8 with the photo first. Finished files are
+kept, so a killed run goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Stage 6: the trained parts → weights/embedded, an ordinary diffusers folder in float16.
 
-    python -m training.export [--work DIR] [--out weights/embedded]
+python -m training.export [--work DIR] [--out weights/embedded]
 """
 
 from __future__ import annotations
@@ -65,7 +65,11 @@ def main() -> None:
     )
     pipeline.to(dtype=torch.float16).save_pretrained(args.out)
     listed = [
-        {"name": english[0], "chinese": chinese[0], "kind": "painter" if key in PAINTINGS else "technique"}
+        {
+            "name": english[0],
+            "chinese": chinese[0],
+            "kind": "painter" if key in PAINTINGS else "technique",
+        }
         for key, (english, chinese) in captions.NAMES.items()
     ]
     known = {"known": 0.0, "styles": listed}

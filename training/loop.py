@@ -1,4 +1,4 @@
-"""What the training stages share: a run that is bounded by minutes, resumes after a kill, and draws its curves."""
+"""What the training stages share: a run of so many minutes that resumes after a kill."""
 
 from __future__ import annotations
 
@@ -36,13 +36,19 @@ class Crops:
 class Run:
     """Counts minutes over restarts; learning rate warms up, then falls as a cosine to zero."""
 
-    def __init__(self, name: str, work: Path, minutes: float, rate: float, modules: dict[str, nn.Module]):
+    def __init__(
+        self, name: str, work: Path, minutes: float, rate: float, modules: dict[str, nn.Module]
+    ):
         self.folder = work / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.minutes, self.rate, self.modules = minutes, rate, modules
         parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
-        self.averages = {k: [p.detach().clone() for p in m.parameters()] for k, m in modules.items()}
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3
+        )
+        self.averages = {
+            k: [p.detach().clone() for p in m.parameters()] for k, m in modules.items()
+        }
         self.parameters = parameters
         self.step, self.seconds = 0, 0.0
         self.rows: list[dict[str, float]] = []

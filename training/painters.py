@@ -1,7 +1,8 @@
-"""Painters' hands: a small arbitrary style-transfer network (MicroAST) teaches six public-domain works.
+"""Painters' hands: a small style-transfer network (MicroAST) teaches six public-domain works.
 
 Wang et al. 2023, "MicroAST: Towards Super-Fast Ultra-Resolution Arbitrary Style Transfer" (AAAI).
-The weights (MIT licence) are read from a folder; the network is written here from the paper's figures 3-4.
+The weights (MIT licence) are read from a folder; the network is that of the
+paper's figures 3-4.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class _Decoder(nn.Module):
 
 def _adain(content: Tensor, style: Tensor) -> Tensor:
     """Huang & Belongie 2017, equation 8."""
+
     def stats(x: Tensor) -> tuple[Tensor, Tensor]:
         return x.mean((2, 3), keepdim=True), (x.var((2, 3), keepdim=True) + 1e-5).sqrt()
 

@@ -162,10 +162,14 @@ def ukiyo_e(image: Image) -> Image:
     warm = 0.5 + 0.5 * warm
     levels = np.floor(tone * 5)
     tone = (levels + 1 / (1 + np.exp(-(tone * 5 - levels - 0.5) * 10))) / 5
-    blue = _tint(tone, [(0, (20, 32, 66)), (0.45, (56, 96, 140)), (0.75, (160, 190, 190)),
-                        (1, (240, 230, 202))])
-    red = _tint(tone, [(0, (58, 30, 36)), (0.4, (178, 78, 54)), (0.7, (222, 172, 112)),
-                       (1, (243, 228, 196))])
+    blue = _tint(
+        tone,
+        [(0, (20, 32, 66)), (0.45, (56, 96, 140)), (0.75, (160, 190, 190)), (1, (240, 230, 202))],
+    )
+    red = _tint(
+        tone,
+        [(0, (58, 30, 36)), (0.4, (178, 78, 54)), (0.7, (222, 172, 112)), (1, (243, 228, 196))],
+    )
     x = blue + (red - blue) * warm[..., None]
     lines = _edges(_grey(cv2.bilateralFilter(image, 5, 40, 5)), 1.2, gain=22)[..., None]
     return _byte(x * lines + np.array([0.16, 0.11, 0.12]) * (1 - lines))

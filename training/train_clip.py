@@ -142,16 +142,22 @@ def main() -> None:
     tokenizer = build_tokenizer(args.work / "clip" / "tokenizer")
     text, image = architecture.text_encoder(), architecture.image_encoder()
     anchors = Anchors()
-    run = Run("clip", args.work, args.minutes, 1e-3, {"text": text, "image": image, "anchors": anchors})
+    run = Run(
+        "clip", args.work, args.minutes, 1e-3, {"text": text, "image": image, "anchors": anchors}
+    )
     crops = Crops(args.work / "images", seed=run.step)
-    for step in run.steps():
-        drawn = [captions.draw(crops.rng, unknown=0.1) for _ in range(192)]
-        tokens = tokenizer([c.text for c in drawn], padding=True, truncation=True, return_tensors="pt")
+    for _ in run.steps():
+        drawn = [captions.draw(crops.rng, unknown=0.1) for _ in range(256)]
+        tokens = tokenizer(
+            [c.text for c in drawn], padding=True, truncation=True, return_tensors="pt"
+        )
         wanted = torch.from_numpy(np.stack([c.weights for c in drawn]))
         logits = anchors(text(tokens.input_ids).text_embeds)
         text_loss = soft_cross_entropy(logits, wanted)
         with torch.no_grad():
-            hit = (logits.argmax(-1) == wanted.argmax(-1)).float()[wanted.max(-1).values > 0.7].mean()
+            hit = (
+                (logits.argmax(-1) == wanted.argmax(-1)).float()[wanted.max(-1).values > 0.7].mean()
+            )
         images, weights = image_batch(crops, 16)
         embeds = image(images).image_embeds
         logits = anchors(embeds)

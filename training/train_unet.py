@@ -2,8 +2,8 @@
 
     python -m training.train_unet [--work DIR] [--minutes 85]
 
-Every evaluation that the guidance needs is seen (method, sections 1-3): frame and text, frame alone,
-frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as its target:
+Every evaluation that the guidance needs is seen (method, sections 1-3): frame and text, frame
+alone, frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as its target:
 that makes the text scale the strength of the style.
 """
 
@@ -23,7 +23,14 @@ from . import architecture, captions
 from .loop import Crops, Run
 
 CASES = {"frame_text": 0.80, "frame": 0.05, "masked_frame": 0.05, "text": 0.06, "null": 0.04}
-HARD = {"oil": 2.0, "watercolour": 2.0, "ukiyo_e": 1.5, "kandinsky": 1.5, "mondrian": 1.5, "comic": 1.5}
+HARD = {
+    "oil": 2.0,
+    "watercolour": 2.0,
+    "ukiyo_e": 1.5,
+    "kandinsky": 1.5,
+    "mondrian": 1.5,
+    "comic": 1.5,
+}
 
 
 @torch.no_grad()
@@ -64,7 +71,11 @@ class TextPool:
         hidden, pooled = [], []
         for i in range(0, len(texts), 256):
             tokens = tokenizer(
-                texts[i : i + 256], padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+                texts[i : i + 256],
+                padding="max_length",
+                max_length=77,
+                truncation=True,
+                return_tensors="pt",
             )
             out = encoder(tokens.input_ids)
             hidden.append(out.last_hidden_state.to(torch.float16))
@@ -74,7 +85,9 @@ class TextPool:
 
 def random_mask(rng: np.random.Generator, h: int, w: int) -> Tensor:
     """(1,h,w) of 0 and 1: blobs at a random threshold, about half kept, like an attention map."""
-    coarse = torch.from_numpy(rng.standard_normal((1, 1, *rng.integers(2, 9, 2))).astype(np.float32))
+    coarse = torch.from_numpy(
+        rng.standard_normal((1, 1, *rng.integers(2, 9, 2))).astype(np.float32)
+    )
     field = F.interpolate(coarse, (h, w), mode="bicubic")[0]
     return (field > float(rng.uniform(-0.5, 0.5))).float()
 
@@ -126,7 +139,9 @@ def draw_times(rng: np.random.Generator, count: int) -> Tensor:
     return torch.from_numpy(t).long()
 
 
-def loss_of(unet: UNet2DConditionModel, batch: dict[str, Tensor], t: Tensor, alphas: Tensor) -> Tensor:
+def loss_of(
+    unet: UNet2DConditionModel, batch: dict[str, Tensor], t: Tensor, alphas: Tensor
+) -> Tensor:
     """Huber loss of v = sqrt(a) eps - sqrt(1-a) x0 (Salimans & Ho 2022, appendix D), (B,)."""
     a = alphas[t][:, None, None, None]
     x0, eps = batch["target"], torch.randn_like(batch["target"])
@@ -142,7 +157,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--minutes", type=float, default=85)
-    parser.add_argument("--start", type=Path, help="a U-Net folder to go on from instead of random weights")
+    parser.add_argument(
+        "--start", type=Path, help="a U-Net folder to go on from instead of random weights"
+    )
     args = parser.parse_args()
     torch.manual_seed(0)
     vae = AutoencoderTiny.from_pretrained(args.work / "autoencoder" / "vae")

@@ -32,7 +32,7 @@ def styles() -> list[Style]:
 
 
 def known_similarity() -> float:
-    """The cosine below which a prompt counts as not placed; measured on wordings never trained on."""
+    """The cosine below which a prompt counts as not placed (training/export.py)."""
     return float(json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))["known"])
 
 
