@@ -38,14 +38,17 @@ class EncodingMixin:
 
     @property
     def latent_patch(self) -> int:
-        """Latents of the autoencoder a position of the U-Net, along one side: 1, or 2 where the
-        U-Net has four times the channels (patched latents, as FLUX pipelines have them)."""
+        """Latents of the autoencoder a position of the U-Net, along one side.
+
+        1, or 2 where the U-Net has four times the channels: patched latents.
+        """
         return decoders.latent_patch(self.vae, self.unet.config.out_channels)
 
     @property
     def size_multiple(self) -> int:
         """Frames are padded to multiples of it: the latents' factor times the U-Net's halvings."""
-        return self.vae_scale_factor * self.latent_patch * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        levels = len(self.unet.config.block_out_channels)
+        return self.vae_scale_factor * self.latent_patch * 2 ** (levels - 1)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(C,h,w) of the latents of a frame, padded to `size_multiple`."""

@@ -13,8 +13,10 @@ from diffusers import (
     HeunDiscreteScheduler,
     LCMScheduler,
     StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
+from style_a_video.pipelines import decoders
 from style_a_video.pipelines.core import attention, correction
 from style_a_video.pipelines.core.denoised import predict_denoised
 from style_a_video.pipelines.core.noise import frame_noise
@@ -232,6 +234,25 @@ def test_padding_repeats_the_border_and_is_cropped(tiny_pipeline, clip):
     torch.testing.assert_close(cropped, whole[:, :, :38, :50], atol=1e-5, rtol=0)
 
 
+def test_latents_can_be_patched(tiny_components, clip):
+    """Where the U-Net has four times the autoencoder's channels, it sees 2x2 latents as one."""
+    config = {**tiny_components["unet"].config, "in_channels": 32, "out_channels": 16}
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel.from_config(config).eval()
+    pipeline = pipeline_with(tiny_components, unet=unet)
+    assert pipeline.size_multiple == 16
+    latents = pipeline.encode_latents(clip)
+    assert latents.shape == (3, 16, 6, 8) == (3, *pipeline.latent_shape(40, 56))
+    vae, x = tiny_components["vae"], pipeline.pad(clip)
+    torch.testing.assert_close(
+        pipeline.decode_latents(latents),
+        vae.decode(vae.encode(2 * x - 1).latents).sample.div(2).add(0.5).clamp(0, 1).detach(),
+    )
+    settings = {**ALL, "num_inference_steps": 2, "correction": 1.0}
+    assert pipeline(clip, PROMPT, **settings).frames.shape == clip.shape
+    assert pipeline.attention_maps(clip).shape == (3, 1, 40, 56)
+
+
 def test_seed_and_generator(tiny_pipeline, clip):
     def run(**kwargs):
         return tiny_pipeline(clip[:1], PROMPT, **kwargs).frames
@@ -404,6 +425,14 @@ def test_the_gradient_holds_one_frame_at_a_time(tiny_pipeline, clip):
     assert sizes == [1, 1, 1, 9]
 
 
+def test_the_linear_decoder_is_fitted_in_the_scaling_of_the_diffusion(sd15_pipeline):
+    chart = decoders.colour_chart()
+    latents = 0.18215 * sd15_pipeline.encode_latents(chart)
+    fitted = correction.fit_linear_decoder(latents, chart)
+    decode = decoders.linear(sd15_pipeline)
+    torch.testing.assert_close(decode(latents), correction.linear_decode(latents, *fitted))
+
+
 def test_a_tiny_autoencoder_can_serve_a_large_one(sd15_components, tiny_components, clip):
     components = {**sd15_components, "image_encoder": tiny_components["image_encoder"]}
     settings = {"correction": 1.0, "correction_decoder": "tiny", "num_inference_steps": 1}
@@ -570,8 +599,6 @@ def test_pil_frames_are_frames(tiny_pipeline, clip):
 
 
 def test_a_unet_without_room_for_the_frame(sd15_components, clip):
-    from diffusers import UNet2DConditionModel
-
     torch.manual_seed(0)
     narrow = UNet2DConditionModel.from_config({**sd15_components["unet"].config, "in_channels": 4})
     pipeline = pipeline_with(sd15_components, unet=narrow.eval())

@@ -82,7 +82,7 @@ def test_it_works_where_gradients_are_off():
     with torch.no_grad():
         assert torch.equal(toy.correct(0.5), expected)
     with torch.inference_mode():
-        toy.target = toy.target.clone()  # now an inference tensor, which autograd may not save
+        toy.target = toy.target.float()  # an inference tensor, which autograd may not save
         toy.x = toy.x.clone()
         corrected = toy.correct(0.5)
     assert torch.equal(corrected, expected)
