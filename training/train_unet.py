@@ -3,8 +3,8 @@
     python -m training.train_unet [--work DIR] [--minutes 85]
 
 Every evaluation that the guidance needs is seen (method, sections 1-3): frame and text, frame
-alone, frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as its target:
-that makes the text scale the strength of the style.
+alone, frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as
+its target: that makes the text scale the strength of the style.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""The built-in model does what its card says. Words here were kept out of its training captions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from style_a_video.weights import styles
+from style_a_video.weights.loading import load
+
+# Written after training, in words that training/captions.py does not put together.
+WORDINGS = {
+    "a hasty graphite portrait of my grandmother": "pencil sketch",
+    "rough pencil lines on paper": "pencil sketch",
+    "watercolor bird on a branch": "watercolour",
+    "日落时分的水彩": "watercolour",
+    "oil-painted castle": "oil painting",
+    "rich oils, rembrandt light": "oil painting",
+    "saturday morning cartoon": "comic book",
+    "superhero comic panel": "comic book",
+    "an old newspaper photo made of dots": "halftone print",
+    "black ink brush painting of bamboo": "ink wash",
+    "竹子水墨": "ink wash",
+    "glowing neon outlines of a motorcycle": "neon lights",
+    "霓虹灯下的女孩": "neon lights",
+    "hiroshige bridge in the rain": "ukiyo-e",
+    "浮世绘海浪": "ukiyo-e",
+    "retro 8-bit game level": "pixel art",
+    "像素小人": "pixel art",
+    "blueprint of a steam engine": "blueprint",
+    "warhol soup can": "pop art",
+    "starry night over my town": "Van Gogh",
+    "梵高向日葵": "Van Gogh",
+    "munch style bridge": "Munch",
+    "monet lilies at dawn": "Monet",
+    "莫奈日出": "Monet",
+    "kandinsky circles": "Kandinsky",
+    "康定斯基的音乐": "Kandinsky",
+    "gold leaf cranes": "Sakai Hoitsu",
+    "琳派屏风上的鹤": "Sakai Hoitsu",
+    "mondrian tree": "Mondrian",
+    "蒙德里安的格子": "Mondrian",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    model = load("embedded")
+    model.set_progress_bar_config(disable=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """(1,3,192,256): a real photo that scikit-image carries."""
+    skimage = pytest.importorskip("skimage.data")
+    image = torch.from_numpy(skimage.astronaut()[:384].copy()).permute(2, 0, 1)[None] / 255
+    return torch.nn.functional.interpolate(image, (192, 256), mode="area")
+
+
+def stylized(pipeline, photo, prompt, **settings):
+    return pipeline(photo, prompt, **settings).frames[0]
+
+
+def chroma(frame):
+    return (frame.amax(0) - frame.amin(0)).mean()
+
+
+def test_unseen_wordings_land_on_their_style(pipeline):
+    missed = [
+        (wording, near)
+        for wording, style in WORDINGS.items()
+        if (near := styles.nearest(wording, pipeline, 1)[0])[0] != style
+    ]
+    assert len(missed) <= 2, missed
+
+
+def test_every_style_knows_its_own_names(pipeline):
+    for style in styles.styles():
+        for name in (style.name, style.chinese):
+            assert styles.nearest(name, pipeline, 1)[0][0] == style.name
+            assert styles.is_known(name, pipeline)
+
+
+@pytest.mark.parametrize("prompt", ["quantum mechanics lecture", "zzkw qrrt", "银行账单"])
+def test_a_prompt_without_style_is_not_placed_but_has_neighbours(pipeline, prompt):
+    assert not styles.is_known(prompt, pipeline)
+    near = styles.nearest(prompt, pipeline, 3)
+    assert len({name for name, _ in near}) == 3
+    assert near[0][1] >= near[1][1] >= near[2][1] != 0
+
+
+@pytest.mark.parametrize(
+    "prompt, pair",
+    [
+        ("half watercolour, half ink", {"watercolour", "ink wash"}),
+        ("一半水彩一半水墨", {"watercolour", "ink wash"}),
+        ("neon and blueprint", {"neon lights", "blueprint"}),
+    ],
+)
+def test_a_mixture_is_near_both(pipeline, prompt, pair):
+    assert {name for name, _ in styles.nearest(prompt, pipeline, 2)} == pair
+
+
+def test_text_scale_is_the_strength_and_zero_keeps_the_frame(pipeline, photo):
+    change = [
+        float((stylized(pipeline, photo, "ink wash", text_scale=s) - photo[0]).abs().mean())
+        for s in (0.0, 0.5, 1.0)
+    ]
+    assert change[0] < 0.04
+    assert change[0] < change[1] < change[2]
+
+
+def test_techniques_look_like_themselves(pipeline, photo):
+    pencil = stylized(pipeline, photo, "pencil sketch")
+    assert chroma(pencil) < 0.06 < chroma(photo[0])
+    assert pencil.mean() > photo.mean() + 0.1
+    neon = stylized(pipeline, photo, "neon lights")
+    assert neon.median() < 0.2 and chroma(neon) > chroma(pencil)
+    red, _, blue = stylized(pipeline, photo, "blueprint").mean((1, 2))
+    assert blue > red + 0.2
+    halftone = stylized(pipeline, photo, "halftone print").mean(0)
+    assert ((halftone < 0.25) | (halftone > 0.75)).float().mean() > 0.6
+    blocks = stylized(pipeline, photo, "pixel art")
+    inside = (blocks[..., 3::8] - blocks[..., 4::8]).abs().mean()
+    across = (blocks[..., 7:-1:8] - blocks[..., 8::8]).abs().mean()
+    assert across > 4 * inside
+
+
+def test_painters_bring_their_palette(pipeline, photo):
+    munch = stylized(pipeline, photo, "Munch").mean((1, 2))
+    hoitsu = stylized(pipeline, photo, "Sakai Hoitsu").mean((1, 2))
+    van_gogh = stylized(pipeline, photo, "Van Gogh").mean((1, 2))
+    assert munch[0] > munch[2] + 0.1
+    assert hoitsu[0] > hoitsu[2] + 0.2
+    assert van_gogh[2] > van_gogh[0]
+
+
+def test_same_seed_same_pixels_and_chunks_do_not_matter(pipeline, photo):
+    frames = torch.cat([photo, photo.flip(-1), photo.flip(-2)])
+    whole = pipeline(frames, "watercolour", attention_scale=0.2, seed=3).frames
+    assert torch.equal(whole, pipeline(frames, "watercolour", attention_scale=0.2, seed=3).frames)
+    chunked = pipeline(frames, "watercolour", attention_scale=0.2, seed=3, chunk_size=1).frames
+    assert (whole - chunked).abs().max() < 1 / 255
