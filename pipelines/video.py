@@ -562,7 +562,15 @@ class VideoWriter:
         context.color_range, context.colorspace = 1, 1
         context.color_primaries, context.color_trc = 1, 1
         if self.aspect is not None:
-            context.sample_aspect_ratio = _pixel_shape(self.aspect * height / width)
+            sample = _pixel_shape(self.aspect * height / width)
+            context.sample_aspect_ratio = sample
+            # PyAV hands H.264 its pixel shape, but has no way to tell the WebM muxer.
+            if self.kind.format == "webm" and abs(sample - 1) > Fraction(1, 100):
+                self.notes.append(
+                    f"A .webm file has square pixels here, so the picture is shown as {width}x"
+                    f"{height} and not in its shape {float(self.aspect):.3f}:1; write to .mp4, or "
+                    "leave out --size."
+                )
         self._stream = stream
         if self.audio_from is not None:
             suffix = self.target.suffix.lower()

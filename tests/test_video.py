@@ -190,6 +190,13 @@ def test_the_shape_is_kept_when_the_size_does_not_allow_it(tmp_path):
     assert probe(tmp_path / "out.mp4").aspect == Fraction(16, 9)
 
 
+def test_a_shape_that_webm_cannot_keep_is_said(tmp_path):
+    source = clips.encode(tmp_path / "a.mp4", [clips.quadrants()])
+    assert write(tmp_path / "same.webm", source, aspect=Fraction(4, 3)).notes == []
+    (note,) = write(tmp_path / "wide.webm", source, aspect=Fraction(16, 9)).notes
+    assert "64x48" in note and "1.778:1" in note
+
+
 # audio
 
 
