@@ -21,6 +21,7 @@ test: .venv/.installed-test
 
 bench: $(RUNTIME)
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/throughput.py --memory
 
 setup: $(RUNTIME)
 

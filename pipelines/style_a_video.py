@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,11 +20,7 @@ from diffusers import (
 )
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
-from diffusers.loaders import (
-    FromSingleFileMixin,
-    StableDiffusionLoraLoaderMixin,
-    TextualInversionLoaderMixin,
-)
+from diffusers.loaders import StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
 from diffusers.pipelines.pipeline_utils import StableDiffusionMixin
 from diffusers.utils import BaseOutput
 from torch import Tensor
@@ -60,7 +57,6 @@ class StyleAVideoPipeline(
     StableDiffusionMixin,
     TextualInversionLoaderMixin,
     StableDiffusionLoraLoaderMixin,
-    FromSingleFileMixin,
 ):
     """Stylization of video frames, each guided by itself, a text and its attention map.
 
@@ -113,6 +109,30 @@ class StyleAVideoPipeline(
         self.register_to_config(defaults=defaults or {}, scale_image_latents=scale_image_latents)
         self._interrupt = False
         self._num_timesteps = 0
+
+    @classmethod
+    def from_single_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        torch_dtype: torch.dtype = torch.float32,
+        tokenizer: str | os.PathLike[str] | None = None,
+        **components: Any,
+    ) -> StyleAVideoPipeline:
+        """A Stable Diffusion 1.5 checkpoint in one LDM-format .safetensors file → pipeline.
+
+        Args:
+            path: InstructPix2Pix (8 input channels) or plain (4, widened to 8).
+            torch_dtype: of all weights.
+            tokenizer: folder of the CLIP tokenizer, which the file lacks; else from the hub.
+            components: what to put in place of the file's own, by name.
+
+        Raises:
+            StyleAVideoError: a file that is not there or cannot be used.
+        """
+        from ..weights.single_file import load_single_file
+
+        return cls(**(load_single_file(path, dtype=torch_dtype, tokenizer=tokenizer) | components))
 
     @property
     def interrupt(self) -> bool:

@@ -1,6 +1,6 @@
 """Stage 2: the autoencoder, on photos and on every style.
 
-python -m training.train_autoencoder [--work DIR] [--minutes 16]
+python -m training.train_autoencoder [--work DIR] [--minutes 14]
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def batch(crops: Crops, count: int, side: int) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
-    parser.add_argument("--minutes", type=float, default=16)
+    parser.add_argument("--minutes", type=float, default=14)
     args = parser.parse_args()
     torch.manual_seed(0)
     vae = initialise(architecture.autoencoder()).to(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """Stage 3: vocabulary, text encoder and image encoder.
 
-    python -m training.train_clip [--work DIR] [--minutes 8]
+    python -m training.train_clip [--work DIR] [--minutes 5]
 
 One direction of the shared space per meaning (an anchor) ties the two encoders: text and image are
 both taught how much of each style they hold (soft cross-entropy on the cosines with the anchors).
@@ -135,7 +135,7 @@ def scene_loss(content: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
-    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--minutes", type=float, default=5)
     args = parser.parse_args()
     assert captions.STYLES == data.STYLES
     torch.manual_seed(0)

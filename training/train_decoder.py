@@ -1,6 +1,6 @@
 """Stage 5: the decoder once more, on latents that the U-Net made.
 
-    python -m training.train_decoder [--work DIR] [--minutes 8]
+    python -m training.train_decoder [--work DIR] [--minutes 6]
 
 The autoencoder of stage 2 never saw a predicted latent. Here half of each batch is the U-Net's
 one-step prediction of a style (target: that style's pixels), half is plain reconstruction, so
@@ -47,7 +47,7 @@ def pairs(crops: Crops, texts: TextPool, count: int, side: int) -> tuple[Tensor,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
-    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--minutes", type=float, default=6)
     args = parser.parse_args()
     torch.manual_seed(0)
     vae = AutoencoderTiny.from_pretrained(args.work / "autoencoder" / "vae")

@@ -1,6 +1,6 @@
 """Stage 4: the U-Net, on cached latents, with the autoencoder and the text encoder frozen.
 
-    python -m training.train_unet [--work DIR] [--minutes 85]
+    python -m training.train_unet [--work DIR] [--minutes 58]
 
 Every evaluation that the guidance needs is seen (method, sections 1-3): frame and text, frame
 alone, frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as
@@ -159,7 +159,7 @@ def loss_of(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
-    parser.add_argument("--minutes", type=float, default=85)
+    parser.add_argument("--minutes", type=float, default=58)
     parser.add_argument(
         "--start", type=Path, help="a U-Net folder to go on from instead of random weights"
     )

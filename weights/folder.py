@@ -55,7 +55,9 @@ def check_folder(folder: Path) -> str | None:
     parts = ("unet", "vae", "text_encoder")
     unet, vae, text = (read_json(folder / part / "config.json") for part in parts)
     channels, latent = unet.get("in_channels"), vae.get("latent_channels", 4)
-    if channels not in (latent, 2 * latent):
+    # A U-Net may take its latents in patches of 2x2, as the built-in one does.
+    accepted = [latent, 2 * latent, 2 * 4 * latent]
+    if channels not in accepted:
         raise StyleAVideoError(
             f"The U-Net of {folder} takes {channels} channels and its latents have {latent}: "
             f"{latent} or {2 * latent} are needed, so give InstructPix2Pix or a plain one."

@@ -18,7 +18,7 @@ from .expand import expand_input_channels
 from .files import PICKLES
 from .folder import check_folder
 from .hub import download_model
-from .single_file import load_single_file, load_tokenizer
+from .single_file import load_tokenizer
 
 if TYPE_CHECKING:
     from ..pipelines.style_a_video import StyleAVideoPipeline
@@ -49,8 +49,9 @@ def load(
     from ..pipelines.style_a_video import StyleAVideoPipeline
 
     if path.is_file():
-        components = load_single_file(path, dtype=dtype, tokenizer=tokenizer)
-        return StyleAVideoPipeline(**components).to(device)
+        return StyleAVideoPipeline.from_single_file(
+            path, torch_dtype=dtype, tokenizer=tokenizer
+        ).to(device)
 
     variant = check_folder(path)
     given = {} if tokenizer is None else {"tokenizer": load_tokenizer(tokenizer)}

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.weights import loading, single_file
-from style_a_video.weights.loading import load, load_single_file, load_tokenizer
+from style_a_video.weights.loading import load
 from style_a_video.weights.registry import MODELS
+from style_a_video.weights.single_file import load_single_file, load_tokenizer
 
 spec = importlib.util.spec_from_file_location("ldm", Path(__file__).with_name("ldm.py"))
 ldm = importlib.util.module_from_spec(spec)
