@@ -231,10 +231,12 @@ class _Loaded:
 
     def _load(self) -> StyleAVideoPipeline:
         import diffusers
+        import transformers
 
         from ..weights.loading import load
 
         diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
         pipeline = load(self.args.model, dtype=self.dtype, device=self.device)
         pipeline.set_progress_bar_config(disable=True)
         if self.args.scheduler is not None:

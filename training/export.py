@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
+from safetensors.torch import save_file
 from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
 from style_a_video.weights import styles
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
@@ -30,19 +32,17 @@ DEFAULTS = {
 
 
 def calibrate(pipeline: StyleAVideoPipeline) -> float:
-    """The cosine that best divides captions of one style from captions of none."""
+    """The known share that best divides captions of styles and mixtures from captions of none."""
     rng = np.random.default_rng(1)
-    known, unknown = [], []
-    for i in range(300):
-        known.append(captions.single(rng, i % len(captions.STYLES)).text)
-        unknown.append(captions.draw(rng, unknown=1.0).text)
-    texts = known + unknown
-    best = torch.tensor([styles.nearest(text, pipeline, 1)[0][1] for text in texts])
-    label = torch.tensor([True] * len(known) + [False] * len(unknown))
-    cuts = torch.linspace(0.2, 0.95, 76)
-    right = torch.stack([((best >= cut) == label).float().mean() for cut in cuts])
-    cut = float(cuts[right.argmax()])
-    print(f"known from unknown at a cosine of {cut:.2f}: {right.max():.3f} of captions right")
+    known = [captions.draw(rng).text for _ in range(400)]
+    unknown = [captions.draw(rng, unknown=1.0).text for _ in range(400)]
+    share = torch.tensor([styles.known_share(text, pipeline) for text in known + unknown])
+    label = torch.arange(len(share)) < len(known)
+    cuts = torch.linspace(0.1, 0.95, 86)
+    right = torch.stack([((share >= cut) == label).float().mean() for cut in cuts])
+    # The middle of what does about equally well: words of neither kind fall in between.
+    cut = float(cuts[right >= right.max() - 0.01].mean())
+    print(f"known from unknown at {cut:.2f}: {right.max():.3f} of captions right")
     return round(cut, 2)
 
 
@@ -64,6 +64,13 @@ def main() -> None:
         defaults=DEFAULTS,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(args.out)
+    # diffusers writes this key and then warns that it does not know it.
+    config = args.out / "vae" / "config.json"
+    known = {k: v for k, v in json.loads(config.read_text()).items() if k != "block_out_channels"}
+    config.write_text(json.dumps(known, indent=2) + "\n")
+    # Older transformers, and ComfyUI, read the vocabulary from these two.
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(clip / "tokenizer" / name, args.out / "tokenizer" / name)
     listed = [
         {
             "name": english[0],
@@ -72,11 +79,13 @@ def main() -> None:
         }
         for key, (english, chinese) in captions.NAMES.items()
     ]
-    known = {"known": 0.0, "styles": listed}
+    directions = torch.load(clip / "anchors.pt", weights_only=True).contiguous()
+    save_file({"directions": directions.to(torch.float16)}, args.out / "styles.safetensors")
+    facts = {"known": 0.0, "styles": listed}
     target = args.out / "styles.json"
-    target.write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    known["known"] = calibrate(pipeline.to(dtype=torch.float32))
-    target.write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    target.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    facts["known"] = calibrate(pipeline.to(dtype=torch.float32))
+    target.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

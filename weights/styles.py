@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def styles() -> list[Style]:
     return [Style(**style) for style in listed["styles"]]
 
 
-def known_similarity() -> float:
-    """The cosine below which a prompt counts as not placed (training/export.py)."""
+def known_threshold() -> float:
+    """The `known_share` below which a prompt counts as not placed (training/export.py)."""
     return float(json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))["known"])
 
 
@@ -42,11 +43,15 @@ def _embed(pipeline: StyleAVideoPipeline, texts: list[str]) -> torch.Tensor:
         texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
     )
     encoder = pipeline.text_encoder
-    return F.normalize(encoder(tokens.input_ids.to(encoder.device)).text_embeds.float(), dim=-1)
+    embeds = encoder(tokens.input_ids.to(encoder.device)).text_embeds
+    return F.normalize(embeds.float().cpu(), dim=-1)
 
 
 def nearest(prompt: str, pipeline: StyleAVideoPipeline, count: int = 3) -> list[tuple[str, float]]:
-    """The styles nearest to a prompt, best first, with the cosine of their text embeddings."""
+    """The styles nearest to a prompt, best first, with the cosine of its embedding to their names'.
+
+    Of the English and the Chinese name, the nearer counts.
+    """
     listed = styles()
     names = _embed(pipeline, [s.name for s in listed] + [s.chinese for s in listed])
     similarity = (names @ _embed(pipeline, [prompt])[0]).view(2, -1).amax(0)
@@ -54,5 +59,18 @@ def nearest(prompt: str, pipeline: StyleAVideoPipeline, count: int = 3) -> list[
     return [(listed[i].name, float(similarity[i])) for i in best.tolist()]
 
 
+def known_share(prompt: str, pipeline: StyleAVideoPipeline) -> float:
+    """How much of a prompt's embedding, 0 to 1, lies where styles and their mixtures lie.
+
+    That is the span of the directions that the text and image encoders were trained on, one a style
+    (training/train_clip.py). A cosine to the names alone would not tell: words without any style
+    share something with every name.
+    """
+    directions = load_file(EMBEDDED / "styles.safetensors")["directions"].float()
+    basis = torch.linalg.qr(directions.T).Q
+    return float((_embed(pipeline, [prompt])[0] @ basis).norm())
+
+
 def is_known(prompt: str, pipeline: StyleAVideoPipeline) -> bool:
-    return nearest(prompt, pipeline, 1)[0][1] >= known_similarity()
+    """Whether the prompt asks for something the built-in model was taught."""
+    return known_share(prompt, pipeline) >= known_threshold()
