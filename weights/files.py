@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..pipelines.errors import StyleAVideoError
 
+MAX_HEADER = 100_000_000  # bytes, safetensors' own limit
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 
 
@@ -44,20 +45,22 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
                 "another."
             )
         length = int.from_bytes(head[:8], "little")
-        text = b"{" + file.read(min(length, size) - 1)
-    truncated = StyleAVideoError(f"{path} is truncated ({size:,} bytes); download it again.")
-    if len(text) < length:
-        raise truncated
+        truncated = StyleAVideoError(f"{path} is truncated ({size:,} bytes); download it again.")
+        if size < 8 + length:
+            raise truncated
+        damaged = StyleAVideoError(f"The header of {path} cannot be read; download the file again.")
+        if not 2 <= length <= MAX_HEADER:
+            raise damaged
+        text = b"{" + file.read(length - 1)
     try:
         header = json.loads(text)
         header.pop("__metadata__", None)
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         shapes = {key: list(entry["shape"]) for key, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise StyleAVideoError(
-            f"The header of {path} cannot be read; download the file again."
-        ) from error
-    if size < 8 + length + end:
+        whole = size >= 8 + length + end
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged from error
+    if not whole:
         raise truncated
     return shapes
 
@@ -86,9 +89,14 @@ def check_finite(path: Path, keys: Iterable[str] | None = None) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model's folder.
+
+    Raises:
+        StyleAVideoError: missing, not JSON, or JSON of another kind.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StyleAVideoError(
             f"{path} is missing or not JSON; download the model again."
         ) from error

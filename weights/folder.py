@@ -16,12 +16,17 @@ COMPONENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "scheduler": ((), ""),
 }
 OPTIONAL = {"image_encoder": "model", "tiny_vae": "diffusion_pytorch_model"}
+LIBRARIES = ("diffusers", "transformers")
 
 
 def check_folder(folder: Path) -> str | None:
     """Refuse a diffusers folder that cannot be used; returns its weights' variant, mostly None.
 
     Components that StyleAVideoPipeline does not have (a safety checker) are not looked at.
+
+    Raises:
+        StyleAVideoError: incomplete, another architecture, weights that are pickled, truncated, or
+            hold NaN or infinity, or components that bring code of their own.
     """
     if not (folder / "model_index.json").is_file():
         raise StyleAVideoError(
@@ -52,6 +57,9 @@ def check_folder(folder: Path) -> str | None:
                 f"The {name} of {folder} is a {found}, not {' or '.join(classes)}; give an "
                 "InstructPix2Pix or plain Stable Diffusion 1.5 folder."
             )
+    for name in (*COMPONENTS, *OPTIONAL, "feature_extractor"):
+        if class_of(name):
+            _check_no_code(folder / name, index[name][0])
     parts = ("unet", "vae", "text_encoder")
     unet, vae, text = (read_json(folder / part / "config.json") for part in parts)
     channels, latent = unet.get("in_channels"), vae.get("latent_channels", 4)
@@ -81,15 +89,30 @@ def check_folder(folder: Path) -> str | None:
     return next((variant for variant, _ in weights.values() if variant), None)
 
 
+def _check_no_code(component: Path, library: object) -> None:
+    """diffusers would run a Python file of the component's folder, or import any library."""
+    code = sorted(component.glob("*.py"))
+    if code:
+        raise StyleAVideoError(
+            f"{code[0]} is code, which a model must not bring; get a folder without it."
+        )
+    if library not in LIBRARIES:
+        raise StyleAVideoError(
+            f"{component} is of the library {library!r}, not {' or '.join(LIBRARIES)}; give an "
+            "InstructPix2Pix or plain Stable Diffusion 1.5 folder."
+        )
+
+
 def weight_files(folder: Path, stem: str) -> tuple[str | None, list[Path]]:
     """(variant, files) of a component's safetensors: one file, shards, or the fp16 variant."""
     plain, half = folder / f"{stem}.safetensors", folder / f"{stem}.fp16.safetensors"
     shards = folder / f"{stem}.safetensors.index.json"
-    if plain.is_file():
-        return None, [plain]
+    # diffusers takes the shards where both are there, transformers the one file: both are checked.
+    files = [plain] if plain.is_file() else []
     if shards.is_file():
-        names = sorted(set(read_json(shards).get("weight_map", {}).values()))
-        return None, [folder / name for name in names]
+        files += [folder / name for name in _shard_names(shards)]
+    if files:
+        return None, files
     if half.is_file():
         return "fp16", [half]
     pickles = sorted(file for file in folder.glob("*") if file.suffix in PICKLES)
@@ -98,3 +121,14 @@ def weight_files(folder: Path, stem: str) -> tuple[str | None, list[Path]]:
             f"{pickles[0]} is a pickle, which may run code; get the model's safetensors."
         )
     raise StyleAVideoError(f"{plain} is missing; download the model again.")
+
+
+def _shard_names(index: Path) -> list[str]:
+    """The files that an index of shards names, all of its own folder."""
+    weight_map = read_json(index).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise StyleAVideoError(
+            f"{index} does not name weight files of its own folder; download the model again."
+        )
+    return sorted(set(names))

@@ -19,11 +19,10 @@ from .files import PICKLES
 from .folder import check_folder
 from .hub import download_model
 from .single_file import load_tokenizer
+from .styles import EMBEDDED
 
 if TYPE_CHECKING:
     from ..pipelines.style_a_video import StyleAVideoPipeline
-
-EMBEDDED = Path(__file__).parent / "embedded"
 
 
 def load(

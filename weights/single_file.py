@@ -136,10 +136,10 @@ def _check_architecture(path: Path, shapes: Mapping[str, list[int]], text_width:
     """Input channels of a Stable Diffusion 1.5 checkpoint; anything else is refused by name."""
     first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     attention = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-    width = shapes.get(attention, [0])[-1]
+    width = (shapes.get(attention) or [0])[-1]
     parts = {"autoencoder": "first_stage_model.", "text encoder": "cond_stage_model.transformer."}
     lacks = [part for part in parts if not any(key.startswith(parts[part]) for key in shapes)]
-    if first is None or width != text_width or len(lacks) == len(parts):
+    if not first or len(first) != 4 or width != text_width or len(lacks) == len(parts):
         looks = (what for what, keys in LOOKS if any(re.search(keys, key) for key in shapes))
         unknown = f"no model known here (its first tensor is {next(iter(shapes), None)})"
         raise StyleAVideoError(

@@ -23,22 +23,12 @@ def test_new_weights_are_zero_and_change_nothing(shape, dtype):
 
 
 @pytest.fixture
-def plain_unet():
+def plain_unet(sd15_components):
     from diffusers import UNet2DConditionModel
 
     torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        norm_num_groups=4,
-        attention_head_dim=4,
-        cross_attention_dim=16,
-    ).eval()
+    config = {**sd15_components["unet"].config, "in_channels": 4}
+    return UNet2DConditionModel.from_config(config).eval()
 
 
 @torch.no_grad()

@@ -88,6 +88,12 @@ def edit(path, change):
     path.write_text(json.dumps(value))
 
 
+def shards(folder, weight_map):
+    """An index of shards beside the U-Net's one file."""
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": weight_map}))
+
+
 def same_weights(pipeline, components):
     for name in ("unet", "vae", "text_encoder"):
         expected = components[name].state_dict()
@@ -339,11 +345,34 @@ def test_not_safetensors(tmp_path, data, nothing_heavy):
     refused(path, path, "is not a safetensors file")
 
 
-@pytest.mark.parametrize("header", ['{"a": ', '{"a": 1}', '{"a": {"shape": [1]}}', '{"a": []}'])
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a": ',
+        '{"a": 1}',
+        '{"a": {"shape": [1]}}',
+        '{"a": []}',
+        '{"a": {"shape": [1], "data_offsets": ["0", "4"]}}',
+        '{"a": ' + "[" * 200_000,
+    ],
+    ids=range(6),
+)
 def test_damaged_header(tmp_path, header, nothing_heavy):
     path = tmp_path / "model.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
     refused(path, path, "cannot be read", "download the file again")
+
+
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [(0, "cannot be read"), (200_000_000, "cannot be read"), (2**63, "truncated")],
+)
+def test_the_header_says_how_long_it_is_but_is_not_believed(tmp_path, length, told, nothing_heavy):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + b"{}")
+    with open(path, "r+b") as sparse:
+        sparse.truncate(300_000_000)
+    refused(path, path, told)
 
 
 LDM = "model.diffusion_model."
@@ -525,6 +554,16 @@ def test_a_folder_that_is_no_model(tmp_path, nothing_heavy):
             lambda f: edit(f / "unet" / "config.json", lambda c: c.update(cross_attention_dim=32)),
             "reads text of width 32 and its text encoder gives 16",
         ),
+        (lambda f: (f / "unet" / "diffusers.py").write_text("boom"), "is code"),
+        (
+            lambda f: edit_index(f, lambda i: i.update(scheduler=["os", "DDIMScheduler"])),
+            "library 'os'",
+        ),
+        (lambda f: shards(f, {"a": "../../vae/x.safetensors"}), "files of its own folder"),
+        (lambda f: shards(f, {"a": "/tmp/x.safetensors"}), "files of its own folder"),
+        (lambda f: shards(f, {"a": ["x"]}), "files of its own folder"),
+        (lambda f: shards(f, ["x.safetensors"]), "files of its own folder"),
+        (lambda f: shards(f, {"a": "x.bin"}), "There is no file"),
     ],
 )
 def test_folders_that_cannot_be_used(folder, damage, told, nothing_heavy):
