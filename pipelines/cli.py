@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"style-a-video: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("style-a-video: stopped; nothing was written under the final name.", file=sys.stderr)
+        print("style-a-video: stopped; what was not complete was not written.", file=sys.stderr)
         return 130
     return 0
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -107,12 +108,15 @@ def _look(photo: Tensor, camera: Sequence[float]) -> Tensor:
 def montage(engines: Sequence[Engine], words: Sequence[str]) -> Engine:
     """An engine that shows the source and what each engine makes of it, labelled, in a grid."""
 
-    def engine(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
+    @cache
+    def labels(height: int, width: int) -> list[Tensor]:
+        strips = (sheet.label_strip(w, n, width) for n, w in enumerate(("source", *words)))
+        return [strip[:, :height] for strip in strips]  # a picture may be lower than its label
+
+    def grid(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
         cells = [frames.clone()]
         cells += [engine(frames, frame_indices).cpu().float() for engine in engines]
-        width = frames.shape[-1]
-        labels = [sheet.label_strip(w, n, width) for n, w in enumerate(("source", *words))]
-        for cell, label in zip(cells, labels, strict=True):
+        for cell, label in zip(cells, labels(*frames.shape[-2:]), strict=True):
             cell[..., -label.shape[-2] :, :] = label
         columns = 2 if len(cells) in (2, 4) else 3
         while len(cells) % columns:
@@ -120,7 +124,7 @@ def montage(engines: Sequence[Engine], words: Sequence[str]) -> Engine:
         rows = [torch.cat(cells[i : i + columns], 3) for i in range(0, len(cells), columns)]
         return torch.cat(rows, 2)
 
-    return engine
+    return grid
 
 
 def run(
@@ -147,7 +151,12 @@ def run(
         The paths of the video and of the sheet.
     """
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StyleAVideoError(
+            f"The output folder {output.parent} cannot be made ({error.strerror}): choose another."
+        ) from error
     video, picture = (output.with_name(output.name + suffix) for suffix in (".mp4", ".jpg"))
     check_target(video)
     clip = Path(source) if source else film(output.with_name(output.name + "-source.mp4"))

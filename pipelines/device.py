@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from .errors import StyleAVideoError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CPUINFO = Path("/proc/cpuinfo")
 _FAST_BF16 = {"avx512_bf16", "amx_bf16"}  # without them bf16 is emulated, slower than fp32
 
 
@@ -46,28 +48,24 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def fast_bf16(cpuinfo: Path = _CPUINFO) -> bool:
     """Whether this CPU multiplies bf16 in hardware; False where the system does not say."""
-    try:
-        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return bool(_FAST_BF16 & set(flags.split()))
+    return bool(_FAST_BF16 & set(_cpu_says("flags", cpuinfo).split()))
 
 
 def hardware(device: torch.device) -> str:
-    """The processor's name and its threads in use, for reports."""
+    """The accelerator's name, or the processor's and the threads in use, for reports."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    if not names:
-        import platform
-
-        names = [platform.processor() or platform.machine()]
+    name = _cpu_says("model name") or platform.processor() or platform.machine()
     kind = "Apple GPU of " if device.type == "mps" else ""
-    return f"{kind}{names[0]}, {torch.get_num_threads()} threads"
+    return f"{kind}{name}, {torch.get_num_threads()} threads"
+
+
+def _cpu_says(key: str, cpuinfo: Path = _CPUINFO) -> str:
+    """The first value of `key` in Linux's cpuinfo; empty where there is none."""
+    try:
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

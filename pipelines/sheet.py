@@ -147,14 +147,13 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.to(torch.uint8).cpu().numpy())
 
 
-def contact_sheet(
-    rows: Sequence[tuple[str, Sequence[Tensor]]], width: int = 224, numbers_from: int = 0
-) -> Image.Image:
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Tensor]]], width: int = 224) -> Image.Image:
     """Rows of pictures (3,H,W) in [0,1], each with its words to the left.
+
+    A row whose words cannot be drawn shows its number, counted from 0.
 
     Args:
         width: px of a picture on the sheet.
-        numbers_from: number of the first row, shown where its words cannot be drawn.
     """
     first = rows[0][1][0]
     height = max(1, round(width * first.shape[-2] / first.shape[-1]))
@@ -167,7 +166,7 @@ def contact_sheet(
     )
     for r, (text, images) in enumerate(rows):
         top = GAP + r * (height + GAP)
-        text, pen = written(text, numbers_from + r, size)
+        text, pen = written(text, r, size)
         lines = wrap(text, pen, margin - 2 * GAP, max(1, height // (size + 6)))
         at = top + (height - len(lines) * (size + 6)) // 2
         for line in lines:

@@ -89,8 +89,8 @@ def fit(width: int, height: int, max_side: int = MAX_SIDE) -> tuple[int, int]:
     return _even(width * scale), _even(height * scale)
 
 
-def _even(length: Fraction | int) -> int:
-    return max(16, 2 * round(Fraction(length) / 2))
+def _even(length: Fraction) -> int:
+    return max(16, 2 * round(length / 2))
 
 
 def free_memory(device: torch.device) -> int:
@@ -127,10 +127,8 @@ def peak_memory_mib(device: torch.device) -> float | None:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def check_range(
-    info: VideoInfo, start: Fraction | None, end: Fraction | None
-) -> tuple[Fraction | None, Fraction | None]:
-    """The range of times (s), if it holds a moment of the clip; StyleAVideoError if not."""
+def check_range(info: VideoInfo, start: Fraction | None, end: Fraction | None) -> None:
+    """Refuse a range of times (s) that holds no moment of the clip."""
     length = f"{info.path} is {float(info.end):.2f} s long"
     if start is not None and start < 0:
         raise StyleAVideoError(f"The start must be 0 s or later, not {float(start):g} s.")
@@ -148,7 +146,6 @@ def check_range(
             f"The time range ends at {float(end):g} s, before the first frame of {info.path} at "
             f"{float(info.start):.2f} s: choose a later end."
         )
-    return start, end
 
 
 def expected_frames(
@@ -281,7 +278,7 @@ def _chain(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
 
 
 class _Clock:
-    """Seconds spent in the named parts of one run."""
+    """Seconds spent in the named parts of one run; one part at a time, never nested."""
 
     def __init__(self) -> None:
         self.seconds = {"decode": 0.0, "engine": 0.0, "encode": 0.0}

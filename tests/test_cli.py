@@ -117,6 +117,16 @@ def test_the_demo_shows_source_and_styles(clip, model, tmp_path, capsys):
         assert rows == 3
 
 
+def test_a_label_may_be_higher_than_its_picture():
+    show = demo.montage([lambda frames, indices: 1 - frames], ["oil"])
+    assert show(torch.zeros(2, 3, 16, 20), [0, 1]).shape == (2, 3, 16, 40)
+
+
+def test_a_demo_folder_that_cannot_be_made(clip, tmp_path):
+    with pytest.raises(StyleAVideoError, match="in.mp4 cannot be made .*: choose another"):
+        demo.run(lambda prompt: None, ["oil"], clip / "demo", clip)
+
+
 def test_the_demo_has_a_clip_of_its_own(tmp_path):
     pytest.importorskip("skimage")
     path = demo.film(tmp_path / "clip.mp4", frames=2)
