@@ -1,6 +1,7 @@
 """Does the built-in model do what its teachers do? Held-out clips, every technique.
 
-    python benchmarks/quality.py --data DIR [--frames 200] [--max-side 384] [--json FILE]
+    python benchmarks/quality.py --data DIR [--frames 200] [--max-side 384] [--model M] [--steps N]
+        [--dtype float32|bfloat16] [--json FILE]
 
 For each frame and technique: is the stylized frame nearest to that technique's own result among the
 results of all styles (Gram distance below); how well do gradient magnitudes follow the source; how
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from style_a_video.pipelines.video import read_frames
+from style_a_video.pipelines.device import hardware
+from style_a_video.pipelines.video import probe, read_frames
 from style_a_video.weights.loading import load
 
 from training import data
@@ -88,16 +89,16 @@ def change(a: Tensor, b: Tensor) -> float:
 
 
 def held_out(folder: Path, count: int, side: int) -> list[np.ndarray]:
-    """Frames spread evenly over every clip, (H,W,3) uint8."""
+    """Frames spread evenly over every clip, (H,W,3) uint8; a clip is never held whole."""
     clips = sorted(folder.glob("*.mp4"))
     each = -(-count // len(clips))
     frames = []
     for clip in clips:
-        decoded = [f.image for f in read_frames(clip)]
-        for i in np.linspace(0, len(decoded) - 1, each).astype(int):
-            frames.append(
-                data.fit((decoded[i].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), side)
-            )
+        wanted = np.linspace(0, probe(clip).frames - 1, each).astype(int).tolist()
+        for i, frame in enumerate(read_frames(clip)):
+            if i in wanted:
+                pixels = (frame.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+                frames += [data.fit(pixels, side)] * wanted.count(i)
     return frames[:: max(1, len(frames) // count)][:count]
 
 
@@ -147,7 +148,7 @@ def main() -> None:
     }
     contours = [r["gradient_correlation"] for n, r in result.items() if n not in WITHOUT_CONTOURS]
     summary = {
-        "frames": args.frames,
+        "frames": min(map(len, rows.values())),
         "nearest_own_worst": min(r["nearest_own"] for r in result.values()),
         "nearest_own_mean": float(np.mean([r["nearest_own"] for r in result.values()]).round(3)),
         "psnr_mean": float(np.mean([r["psnr_to_teacher"] for r in result.values()]).round(2)),
@@ -156,7 +157,7 @@ def main() -> None:
             f([r["strength_ratio"] for r in result.values()]) for f in (min, max)
         ],
         "seconds": round(time.time() - began),
-        "hardware": platform.processor() or platform.machine(),
+        "hardware": hardware(torch.device("cpu")),
     }
     report = json.dumps({"summary": summary, "styles": result}, indent=2)
     print(report)
