@@ -104,6 +104,8 @@ def check_prompts(
         StyleAVideoError: no string, empty where `empty` is False, over 2,000 characters, or another
             number of prompts than frames.
     """
+    if not isinstance(prompt, Sequence):
+        raise StyleAVideoError(f"{what} must be text, not {type(prompt).__name__}.")
     prompts = [prompt] * count if isinstance(prompt, str) else list(prompt)
     if len(prompts) != count:
         raise StyleAVideoError(

@@ -1,7 +1,7 @@
-"""Decoders for the sampling correction: what x0 is turned into before CLIP sees it, by cost.
+"""From latents to frames: the model's own decoder, and the correction's choice of them by cost.
 
-Each builder takes the pipeline and gives a differentiable map latents (T,C,h,w) → frames (T,3,.,.),
-nominally in [0,1]; nothing is clamped, for a clamp stops the gradient.
+Each builder of `DECODERS` takes the pipeline and gives a differentiable map latents (T,C,h,w) →
+frames (T,3,.,.), nominally in [0,1]; nothing is clamped, for a clamp stops the gradient.
 """
 
 from __future__ import annotations

@@ -81,11 +81,9 @@ class Corrector:
     Only the input of the prediction moves, eps~ = eps_theta(z_t - λ Δz_t, ...); the scheduler steps
     from z_t. x0 comes from one evaluation of the fullest condition and the gradient runs through
     the U-Net, a frame at a time. z_t is the U-Net's scaled input, so that λ means the same for
-    every
-    sampler: on sigmas it is x' = x - λ (σ²+1) ∂L/∂x. A prediction of v or x0 takes eps's place as
-        it
-    is; turned into eps, it would be divided by sqrt(ᾱ), which is 0 in the first step of zero
-    terminal SNR.
+    every sampler: on sigmas it is x' = x - λ (σ²+1) ∂L/∂x. A prediction of v or x0 takes eps's
+    place as it is; turned into eps, it would be divided by sqrt(ᾱ), which is 0 in the first step
+    of zero terminal SNR.
     """
 
     def __init__(

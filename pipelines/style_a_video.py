@@ -165,13 +165,19 @@ class StyleAVideoPipeline(
         """Attention received per frame, by one pass over its latent noised to `level` (the probe).
 
         `attention.attention_mask` of it is the M that `__call__` takes as `attention_mask`: there a
-        person can look at it and edit it.
+        person can look at it and edit it. `layer`, `level` and `noise` are the settings
+        attention_layer, attention_level and noise; the rest is as in `__call__`.
 
         Returns:
             (T,1,H,W) float32, of mean 1 before the padding is cropped; above 1 where a position
             receives more attention than the average one.
+
+        Raises:
+            StyleAVideoError: input that cannot be used, or a U-Net that does not see frames.
         """
         frames = checks.check_frames(frames)
+        if chunk_size is not None:
+            checks.check_count("chunk_size", chunk_size)
         settings = Settings.resolve(
             self.config.defaults, attention_layer=layer, attention_level=level, noise=noise
         )
@@ -369,8 +375,9 @@ class StyleAVideoPipeline(
         assert conditions.image_latents is not None
         scale = 1.0 if self.config.scale_image_latents else self.vae.config.scaling_factor
         steps = self.scheduler.config.num_train_timesteps
-        t = torch.tensor(round(settings.attention_level * (steps - 1)), device=noise.device)
-        a = float(self.scheduler.alphas_cumprod[int(t)])
+        level = round(settings.attention_level * (steps - 1))
+        t = torch.tensor(level, device=noise.device)
+        a = float(self.scheduler.alphas_cumprod[level])
         z = a**0.5 * scale * conditions.image_latents + (1 - a) ** 0.5 * noise
         module = recorded_module(self.unet, settings.attention_layer)
         _, received = guided(self.unet, z, t, conditions, {"frame": 1.0}, chunk, module)

@@ -271,7 +271,7 @@ def _segment_end(path: Path) -> int:
     with path.open("rb") as file:
         head = file.read(256)
     at = head.find(b"\x18\x53\x80\x67") + 4
-    if not head.startswith(b"\x1a\x45\xdf\xa3") or at < 4 or not head[at]:
+    if not head.startswith(b"\x1a\x45\xdf\xa3") or at < 4 or not any(head[at : at + 1]):
         return 0
     length = 9 - head[at].bit_length()
     mask = (1 << 7 * length) - 1

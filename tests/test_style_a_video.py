@@ -621,6 +621,7 @@ BAD = [
     ({"negative_prompt": "a" * 2001}, r"negative_prompt has 2,001 characters"),
     ({"prompt": ["a", "b"]}, "one string or one for each of the 3 frames, not 2"),
     ({"prompt": ["a", 3, "b"]}, "prompt must be text, not int"),
+    ({"prompt": None}, "prompt must be text, not NoneType"),
     ({"num_inference_steps": 0}, "num_inference_steps must be a whole number of at least 1, not 0"),
     ({"num_inference_steps": 2.5}, "must be a whole number of at least 1, not 2.5"),
     ({"text_scale": float("nan")}, "text_scale must be a finite number, not nan"),
