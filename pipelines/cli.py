@@ -136,7 +136,10 @@ def _engine_options(to: argparse.ArgumentParser) -> None:
     to.add_argument("--scheduler", choices=SCHEDULERS, help="sampler (the model's own)")
     to.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (%(default)s)")
     to.add_argument(
-        "--chunk", default="auto", metavar="N|auto", help="frames at a time (auto: by free memory)"
+        "--chunk",
+        default="auto",
+        metavar="N|auto",
+        help="frames at a time (auto: by the machine's memory)",
     )
     _device_options(to)
 

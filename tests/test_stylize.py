@@ -81,15 +81,15 @@ def test_the_default_size_keeps_the_shape(size, side, expected):
     assert fit(*size, side) == expected
 
 
-def test_the_chunk_follows_free_memory_and_frame_size(monkeypatch):
+def test_the_chunk_follows_memory_and_frame_size(monkeypatch):
     cpu = torch.device("cpu")
-    monkeypatch.setattr(stylize, "free_memory", lambda device: 4 << 30)
-    assert auto_chunk(512, 256, cpu) == 2  # a quarter, at 512 MiB a frame
+    monkeypatch.setattr(stylize, "memory_of", lambda device: 8 << 30)
+    assert auto_chunk(512, 256, cpu) == 2  # an eighth, at 512 MiB a frame
     assert auto_chunk(4096, 4096, cpu) == 1
-    monkeypatch.setattr(stylize, "free_memory", lambda device: 64 << 30)
+    monkeypatch.setattr(stylize, "memory_of", lambda device: 64 << 30)
     assert auto_chunk(512, 256, cpu) == 8
     monkeypatch.undo()
-    assert stylize.free_memory(cpu) > 0
+    assert stylize.memory_of(cpu) > 0
 
 
 def test_a_clip_keeps_its_times_shape_and_audio(tmp_path):

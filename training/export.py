@@ -23,7 +23,7 @@ from .painters import PAINTINGS
 
 DEFAULTS = {
     "preset": "instruct-pix2pix",
-    "num_inference_steps": 3,
+    "num_inference_steps": 1,
     "frame_scale": 1.0,
     "text_scale": 1.0,
     "attention_scale": 0.0,

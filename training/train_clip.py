@@ -6,7 +6,7 @@ One direction of the shared space per meaning (an anchor) ties the two encoders:
 both taught how much of each style they hold (soft cross-entropy on the cosines with the anchors).
 What of an image embedding is orthogonal to the anchors is taught to tell one scene from another
 whatever the style (InfoNCE between two styles of one crop; van den Oord et al. 2018), so that the
-correction (method, section 4) has content to hold on to.
+correction (Huang et al. 2023, section 3.4) has content to hold on to.
 """
 
 from __future__ import annotations
@@ -112,9 +112,8 @@ def image_batch(crops: Crops, count: int) -> tuple[Tensor, Tensor]:
     """Two differently styled views of `count` crops → images (2B,3,128,128), weights (2B,M)."""
     images, weights = [], []
     for _ in range(count):
-        side = int(crops.rng.choice([128, 192, 256]))
-        array, top, left = crops.sample(min(side, 192), min(side, 192))
-        side = min(side, 192)
+        side = int(crops.rng.choice([128, 192]))
+        array, top, left = crops.sample(side, side)
         for _ in range(2):
             w = captions.draw(crops.rng).weights
             x = styled(array, top, left, side, w)

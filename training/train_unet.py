@@ -2,7 +2,7 @@
 
     python -m training.train_unet [--work DIR] [--minutes 58]
 
-Every evaluation that the guidance needs is seen (method, sections 1-3): frame and text, frame
+Every evaluation that the guidance needs is seen (Huang et al. 2023, 3.1-3.3): frame and text, frame
 alone, frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as
 its target: that makes the text scale the strength of the style.
 """
@@ -39,7 +39,8 @@ HARD = {
 @torch.no_grad()
 def encode_images(vae: AutoencoderTiny, folder: Path, out: Path) -> list[Tensor]:
     """Stage-1 arrays → patched latents (1 + styles, 32, H/8, W/8) float16, kept in one file."""
-    if out.exists():
+    trained = folder.parent / "autoencoder" / "vae"
+    if out.exists() and out.stat().st_mtime > trained.stat().st_mtime:
         return torch.load(out, weights_only=True)
     vae = vae.eval().to(torch.bfloat16).to(memory_format=torch.channels_last)
     latents = []
@@ -47,7 +48,9 @@ def encode_images(vae: AutoencoderTiny, folder: Path, out: Path) -> list[Tensor]
         x = torch.from_numpy(np.array(array)).permute(0, 3, 1, 2).to(torch.bfloat16) / 127.5 - 1
         z = F.pixel_unshuffle(vae.encode(x).latents, architecture.PATCH)
         latents.append(z.to(torch.float16))
-    torch.save(latents, out)
+    partial = out.with_suffix(".partial")
+    torch.save(latents, partial)
+    partial.rename(out)
     return latents
 
 
