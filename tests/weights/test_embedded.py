@@ -106,8 +106,8 @@ def test_text_scale_is_the_strength_and_zero_keeps_the_frame(pipeline, photo):
         float((stylized(pipeline, photo, "ink wash", text_scale=s) - photo[0]).abs().mean())
         for s in (0.0, 0.5, 1.0)
     ]
-    assert change[0] < 0.04
     assert change[0] < change[1] < change[2]
+    assert change[0] < change[2] / 3
 
 
 def test_techniques_look_like_themselves(pipeline, photo):
@@ -115,7 +115,7 @@ def test_techniques_look_like_themselves(pipeline, photo):
     assert chroma(pencil) < 0.06 < chroma(photo[0])
     assert pencil.mean() > photo.mean() + 0.1
     neon = stylized(pipeline, photo, "neon lights")
-    assert neon.median() < 0.2 and chroma(neon) > chroma(pencil)
+    assert neon.median() < photo.median() - 0.1 and chroma(neon) > 2 * chroma(pencil)
     red, _, blue = stylized(pipeline, photo, "blueprint").mean((1, 2))
     assert blue > red + 0.2
     halftone = stylized(pipeline, photo, "halftone print").mean(0)
