@@ -45,7 +45,8 @@ class _Container:
     container_options: dict[str, str] = field(default_factory=dict)
 
 
-_H264 = {"crf": "16", "preset": "medium"}
+# cpu-independent: x264's AVX-512 code gives other pixels from one run to the next.
+_H264 = {"crf": "16", "preset": "medium", "x264-params": "cpu-independent=1"}
 _VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
 _MP4_AUDIO = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "flac", "alac"})
 _MOV_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})

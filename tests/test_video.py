@@ -361,3 +361,19 @@ def test_a_chinese_file_name(tmp_path):
     source = clips.encode(tmp_path / "我的 视频.mp4", [clips.quadrants()] * 2)
     write(tmp_path / "水彩.mp4", source)
     assert probe(tmp_path / "水彩.mp4").frames == 2
+
+
+def test_the_same_frames_give_the_same_file(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    scene = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 40, 70, generator=generator), (270, 480), mode="bicubic"
+    )[0].clamp(0, 1)
+    written = set()
+    for run in range(4):
+        path = tmp_path / f"{run}.mp4"
+        with VideoWriter(path, frame_rate=Fraction(12)) as writer:
+            for i in range(12):
+                image = scene.roll(3 * i, -1)
+                writer.write(Frame(image, Fraction(i, 12), Fraction(1, 12)))
+        written.add(path.read_bytes())
+    assert len(written) == 1
