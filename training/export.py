@@ -1,6 +1,6 @@
 """Stage 6: the trained parts → weights/embedded, an ordinary diffusers folder in float16.
 
-python -m training.export [--work DIR] [--out weights/embedded]
+python -m training.export [--work DIR]
 """
 
 from __future__ import annotations
@@ -46,28 +46,26 @@ def calibrate(pipeline: StyleAVideoPipeline) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
-    parser.add_argument("--out", type=Path, default=styles.EMBEDDED)
     args = parser.parse_args()
     clip = args.work / "clip"
-    decoder = args.work / "decoder" / "vae"
-    vae = decoder if decoder.exists() else args.work / "autoencoder" / "vae"
+    together = args.work / "together"
     pipeline = StyleAVideoPipeline(
-        vae=AutoencoderTiny.from_pretrained(vae),
+        vae=AutoencoderTiny.from_pretrained(together / "vae"),
         text_encoder=CLIPTextModelWithProjection.from_pretrained(clip / "text_encoder"),
         tokenizer=CLIPTokenizer.from_pretrained(clip / "tokenizer"),
-        unet=UNet2DConditionModel.from_pretrained(args.work / "unet" / "unet"),
+        unet=UNet2DConditionModel.from_pretrained(together / "unet"),
         scheduler=architecture.scheduler(),
         image_encoder=CLIPVisionModelWithProjection.from_pretrained(clip / "image_encoder"),
         defaults=DEFAULTS,
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(args.out)
+    pipeline.to(dtype=torch.float16).save_pretrained(styles.EMBEDDED)
     # diffusers writes this key and then warns that it does not know it.
-    config = args.out / "vae" / "config.json"
+    config = styles.EMBEDDED / "vae" / "config.json"
     known = {k: v for k, v in json.loads(config.read_text()).items() if k != "block_out_channels"}
     config.write_text(json.dumps(known, indent=2) + "\n")
     # Older transformers, and ComfyUI, read the vocabulary from these two.
     for name in ("vocab.json", "merges.txt"):
-        shutil.copy(clip / "tokenizer" / name, args.out / "tokenizer" / name)
+        shutil.copy(clip / "tokenizer" / name, styles.EMBEDDED / "tokenizer" / name)
     listed = [
         {
             "name": english[0],
@@ -77,9 +75,9 @@ def main() -> None:
         for key, (english, chinese) in captions.NAMES.items()
     ]
     directions = torch.load(clip / "anchors.pt", weights_only=True).contiguous()
-    save_file({"directions": directions.to(torch.float16)}, args.out / "styles.safetensors")
+    save_file({"directions": directions.to(torch.float16)}, styles.EMBEDDED / "styles.safetensors")
     facts = {"known": 0.0, "styles": listed}
-    target = args.out / "styles.json"
+    target = styles.EMBEDDED / "styles.json"
     target.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     facts["known"] = calibrate(pipeline.to(dtype=torch.float32))
     target.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

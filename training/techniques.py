@@ -42,6 +42,12 @@ def _gradient(grey: np.ndarray, sigma: float) -> np.ndarray:
     return np.hypot(cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1))
 
 
+def _posterise(x: np.ndarray, steps: int, slope: float) -> np.ndarray:
+    """x in [0,1] in so many steps, with soft risers: a hard one turns noise into patches."""
+    level = np.floor(x * steps)
+    return (level + 1 / (1 + np.exp(-(x * steps - level - 0.5) * slope))) / steps
+
+
 def _tint(tone: np.ndarray, stops: list[tuple[float, tuple[int, int, int]]]) -> np.ndarray:
     """Tone (H,W) in [0,1] → colour along the stops, float RGB in [0,1]."""
     at = [s for s, _ in stops]
@@ -70,13 +76,14 @@ def _flatten(image: Image, space: int, colour: int) -> Image:
 
 def watercolour(image: Image) -> Image:
     """Light clear washes that run out into white paper, darker at their rims."""
-    wash = cv2.medianBlur(_flatten(image, 5, 28), 7)
-    x = _saturate(wash, 1.9).astype(np.float32) / 255
-    x = 1 - (1 - x**0.8) * 0.8
-    light = cv2.GaussianBlur(_grey(image), (0, 0), 4)[..., None]
-    paper = np.clip((light - 0.55) * 2.5, 0, 1)
-    rim = np.clip(_gradient(_grey(wash), 1.5) * 1.6 - 0.03, 0, 0.45)[..., None]
-    return _byte((x + (1 - x) * paper * 0.9) * (1 - rim * (1.2 - x)))
+    wash = cv2.medianBlur(_flatten(image, 6, 34), 9)
+    x = _saturate(wash, 2.1).astype(np.float32) / 255
+    x = 1 - (1 - x**0.75) * 0.75
+    light = cv2.GaussianBlur(_grey(image), (0, 0), 5)[..., None]
+    paper = np.clip((light - 0.45) * 2.4, 0, 1)
+    rim = np.clip(_gradient(_grey(wash), 1.5) * 2.2 - 0.03, 0, 0.65)[..., None]
+    x = x + (1 - x) * paper * 0.92
+    return _byte(x * (1 - rim * (1.15 - x * 0.75)))
 
 
 def oil(image: Image) -> Image:
@@ -110,10 +117,8 @@ def comic(image: Image) -> Image:
     flat = _flatten(image, 6, 35)
     hsv = cv2.cvtColor(flat, cv2.COLOR_RGB2HSV).astype(np.float32)
     hsv[..., 1] = np.clip(hsv[..., 1] * 1.9, 0, 255)
-    v = hsv[..., 2] / 255
-    level = np.floor(v * 4)
-    step = 1 / (1 + np.exp(-(v * 4 - level - 0.5) * 12))
-    hsv[..., 2] = np.clip((level + step) / 4 * 1.1 + 0.14, 0, 1) * 255
+    v = _posterise(hsv[..., 2] / 255, 4, 12)
+    hsv[..., 2] = np.clip(v * 1.1 + 0.14, 0, 1) * 255
     x = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32) / 255
     lines = _edges(_grey(cv2.bilateralFilter(image, 5, 40, 5)), 1.5, gain=40)
     return _byte(x * lines[..., None])
@@ -145,9 +150,12 @@ def neon(image: Image) -> Image:
     """Glowing tubes of saturated colour along the contours, on near-black."""
     grey = cv2.bilateralFilter(image, 7, 45, 5)
     edge = np.clip(_gradient(_grey(grey), 1.3) * 2.6 - 0.12, 0, 1)
-    hsv = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 4), cv2.COLOR_RGB2HSV)
-    hsv[..., 1:] = 255
-    hue = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32) / 255
+    # The hue of a grey is chance: what has little colour glows from magenta (dark) to cyan (light).
+    colour = cv2.GaussianBlur(image, (0, 0), 4).astype(np.float32) / 255
+    tone = colour.mean(-1, keepdims=True)
+    grey_tube = np.array([1.0, 0.1, 0.75]) + tone * np.array([-1.1, 0.9, 0.3])
+    hue = grey_tube + (colour - tone) * 5
+    hue = np.clip((hue - hue.min(-1, keepdims=True)) / np.ptp(hue, -1, keepdims=True), 0, 1)
     glow = cv2.GaussianBlur(edge, (0, 0), 5)
     x = np.array([0.03, 0.02, 0.09]) + edge[..., None] * hue * 1.1 + glow[..., None] * hue * 0.8
     return _byte(x + (np.clip(edge - 0.6, 0, 1) * 0.9)[..., None])
@@ -158,10 +166,9 @@ def ukiyo_e(image: Image) -> Image:
     flat = cv2.medianBlur(_flatten(image, 6, 30), 5)
     lab = cv2.cvtColor(flat, cv2.COLOR_RGB2LAB).astype(np.float32)
     tone = lab[..., 0] / 255
-    warm = np.clip((lab[..., 1] - 128) / 24 + (lab[..., 2] - 128) / 30, -1, 1)
+    warm = np.clip((lab[..., 1] - 128) / 16 + (lab[..., 2] - 128) / 20 - 0.1, -1, 1)
     warm = 0.5 + 0.5 * warm
-    levels = np.floor(tone * 5)
-    tone = (levels + 1 / (1 + np.exp(-(tone * 5 - levels - 0.5) * 10))) / 5
+    tone = _posterise(tone, 5, 10)
     blue = _tint(
         tone,
         [(0, (20, 32, 66)), (0.45, (56, 96, 140)), (0.75, (160, 190, 190)), (1, (240, 230, 202))],
@@ -176,10 +183,10 @@ def ukiyo_e(image: Image) -> Image:
 
 
 def pixel_art(image: Image) -> Image:
-    """Blocks of 8 px in a small bright palette (six levels a channel)."""
+    """Blocks of 8 px in a small bright palette (five levels a channel)."""
     h, w = image.shape[:2]
-    small = cv2.resize(_saturate(image, 1.5), (w // 8, h // 8), interpolation=cv2.INTER_AREA)
-    small = np.round(small.astype(np.float32) / 255 * 5) / 5
+    small = cv2.resize(_saturate(image, 1.9), (w // 8, h // 8), interpolation=cv2.INTER_AREA)
+    small = _posterise(small.astype(np.float32) / 255, 4, 14)
     return _byte(cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST))
 
 

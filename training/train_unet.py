@@ -25,24 +25,25 @@ from .loop import Crops, Run
 CASES = {"frame_text": 0.80, "frame": 0.05, "masked_frame": 0.05, "text": 0.06, "null": 0.04}
 # Drawn more often: what is far from the photo, pixel for pixel, takes longest to learn.
 HARD = {
-    "neon": 2.0,
-    "blueprint": 2.0,
-    "pixel_art": 1.7,
-    "pop_art": 1.5,
-    "comic": 1.3,
-    "oil": 1.3,
-    "kandinsky": 1.3,
-    "mondrian": 1.3,
+    "neon": 2.4,
+    "comic": 2.2,
+    "oil": 1.8,
+    "pixel_art": 1.8,
+    "blueprint": 1.6,
+    "pop_art": 1.3,
+    "watercolour": 1.3,
+    "kandinsky": 1.2,
+    "mondrian": 1.2,
 }
 
 
 @torch.no_grad()
-def encode_images(vae: AutoencoderTiny, folder: Path, out: Path) -> list[Tensor]:
+def encode_images(trained: Path, folder: Path, out: Path) -> list[Tensor]:
     """Stage-1 arrays → patched latents (1 + styles, 32, H/8, W/8) float16, kept in one file."""
-    trained = folder.parent / "autoencoder" / "vae"
     if out.exists() and out.stat().st_mtime > trained.stat().st_mtime:
         return torch.load(out, weights_only=True)
-    vae = vae.eval().to(torch.bfloat16).to(memory_format=torch.channels_last)
+    vae = AutoencoderTiny.from_pretrained(trained).eval()
+    vae = vae.to(torch.bfloat16).to(memory_format=torch.channels_last)
     latents = []
     for array in Crops(folder).arrays:
         x = torch.from_numpy(np.array(array)).permute(0, 3, 1, 2).to(torch.bfloat16) / 127.5 - 1
@@ -65,7 +66,7 @@ class TextPool:
         while len(drawn) < count:
             caption = captions.draw(rng)
             emphasis = HARD.get(captions.MEANINGS[int(caption.weights.argmax())], 1.0)
-            if rng.random() < emphasis / 2:
+            if rng.random() < emphasis / max(HARD.values()):
                 drawn.append(caption)
         self.weights = torch.from_numpy(np.stack([c.weights for c in drawn]))
         self.hidden, self.pooled = self._encode(tokenizer, encoder, [c.text for c in drawn])
@@ -138,25 +139,47 @@ class Batches:
                 return z[..., top : top + height, left : left + width]
 
 
-def draw_times(rng: np.random.Generator, count: int) -> Tensor:
-    """A third at pure noise, where few-step sampling begins; the rest as U^0.7, towards noise."""
+def draw_times(rng: np.random.Generator, count: int, pure: float, own: bool) -> Tensor:
+    """A share at pure noise, where few-step sampling begins; the rest as U^0.7, towards noise.
+
+    own: the middle alone, where a second step would be.
+    """
+    if own:
+        return torch.from_numpy(rng.integers(300, 900, count))
     t = 999 * rng.random(count) ** 0.7
-    t[rng.random(count) < 0.33] = 999
+    t[rng.random(count) < pure] = 999
     return torch.from_numpy(t).long()
 
 
-def loss_of(
-    unet: UNet2DConditionModel, batch: dict[str, Tensor], t: Tensor, alphas: Tensor
-) -> Tensor:
-    """Huber loss of v = sqrt(a) eps - sqrt(1-a) x0 (Salimans & Ho 2022, appendix D), (B,)."""
-    a = alphas[t][:, None, None, None]
-    x0, eps = batch["target"], torch.randn_like(batch["target"])
-    z = a.sqrt() * x0 + (1 - a).sqrt() * eps
-    v = a.sqrt() * eps - (1 - a).sqrt() * x0
+def predict(unet: UNet2DConditionModel, z: Tensor, t: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """v (B,32,h,w) float32."""
     inputs = torch.cat([z, batch["image"]], 1).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         out = unet(inputs, t, batch["hidden"], class_labels=batch["pooled"]).sample
-    return F.smooth_l1_loss(out.float(), v, beta=0.5, reduction="none").mean((1, 2, 3))
+    return out.float()
+
+
+def loss_of(
+    unet: UNet2DConditionModel, batch: dict[str, Tensor], t: Tensor, alphas: Tensor, own: bool
+) -> Tensor:
+    """Huber loss of v = sqrt(a) eps - sqrt(1-a) x0 (Salimans & Ho 2022, appendix D), (B,).
+
+    own: z_t is made from the U-Net's own one-step guess, as it is in sampling, and v still leads to
+    the true x0. Without it the second step trusts what the first one only guessed.
+    """
+    a = alphas[t][:, None, None, None]
+    x0, eps = batch["target"], torch.randn_like(batch["target"])
+    if own:
+        with torch.no_grad():
+            start = -predict(unet, eps, torch.full_like(t, 999), batch)
+        z = a.sqrt() * start + (1 - a).sqrt() * eps
+        v = (a.sqrt() * z - x0) / (1 - a).sqrt()
+    else:
+        z = a.sqrt() * x0 + (1 - a).sqrt() * eps
+        v = a.sqrt() * eps - (1 - a).sqrt() * x0
+    return F.smooth_l1_loss(predict(unet, z, t, batch), v, beta=0.5, reduction="none").mean(
+        (1, 2, 3)
+    )
 
 
 def main() -> None:
@@ -168,19 +191,20 @@ def main() -> None:
     )
     args = parser.parse_args()
     torch.manual_seed(0)
-    vae = AutoencoderTiny.from_pretrained(args.work / "autoencoder" / "vae")
     unet = UNet2DConditionModel.from_pretrained(args.start) if args.start else architecture.unet()
     unet = unet.to(memory_format=torch.channels_last).train()
     run = Run("unet", args.work, args.minutes, 1e-3 if not args.start else 5e-4, {"unet": unet})
-    latents = encode_images(vae, args.work / "images", args.work / "latents.pt")
+    trained = args.work / "autoencoder" / "vae"
+    latents = encode_images(trained, args.work / "images", args.work / "latents.pt")
     batches = Batches(latents, TextPool(args.work / "clip", 12_000, seed=run.step), seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
     for _ in run.steps():
         # Small crops for variety; then wide ones, so that the normalisation meets whole frames.
         shape = (32, 24, 24) if run.progress < 0.75 else (16, 26, 44)
         batch = batches.draw(*shape)
-        t = draw_times(batches.rng, shape[0])
-        losses = loss_of(unet, batch, t, alphas)
+        own = run.step % 6 == 5
+        t = draw_times(batches.rng, shape[0], pure=0.6, own=own)
+        losses = loss_of(unet, batch, t, alphas, own)
         run.descend(losses.mean())
         first = losses[t == 999].detach()
         run.log(loss=losses.mean(), pure_noise=first.mean() if len(first) else losses.mean())

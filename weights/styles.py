@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,12 @@ def nearest(prompt: str, pipeline: StyleAVideoPipeline, count: int = 3) -> list[
     return [(listed[i].name, float(similarity[i])) for i in best.tolist()]
 
 
+@cache
+def _basis() -> torch.Tensor:
+    directions = load_file(EMBEDDED / "styles.safetensors")["directions"].float()
+    return torch.linalg.qr(directions.T).Q
+
+
 def known_share(prompt: str, pipeline: StyleAVideoPipeline) -> float:
     """How much of a prompt's embedding, 0 to 1, lies where styles and their mixtures lie.
 
@@ -66,9 +73,7 @@ def known_share(prompt: str, pipeline: StyleAVideoPipeline) -> float:
     (training/train_clip.py). A cosine to the names alone would not tell: words without any style
     share something with every name.
     """
-    directions = load_file(EMBEDDED / "styles.safetensors")["directions"].float()
-    basis = torch.linalg.qr(directions.T).Q
-    return float((_embed(pipeline, [prompt])[0] @ basis).norm())
+    return float((_embed(pipeline, [prompt])[0] @ _basis()).norm())
 
 
 def is_known(prompt: str, pipeline: StyleAVideoPipeline) -> bool:

@@ -1,0 +1,111 @@
+"""Stage 5: U-Net and decoder together, on pixels.
+
+    python -m training.train_together [--work DIR] [--minutes 24]
+
+Latents hide what the eye sees: a line that is a little too soft costs them next to nothing. Here
+the one-step picture itself is held against the style's pixels, through the decoder, which until
+now never saw a predicted latent. Beside it go plain reconstruction, so that encode-decode stays
+what it was, and the loss of stage 4 at every noise level. The encoder is frozen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import architecture
+from .loop import Crops, Run
+from .train_autoencoder import gradients, reconstruction_loss
+from .train_unet import Batches, TextPool, draw_times, encode_images, loss_of, predict
+
+
+def texture_loss(y: Tensor, x: Tensor) -> Tensor:
+    """L1 of the local strength of gradients (root mean square over 8 px), at three scales.
+
+    A blurred line is a cheap answer to L1; here it costs what it lost. x, y: (B,3,H,W).
+    """
+    loss = y.new_zeros(())
+    for _ in range(3):
+        for a, b in zip(gradients(y), gradients(x), strict=True):
+            strength_a, strength_b = ((F.avg_pool2d(g**2, 8) + 1e-4).sqrt() for g in (a, b))
+            loss = loss + F.l1_loss(strength_a, strength_b)
+        y, x = F.avg_pool2d(y, 2), F.avg_pool2d(x, 2)
+    return loss
+
+
+def pairs(
+    crops: Crops, texts: TextPool, count: int, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Photos and plain single-style targets (B,3,H,W) in [-1,1], and their caption's index."""
+    single = torch.nonzero(texts.weights[:, :-1].max(-1).values == 1)[:, 0]
+    photos, targets, indices = [], [], []
+    for _ in range(count):
+        array, top, left = crops.sample(height, width, align=16)
+        k = int(single[int(crops.rng.integers(len(single)))])
+        style = int(texts.weights[k].argmax())
+        window = np.s_[top : top + height, left : left + width]
+        photos.append(torch.from_numpy(array[0][window].copy()))
+        targets.append(torch.from_numpy(array[1 + style][window].copy()))
+        indices.append(k)
+
+    def signed(images: list[Tensor]) -> Tensor:
+        x = torch.stack(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return x.to(memory_format=torch.channels_last)
+
+    return signed(photos), signed(targets), torch.tensor(indices)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, default=Path(".cache/training"))
+    parser.add_argument("--minutes", type=float, default=24)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    trained = args.work / "autoencoder" / "vae"
+    latents = encode_images(trained, args.work / "images", args.work / "latents.pt")
+    vae = AutoencoderTiny.from_pretrained(trained).to(memory_format=torch.channels_last)
+    vae.encoder.requires_grad_(False)
+    unet = UNet2DConditionModel.from_pretrained(args.work / "unet" / "unet").train()
+    unet = unet.to(memory_format=torch.channels_last)
+    run = Run("together", args.work, args.minutes, 3e-4, {"unet": unet, "decoder": vae.decoder})
+    texts = TextPool(args.work / "clip", 12_000, seed=run.step)
+    batches = Batches(latents, texts, seed=run.step)
+    crops = Crops(args.work / "images", seed=run.step)
+    alphas = architecture.scheduler().alphas_cumprod
+    for _ in run.steps():
+        photos, targets, k = pairs(crops, texts, 8, 192, 256)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            encoded = vae.encode(torch.cat([photos, targets[:2]])).latents.float()
+        batch = {
+            "image": F.pixel_unshuffle(encoded[: len(photos)], architecture.PATCH),
+            "hidden": texts.hidden[k].float(),
+            "pooled": texts.pooled[k],
+        }
+        noise, t = torch.randn_like(batch["image"]), torch.full((len(photos),), 999)
+        # At zero terminal SNR v is -x0 (Lin et al. 2024, section 3.2).
+        z = F.pixel_shuffle(-predict(unet, noise, t, batch), architecture.PATCH)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = vae.decode(torch.cat([z, encoded[len(photos) :]])).sample
+        y = y.float()
+        predicted, texture = (
+            f(y[: len(photos)], targets) for f in (reconstruction_loss, texture_loss)
+        )
+        plain = reconstruction_loss(y[len(photos) :], targets[:2])
+        own = run.step % 3 == 2
+        t = draw_times(batches.rng, 12, pure=0.0, own=own)
+        other = loss_of(unet, batches.draw(12, 24, 24), t, alphas, own).mean()
+        run.descend(predicted + 0.5 * texture + 0.3 * plain + 2 * other)
+        run.log(predicted=predicted, texture=texture, plain=plain, latents=other)
+    run.averaged("unet").save_pretrained(run.folder / "unet")
+    run.averaged("decoder")
+    vae.save_pretrained(run.folder / "vae")
+
+
+if __name__ == "__main__":
+    main()
