@@ -2,9 +2,40 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .attention import AttentionCondition, AttentionMap, AttentionOverlay
+from .builtin_model import LoadBuiltInModel
+from .compare import Compare
+from .conditions import FrameCondition, TextCondition
+from .correction import ClipCorrectionNode
+from .edit_model import LoadEditModel
+from .guidance import MultiConditionGuiderNode, PresetGuiderNode, WeightedConditionNode
+from .noise import FrameNoiseNode
+from .stylize import Stylize
+from .video import FramesToVideo, LoadFrames
+
+# In the order of the chain. The ids in their schemas are forever: saved workflows hold them.
+NODES: list[type[io.ComfyNode]] = [
+    LoadBuiltInModel,
+    LoadEditModel,
+    LoadFrames,
+    FrameCondition,
+    TextCondition,
+    AttentionMap,
+    AttentionCondition,
+    AttentionOverlay,
+    WeightedConditionNode,
+    MultiConditionGuiderNode,
+    PresetGuiderNode,
+    ClipCorrectionNode,
+    FrameNoiseNode,
+    Stylize,
+    FramesToVideo,
+    Compare,
+]
+
 
 class StyleAVideoExtension(ComfyExtension):
-    """The pack as ComfyUI sees it; it offers no blocks yet."""
+    """The pack as ComfyUI sees it."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return []
+        return NODES

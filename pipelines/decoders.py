@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from .core.correction import fit_linear_decoder, linear_decode
@@ -28,6 +27,8 @@ def full(pipeline: Any) -> Decoder:
 
 def tiny(pipeline: Any) -> Decoder:
     """A tiny autoencoder of the same latents (TAESD class): the model's own or its tiny_vae."""
+    from diffusers import AutoencoderTiny  # here: ComfyUI imports this file when it starts
+
     for vae in (pipeline.vae, pipeline.tiny_vae):
         if isinstance(vae, AutoencoderTiny):
             return lambda latents: decode(vae, latents)

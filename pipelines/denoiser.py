@@ -48,10 +48,10 @@ def guided(
 
     Returns:
         The prediction (T,C,h,w), and the attention received (T,1,h',w') in the module `record`:
-        that of the frame's own pass (c_I,∅) where it is evaluated, else of the first condition.
+        that of (c_I,∅) where it is evaluated, else of (c_I,c_T), else of the first condition.
     """
     names = list(weights)
-    own = names.index("frame") if "frame" in names else 0
+    own = next((names.index(n) for n in ("frame", "frame_text") if n in names), 0)
     preds, maps = [], []
     for part in parts(len(z), chunk_size):
         n = len(z[part])

@@ -1,0 +1,294 @@
+"""The sampling correction around any of ComfyUI's samplers (Huang et al. 2023, section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.clip_vision
+import comfy.model_base
+import comfy.model_management
+import comfy.patcher_extension
+import comfy.samplers
+import comfy.taesd.taesd
+import folder_paths
+import torch
+from comfy_api.latest import io
+from torch import Tensor, nn
+
+from ..pipelines.core import correction
+from ..pipelines.decoders import colour_chart
+from ..pipelines.errors import StyleAVideoError
+from . import host
+from .builtin_model import Autoencoder
+
+KEY = "style_a_video_correction"
+DECODERS = ("linear", "tiny", "full")
+Decoder = Callable[[Tensor], Tensor]
+
+
+class ClipCorrection:
+    """A wrapper of the guider's prediction: x → x', x0~ from x', the step from x.
+
+    With z = c x the U-Net's own input (c² = 1/(σ²+1) for Stable Diffusion), z' = z - λ ∂L/∂z is
+    x' = x - (λ/c²) ∂L/∂x. Only the input of the prediction moves, as in pipelines.denoiser.
+
+    Args:
+        vision: ComfyUI's CLIP_VISION.
+        decode: x0 (1,C,h,w), unscaled → frame (1,3,.,.) nominally in [0,1].
+        target: CLIP(x^f) (T,d).
+        strength: λ.
+        percents: first and last part of the steps in which it works, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        vision: Any,
+        decode: Decoder,
+        target: Tensor,
+        strength: float,
+        percents: tuple[float, float],
+    ) -> None:
+        self.vision = vision
+        self.decode = decode
+        self.target = target
+        self.strength = strength
+        self.percents = percents
+
+    def __call__(
+        self,
+        executor: Any,
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Tensor:
+        guider, options = executor.class_obj, model_options or {}
+        model = guider.inner_model
+        sigma = float(timestep.max())
+        start, end = (model.model_sampling.percent_to_sigma(p) for p in self.percents)
+        if not end <= sigma <= start:
+            return executor(x, timestep, model_options, seed)
+        if len(self.target) != len(x):
+            raise StyleAVideoError(
+                f"CLIP Correction was given {len(self.target)} frames and the latent has {len(x)}: "
+                "connect the frames that are stylized."
+            )
+        moved = self._corrected(guider, x, timestep, options)
+        denoised = executor(moved, timestep, model_options, seed)
+        scale = 1.0
+        if model.model_type == comfy.model_base.ModelType.V_PREDICTION:
+            # v stands in the place of eps as it is: in x0 = sqrt(ᾱ) z - sqrt(1-ᾱ) v z goes back.
+            scale = 1 / (sigma**2 + 1)
+        return denoised + scale * (x - moved)
+
+    def _corrected(self, guider: Any, x: Tensor, timestep: Tensor, options: dict) -> Tensor:
+        model = guider.inner_model
+        entries = guider.conds.get("positive") or next(iter(guider.conds.values()))
+        c = model.model_sampling.calculate_input(timestep[:1], x.new_ones(1, 1, 1, 1)).item()
+        with torch.inference_mode(False), _usable_weights(model, self.vision.model):
+            entries = [_usable(entry) for entry in entries]
+
+            def denoise(z: Tensor, part: slice) -> Tensor:
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                part = slice(part.start, min(part.stop, len(x)))
+                conds = host.frames_of(entries, part, len(x), model)
+                t = timestep[part].clone()
+                denoised = comfy.samplers.calc_cond_batch(model, [conds], z / c, t, options)[0]
+                return model.latent_format.process_out(denoised)
+
+            z = correction.correct(
+                c * x.clone(), denoise, self.decode, self._embed, self.target, self.strength
+            )
+        return z / c
+
+    def _embed(self, frames: Tensor) -> Tensor:
+        return embed(self.vision, frames)
+
+
+def embed(vision: Any, frames: Tensor) -> Tensor:
+    """CLIP(x): frames (T,3,H,W) nominally in [0,1] → (T,d), with the gradient.
+
+    ComfyUI's own path rounds the pixels and adds in place, which both end a gradient.
+    """
+    size, model = vision.image_size, vision.model
+    x = correction.clip_preprocess(frames, size, vision.image_mean, vision.image_std)
+    tower = model.vision_model
+    x = tower.pre_layrnorm(tower.embeddings(x.to(vision.load_device)))
+    attention = comfy.ldm.modules.attention.optimized_attention_for_device(x.device, mask=False)
+    for layer in tower.encoder.layers:
+        x = x + layer.self_attn(layer.layer_norm1(x), None, attention)
+        x = x + layer.mlp(layer.layer_norm2(x))
+    return model.visual_projection(tower.post_layernorm(x[:, 0]))
+
+
+def decoder(kind: str, model: Any, vae: Any) -> tuple[Decoder, list[Any]]:
+    """The decoder of that kind, and the models it wants on the device.
+
+    Raises:
+        StyleAVideoError: no tiny autoencoder of the model's latents.
+    """
+    if kind == "linear":
+        chart = colour_chart()
+        latents = vae.encode(chart.movedim(1, -1))
+        weight, bias = correction.fit_linear_decoder(latents, chart)
+        return lambda z: correction.linear_decode(
+            z, weight.to(z.device), bias.to(z.device)
+        ), []
+    if kind == "full" or isinstance(
+        vae.first_stage_model, Autoencoder | comfy.taesd.taesd.TAESD
+    ):
+        return _decoder_of(vae), [vae.patcher]
+    return _decoder_of(tiny := _tiny(model)), [tiny.patcher]
+
+
+def _decoder_of(vae: Any) -> Decoder:
+    def decode(latents: Tensor) -> Tensor:
+        network = vae.first_stage_model
+        with _usable_weights(network):
+            pixels = network.decode(latents.to(vae.device, vae.vae_dtype))
+        return pixels.float() / 2 + 0.5
+
+    return decode
+
+
+def _tiny(model: Any) -> Any:
+    """The TAESD of the model's latents from models/vae_approx, as ComfyUI's previews use it."""
+    import comfy.sd
+    import comfy.utils
+
+    name = model.model.latent_format.taesd_decoder_name
+    files = folder_paths.get_filename_list("vae_approx")
+    found = next((f for f in files if name and f.startswith(name)), None)
+    if found is None or not found.endswith(".safetensors"):
+        raise StyleAVideoError(
+            f"The tiny decoder needs {name or 'a TAESD'}.safetensors in models/vae_approx: put it "
+            "there, or choose linear or full."
+        )
+    weights = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("vae_approx", found))
+    latents = host.latent_channels(model)
+    vae = comfy.sd.VAE(sd=comfy.taesd.taesd.TAESD(latent_channels=latents).state_dict())
+    vae.first_stage_model.taesd_decoder.load_state_dict(weights)
+    return vae
+
+
+def _usable(entry: dict[str, Any]) -> dict[str, Any]:
+    """A condition without tensors of inference mode, which no gradient can pass."""
+    conds = {
+        name: c._copy_with(c.cond.clone()) if isinstance(getattr(c, "cond", None), Tensor) else c
+        for name, c in entry["model_conds"].items()
+    }
+    tensors = {k: v.clone() for k, v in entry.items() if isinstance(v, Tensor)}
+    return {**entry, **tensors, "model_conds": conds}
+
+
+@contextmanager
+def _usable_weights(*modules: nn.Module) -> Iterator[None]:
+    """Weights that were loaded in inference mode stand in as clones while the block lasts."""
+    if not any(p.is_inference() for m in modules for p in m.parameters()):
+        yield
+        return
+    holder = nn.ModuleList(modules)
+    clones = {
+        name: tensor.clone().requires_grad_(False)
+        for name, tensor in (*holder.named_parameters(), *holder.named_buffers())
+        if tensor.is_inference()
+    }
+    with nn.utils.stateless._reparametrize_module(holder, clones):
+        yield
+
+
+class ClipCorrectionNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAVideoClipCorrection",
+            display_name="CLIP Correction",
+            category="Style-A-Video/sampling",
+            description=(
+                "Before each prediction the noisy latent takes a step towards what CLIP sees in "
+                "the source frame: content survives strong styles. Works with every sampler."
+            ),
+            search_aliases=["sampling correction", "clip guidance", "clip loss"],
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model."),
+                io.ClipVision.Input("clip_vision", tooltip="The CLIP whose likeness counts."),
+                io.Vae.Input("vae", tooltip="The autoencoder of the model."),
+                io.Image.Input("frames", tooltip="The source frames that are stylized."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.1,
+                    tooltip="λ: how far the latent moves; 0 changes nothing.",
+                ),
+                io.Combo.Input(
+                    "decoder",
+                    options=list(DECODERS),
+                    default="linear",
+                    tooltip="How CLIP sees the latent: linear is nearly free, tiny a small "
+                    "autoencoder (TAESD), full the model's own, the dearest.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="From which part of the sampling on.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Up to which part of the sampling.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="MODEL")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, clip_vision, vae, frames, strength, decoder, start_percent, end_percent
+    ) -> io.NodeOutput:
+        percents = (start_percent, end_percent)
+        return io.NodeOutput(
+            corrected(model, clip_vision, vae, frames, strength, decoder, percents)
+        )
+
+
+def corrected(
+    model: Any,
+    vision: Any,
+    vae: Any,
+    frames: Tensor,
+    strength: float,
+    kind: str,
+    percents: tuple[float, float] = (0.0, 1.0),
+) -> Any:
+    """A MODEL whose predictions are corrected; the very same at strength 0.
+
+    Raises:
+        StyleAVideoError: no CLIP_VISION, or one without a text-image space.
+    """
+    if strength == 0:
+        return model
+    if vision is None or vision.model_type != "clip_vision_model":
+        raise StyleAVideoError(
+            "CLIP Correction needs a CLIP_VISION of the CLIP family: use Load CLIP Vision with "
+            "such a model, or the one of Load Built-in Model."
+        )
+    comfy.model_management.load_models_gpu([vision.patcher])
+    with torch.inference_mode(False), torch.no_grad(), _usable_weights(vision.model):
+        images = frames[..., :3].clone().movedim(-1, 1)
+        target = torch.cat([embed(vision, image[None]) for image in images])
+        decode, models = decoder(kind, model, vae)
+    wrapper = ClipCorrection(vision, decode, target, strength, percents)
+    model = model.clone()
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, wrapper)
+    model.set_additional_models(KEY, [vision.patcher, *models])
+    return model

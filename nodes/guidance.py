@@ -1,0 +1,427 @@
+"""Guidance by several conditions as ComfyUI's GUIDER: any sampler, one batch for all conditions.
+
+A CONDITIONING keeps all that ComfyUI gave it: areas, masks, time ranges, ControlNets, hooks. Where
+one of these leaves a condition out of a region or a step, the base stands in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy_api.input import CurveInput
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..pipelines.core import attention, guidance
+from ..pipelines.denoiser import CORRECTED
+from ..pipelines.errors import StyleAVideoError
+from . import host
+from .attention import RUNNING, AttentionReader, Running
+
+WeightedConditions = io.Custom("STYLEAVIDEO_CONDITION")
+_ZERO = 1e-6
+
+
+@dataclass(frozen=True)
+class WeightedCondition:
+    """A condition of the guidance: base + Σ w_k m_k (pred_k - base).
+
+    Attributes:
+        conditioning: ComfyUI's CONDITIONING.
+        weight: w_k at multiplier 1.
+        schedule: multiplier over the steps, 0 the first and 1 the last; None is 1 throughout.
+        mask: m_k (1 or T,H,W) in [0,1]; None covers everything.
+        name: what people read.
+    """
+
+    conditioning: list[Any]
+    weight: float
+    schedule: CurveInput | None = None
+    mask: Tensor | None = None
+    name: str = "condition"
+
+    def at(self, percent: float) -> float:
+        multiplier = 1.0 if self.schedule is None else float(self.schedule.interp(percent))
+        return self.weight * multiplier
+
+
+class MultiConditionGuider(comfy.samplers.CFGGuider):
+    """Σ w_k x0(c_k) with weights that add up to 1 (Huang et al. 2023, section 3.3).
+
+    All conditions and frames are one batch of the U-Net. Where memory does not allow that, frames
+    are split, not conditions; each frame's result is the same.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        base: list[Any],
+        conditions: Sequence[WeightedCondition],
+        frames_per_batch: int = 0,
+    ) -> None:
+        super().__init__(model)
+        self.conditions = list(conditions)
+        self.frames_per_batch = frames_per_batch
+        # ComfyUI reads these two names: a ControlNet of "positive" may also apply to the rest.
+        self.names = ["negative", "positive", *(f"condition {k}" for k in range(2, 101))]
+        self.names = self.names[: len(self.conditions) + 1]
+        given = [base, *(c.conditioning for c in self.conditions)]
+        for conditioning in given:
+            host.check_frame_condition(model, conditioning)
+        self.inner_set_conds(dict(zip(self.names, given, strict=True)))
+
+    def sample(self, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        for name, entries in self.original_conds.items():
+            host.check_frame_count(name, entries, len(noise))
+        self._running: dict[str, Tensor | None] = {"mask": None}
+        return super().sample(noise, latent_image, *args, **kwargs)
+
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
+    ) -> Tensor:
+        options = model_options or {}
+        weights = [c.at(host.step_percent(timestep, options)) for c in self.conditions]
+        names, weights = self._needed(x, timestep, weights)
+        step = self.frames_per_batch or host.frames_that_fit(self.inner_model, x, len(names))
+        outputs = [
+            self._predict(names, weights, x, timestep, slice(i, i + step), options)
+            for i in range(0, len(x), step)
+        ]
+        denoised = torch.cat([o[0] for o in outputs])
+        received = [o[1] for o in outputs if o[1] is not None]
+        if received:
+            self._running["mask"] = torch.cat(received)
+        base, fullest = (torch.cat([o[i] for o in outputs]) for i in (2, 3))
+        return host.post_cfg(self, denoised, fullest, base, x, timestep, options)
+
+    def _needed(
+        self, x: Tensor, timestep: Tensor, weights: list[float]
+    ) -> tuple[list[str], list[float]]:
+        """Conditions whose weight is not 0, the base first unless its own weight is 0.
+
+        The base also fills what others leave uncovered, so it goes only where all cover everything.
+        """
+        used = [(n, w) for n, w in zip(self.names[1:], weights, strict=True) if abs(w) > _ZERO]
+        own = 1 - sum(w for _, w in used)
+        everywhere = all(
+            self.conditions[self.names.index(n) - 1].mask is None
+            and host.coverage(self.conds[n], x, timestep) is None
+            for n, _ in used
+        )
+        if used and everywhere and abs(own) <= _ZERO:
+            return [n for n, _ in used], [w for _, w in used]
+        return ["negative", *(n for n, _ in used)], [own, *(w for _, w in used)]
+
+    def _predict(
+        self,
+        names: list[str],
+        weights: list[float],
+        x: Tensor,
+        timestep: Tensor,
+        part: slice,
+        options: dict,
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Guided x0 of some frames, their attention mask, and base and fullest x0."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        count, frames, t = len(x), x[part], timestep[part]
+        conds = [
+            host.frames_of(self._with_running(self.conds[n]), part, count, self.inner_model)
+            for n in names
+        ]
+        running, reader = self._asked(names), None
+        if running is not None:
+            reader = AttentionReader(self.inner_model, running.layer, index=self._own(names))
+            options = reader.patched(options)
+        preds = comfy.samplers.calc_cond_batch(self.inner_model, conds, frames, t, options)
+        covers = [
+            host.times(host.coverage(c, frames, t), self._mask(n, frames, part, count))
+            for n, c in zip(names, conds, strict=True)
+        ]
+        guided = guidance.combine(preds, weights[1:], covers[1:])
+        mask = None
+        if running is not None and reader is not None and reader.received is not None:
+            mask = attention.attention_mask(reader.received, running.threshold)
+        fullest = preds[names.index("positive")] if "positive" in names else preds[-1]
+        return guided, mask, preds[0], fullest
+
+    def _mask(self, name: str, frames: Tensor, part: slice, count: int) -> Tensor | None:
+        if name == "negative":
+            return None
+        mask = self.conditions[self.names.index(name) - 1].mask
+        return None if mask is None else host.latent_mask(mask, frames, part, count)
+
+    def _asked(self, names: list[str]) -> Running | None:
+        """What a running attention condition among these asks for."""
+        for name in names:
+            for entry in self.conds[name]:
+                if RUNNING in entry:
+                    return entry[RUNNING]
+        return None
+
+    def _own(self, names: list[str]) -> int:
+        """The condition whose attention is read: (c_I,∅), else one with a frame, else the first."""
+
+        def sees_frame(name: str) -> bool:
+            return any(host.FRAME_LATENTS in e and RUNNING not in e for e in self.conds[name])
+
+        labels = ["base", *(c.name for c in self.conditions)]
+        framed = [i for i, name in enumerate(names) if sees_frame(name)]
+        alone = [i for i in framed if labels[self.names.index(names[i])] == "frame"]
+        return next(iter(alone + framed), 0)
+
+    def _with_running(self, entries: list[dict]) -> list[dict]:
+        mask = self._running["mask"]
+        if mask is None or not any(RUNNING in e for e in entries):
+            return entries
+        return [host.masked_frame(e, mask) if RUNNING in e else e for e in entries]
+
+
+def describe(base_name: str, conditions: Sequence[WeightedCondition]) -> str:
+    """The weights at the first step, as people read them."""
+    weights = [c.at(0.0) for c in conditions]
+    lines = [f"{base_name}: {1 - sum(weights):g}"]
+    lines += [
+        f"{c.name}: {w:g}" + ("" if c.schedule is None else f" → {c.at(1.0):g}")
+        for c, w in zip(conditions, weights, strict=True)
+    ]
+    return "\n".join(lines)
+
+
+def preset_conditions(
+    preset: str,
+    scales: tuple[float, float, float],
+    prompt: list[Any],
+    null: list[Any],
+    frame: list[Any] | None,
+    attention_condition: list[Any] | None,
+) -> tuple[list[Any], list[WeightedCondition]]:
+    """A preset's conditions (Huang et al. 2023, section 3.3; Brooks et al. 2023, eq. 3).
+
+    Returns:
+        The base (∅,∅) and the others with their weights, those of weight 0 left out.
+
+    Raises:
+        StyleAVideoError: a scale above 0 whose condition is not connected.
+    """
+    s_i, s_t, s_m = scales
+    for scale, given, what in (
+        (s_i, frame, "frame"),
+        (s_m, attention_condition, "attention"),
+    ):
+        if scale and given is None:
+            raise StyleAVideoError(
+                f"{what}_scale is {scale:g} and nothing is connected to {what}: connect "
+                f"{'Frame Condition' if what == 'frame' else 'Attention Condition'}, or set it to 0."
+            )
+    entries = {
+        "null": null,
+        "frame": frame,
+        "text": prompt,
+        "frame_text": None if frame is None else host.with_frame_of(prompt, frame),
+        "attention": attention_condition,
+    }
+    weights = guidance.PRESETS[preset](s_i, s_t, s_m)
+    conditions = []
+    for name, weight in weights.items():
+        entry = entries[name]
+        if name == "null" or abs(weight) <= _ZERO:
+            continue
+        if entry is None:
+            raise StyleAVideoError(
+                f"The preset {preset} needs a frame: connect Frame Condition to frame, or choose "
+                "the preset paper with frame_scale 0."
+            )
+        conditions.append(WeightedCondition(entry, weight, name=name))
+    # The fullest first: it is what ComfyUI calls "positive", and what the correction looks at.
+    return null, sorted(conditions, key=lambda c: CORRECTED.index(c.name))
+
+
+class WeightedConditionNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAVideoWeightedCondition",
+            display_name="Weighted Condition",
+            category="Style-A-Video/guidance",
+            description=(
+                "One condition for the Multi-condition Guider: how strong it is, when, and where."
+            ),
+            inputs=[
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="Any CONDITIONING: a text, a frame condition, one with ControlNet.",
+                ),
+                io.Float.Input(
+                    "weight",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="Weight of this condition against the base; negative pushes away.",
+                ),
+                io.Curve.Input(
+                    "schedule",
+                    default=[(0.0, 1.0), (1.0, 1.0)],
+                    optional=True,
+                    tooltip="Multiplies the weight over the steps: left the first, right the last.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the condition applies, one mask for all frames or one a frame.",
+                ),
+            ],
+            outputs=[WeightedConditions.Output(display_name="condition")],
+        )
+
+    @classmethod
+    def execute(cls, conditioning, weight, schedule=None, mask=None) -> io.NodeOutput:
+        curve = None if schedule is None else CurveInput.from_raw(schedule)
+        if curve is not None and all(y == 1.0 for _, y in curve.points):
+            curve = None
+        return io.NodeOutput(WeightedCondition(conditioning, weight, curve, mask))
+
+
+class MultiConditionGuiderNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        condition = WeightedConditions.Input("condition", tooltip="From a Weighted Condition.")
+        return io.Schema(
+            node_id="StyleAVideoMultiConditionGuider",
+            display_name="Multi-condition Guider",
+            category="Style-A-Video/guidance",
+            description=(
+                "base + the weighted differences of any number of conditions from it, in one "
+                "batched evaluation. Goes into Sampler Custom (Advanced)."
+            ),
+            search_aliases=["weighted guidance", "multi cfg", "regional prompt"],
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model."),
+                io.Conditioning.Input(
+                    "base",
+                    tooltip="What the others are measured from: the empty or the negative prompt.",
+                ),
+                io.Autogrow.Input(
+                    "conditions",
+                    template=io.Autogrow.TemplatePrefix(
+                        condition, prefix="condition_", min=1, max=16
+                    ),
+                    tooltip="Weighted conditions; a new place appears for each one connected.",
+                ),
+                _frames_per_batch(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, model, base, conditions, frames_per_batch) -> io.NodeOutput:
+        given = [
+            WeightedCondition(c.conditioning, c.weight, c.schedule, c.mask, f"condition {k}")
+            for k, c in enumerate(conditions.values(), 1)
+            if c is not None
+        ]
+        return _guider(model, base, given, frames_per_batch, "base")
+
+
+class PresetGuiderNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def scale(name: str, default: float, tooltip: str) -> io.Float.Input:
+            return io.Float.Input(
+                name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip
+            )
+
+        return io.Schema(
+            node_id="StyleAVideoPresetGuider",
+            display_name="Style Guider",
+            category="Style-A-Video/guidance",
+            description=(
+                "The guidance of the Style-A-Video paper or of InstructPix2Pix from its three "
+                "scales. Goes into Sampler Custom (Advanced)."
+            ),
+            search_aliases=["style a video", "instructpix2pix guider", "preset guider"],
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model."),
+                io.Conditioning.Input("prompt", tooltip="The style in words."),
+                io.Conditioning.Input(
+                    "negative", tooltip="The empty prompt, or what the result should not be."
+                ),
+                io.Conditioning.Input(
+                    "frame",
+                    optional=True,
+                    tooltip="Frame Condition on the negative text: what the video shows.",
+                ),
+                io.Conditioning.Input(
+                    "attention",
+                    optional=True,
+                    tooltip="Attention Condition: keeps what the model looks at.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=list(guidance.PRESETS),
+                    default="instruct-pix2pix",
+                    tooltip=(
+                        "instruct-pix2pix: text together with the frame. paper: text, frame and "
+                        "attention as separate conditions."
+                    ),
+                ),
+                scale("frame_scale", 1.0, "s_I: how closely the result follows the frame."),
+                scale("text_scale", 1.0, "s_T: how strongly the result follows the words."),
+                scale("attention_scale", 0.0, "s_M: weight of the attention condition."),
+                _frames_per_batch(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        prompt,
+        negative,
+        preset,
+        frame_scale,
+        text_scale,
+        attention_scale,
+        frames_per_batch,
+        frame=None,
+        attention=None,
+    ) -> io.NodeOutput:
+        scales = (frame_scale, text_scale, attention_scale)
+        base, conditions = preset_conditions(preset, scales, prompt, negative, frame, attention)
+        return _guider(model, base, conditions, frames_per_batch, "null")
+
+
+def _frames_per_batch() -> io.Int.Input:
+    return io.Int.Input(
+        "frames_per_batch",
+        default=0,
+        min=0,
+        max=4096,
+        advanced=True,
+        tooltip="Frames at a time in the U-Net; 0 lets free memory decide. It changes no pixel.",
+    )
+
+
+def _outputs() -> list[io.Output]:
+    return [
+        io.Guider.Output(display_name="GUIDER"),
+        io.String.Output(display_name="weights"),
+    ]
+
+
+def _guider(
+    model: Any,
+    base: list[Any],
+    conditions: list[WeightedCondition],
+    frames_per_batch: int,
+    base_name: str,
+) -> io.NodeOutput:
+    guider = MultiConditionGuider(model, base, conditions, frames_per_batch)
+    weights = describe(base_name, conditions)
+    return io.NodeOutput(guider, weights, ui=ui.PreviewText(weights))

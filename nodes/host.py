@@ -1,0 +1,226 @@
+"""What adapts ComfyUI's own objects: conditionings, models, masks on the latent grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..pipelines.core.attention import resize_to
+from ..pipelines.errors import StyleAVideoError
+
+FRAME_LATENTS = "concat_latent_image"
+"""Where ComfyUI keeps the latent that is concatenated to z_t."""
+
+
+# Models
+
+
+def latent_channels(model: Any) -> int:
+    """Channels of z_t."""
+    return int(model.model.latent_format.latent_channels)
+
+
+def sees_frames(model: Any) -> bool:
+    """Whether the U-Net has room for the frame latent beside z_t (InstructPix2Pix)."""
+    return model.model.model_config.unet_config.get("in_channels") == 2 * latent_channels(model)
+
+
+def check_frame_condition(model: Any, conditioning: list[Any]) -> None:
+    """Refuse a frame condition on a model that would not see it, or not as it is meant."""
+    if sees_frames(model) or not any(FRAME_LATENTS in entry[1] for entry in conditioning):
+        return
+    have = model.model.model_config.unet_config.get("in_channels", "other")
+    raise StyleAVideoError(
+        f"A frame condition needs a model with {2 * latent_channels(model)} input channels "
+        f"(InstructPix2Pix) and this one ({type(model.model).__name__}) has {have}: load it with "
+        "Load Edit Model, or leave the frame condition out and steer with ControlNet."
+    )
+
+
+def check_frame_count(name: str, entries: list[dict[str, Any]], count: int) -> None:
+    """Refuse a condition for another number of frames: ComfyUI would stretch it silently."""
+    for entry in entries:
+        for what in (FRAME_LATENTS, "cross_attn", "mask"):
+            value = entry.get(what)
+            if isinstance(value, Tensor) and len(value) not in (1, count):
+                known = {FRAME_LATENTS: "frames", "cross_attn": "prompts", "mask": "masks"}[what]
+                raise StyleAVideoError(
+                    f"The {name} condition has {len(value)} {known} and the latent has {count} "
+                    "frames: give both the same number of frames."
+                )
+
+
+def frames_that_fit(model: Any, x: Tensor, conditions: int) -> int:
+    """Frames at a time whose conditions fit into free memory as one batch, at least 1."""
+    free = model.current_patcher.get_free_memory(x.device)
+    count = len(x)
+    while count > 1 and 1.5 * model.memory_required([conditions * count, *x.shape[1:]]) > free:
+        count = -(-count // 2)
+    return count
+
+
+def step_percent(timestep: Tensor, model_options: dict[str, Any]) -> float:
+    """Where this step stands among the steps: 0 the first, 1 the last."""
+    sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+    if sigmas is None or len(sigmas) < 3:
+        return 0.0
+    # Between two steps (Heun, DPM++ 2S) the later one has not begun.
+    passed = int((sigmas[:-1] >= float(timestep.max()) * (1 - 1e-5)).sum())
+    return max(0, passed - 1) / (len(sigmas) - 2)
+
+
+def post_cfg(
+    guider: Any,
+    denoised: Tensor,
+    cond: Tensor,
+    uncond: Tensor,
+    x: Tensor,
+    timestep: Tensor,
+    options: dict[str, Any],
+) -> Tensor:
+    """What ComfyUI's own guidance does last: patches that look at the result (cfg_pp, rescale)."""
+    for patch in options.get("sampler_post_cfg_function", []):
+        denoised = patch(
+            {
+                "denoised": denoised,
+                "cond": guider.conds.get("positive"),
+                "uncond": guider.conds.get("negative"),
+                "cond_scale": 1.0,
+                "model": guider.inner_model,
+                "uncond_denoised": uncond,
+                "cond_denoised": cond,
+                "sigma": timestep,
+                "model_options": options,
+                "input": x,
+            }
+        )
+    return denoised
+
+
+# Conditionings
+
+
+def with_values(conditioning: list[Any], **values: Any) -> list[Any]:
+    """A CONDITIONING with more values in each entry; None leaves one out."""
+    given = {k: v for k, v in values.items() if v is not None}
+    return [[text, {**extra, **given}] for text, extra in conditioning]
+
+
+def with_frame_of(conditioning: list[Any], frame: list[Any]) -> list[Any]:
+    """The text of one CONDITIONING with the frame latent of another."""
+    for _, extra in frame:
+        if FRAME_LATENTS in extra:
+            return with_values(conditioning, **{FRAME_LATENTS: extra[FRAME_LATENTS]})
+    raise StyleAVideoError("frame has no frame latent: connect the output of Frame Condition.")
+
+
+def masked_condition(frame: list[Any], mask: Tensor) -> list[Any]:
+    """c_M = M ⊙ c_I: a frame condition with its latents multiplied by a MASK (1 or T,H,W)."""
+    masked = []
+    for text, extra in frame:
+        latents = extra.get(FRAME_LATENTS)
+        if latents is None:
+            raise StyleAVideoError("frame has no frame latent: connect a Frame Condition.")
+        if len(mask) not in (1, len(latents)):
+            raise StyleAVideoError(
+                f"There are {len(mask)} masks for {len(latents)} frames: give one for all frames, "
+                "or one a frame."
+            )
+        grid = resize_to(mask[:, None].to(latents), *latents.shape[-2:])
+        masked.append([text, {**extra, FRAME_LATENTS: grid * latents}])
+    return masked
+
+
+# Conditions inside a guider
+
+
+def coverage(entries: list[dict[str, Any]], x: Tensor, timestep: Tensor) -> Tensor | None:
+    """m (T,1,h,w) in [0,1]: where, at this step, the entries give a prediction; None everywhere."""
+    if not any(_limited(entry) for entry in entries):
+        return None
+    covered = x.new_zeros(len(x), 1, *x.shape[2:])
+    for entry in entries:
+        part = comfy.samplers.get_area_and_mult({**entry, "model_conds": {}}, x, timestep)
+        if part is None:
+            continue
+        window = covered
+        for i, (size, start) in enumerate(_windows(part.area, x.ndim - 2)):
+            window = window.narrow(i + 2, start, size)
+        window += part.mult[:, :1]
+    return covered.clamp(0, 1)
+
+
+def _limited(entry: dict[str, Any]) -> bool:
+    limits = ("timestep_start", "timestep_end", "area", "mask", "strength")
+    return any(entry.get(name) is not None for name in limits)
+
+
+def _windows(area: Any, dims: int) -> list[tuple[int, int]]:
+    return [] if area is None else [(area[i], area[dims + i]) for i in range(dims)]
+
+
+def times(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a * b
+
+
+def latent_mask(mask: Tensor, frames: Tensor, part: slice, count: int) -> Tensor:
+    """MASK (1 or T,H,W) → (t,1,h,w) of the frames in `part`, averaged over each latent's area."""
+    if len(mask) not in (1, count):
+        raise StyleAVideoError(
+            f"The mask of a condition has {len(mask)} frames and the latent has {count}: give one "
+            "mask, or one a frame."
+        )
+    mask = mask[part] if len(mask) == count else mask
+    return F.interpolate(mask[:, None].to(frames), frames.shape[-2:], mode="area").clamp(0, 1)
+
+
+def masked_frame(entry: dict[str, Any], mask: Tensor) -> dict[str, Any]:
+    """A prepared condition whose concatenated latent is multiplied by M (T,1,h',w')."""
+    conds = dict(entry["model_conds"])
+    latents = conds["c_concat"].cond
+    grid = resize_to(mask.to(latents), *latents.shape[-2:])
+    conds["c_concat"] = conds["c_concat"]._copy_with(latents * grid)
+    return {**entry, "model_conds": conds}
+
+
+def frames_of(
+    entries: list[dict[str, Any]], part: slice, count: int, model: Any
+) -> list[dict[str, Any]]:
+    """Prepared conditions of some of the frames."""
+    if part.start == 0 and part.stop >= count:
+        return entries
+    return [_frames_of(entry, part, count, model) for entry in entries]
+
+
+def _frames_of(entry: dict[str, Any], part: slice, count: int, model: Any) -> dict[str, Any]:
+    def some(value: Any) -> Any:
+        per_frame = isinstance(value, Tensor) and value.ndim > 0 and len(value) == count
+        return value[part] if per_frame else value
+
+    conds = {
+        name: c._copy_with(some(c.cond)) if hasattr(c, "cond") else c
+        for name, c in entry["model_conds"].items()
+    }
+    changed = {**entry, "model_conds": conds}
+    if "mask" in entry:
+        changed["mask"] = some(entry["mask"])
+    if entry.get("control") is not None:
+        changed["control"] = _control_of(entry["control"], some, model)
+    return changed
+
+
+def _control_of(control: Any, some: Any, model: Any) -> Any:
+    """A ControlNet that sees the hints of some of the frames; the network itself is shared."""
+    copied = control.copy()
+    copied.cond_hint_original = some(control.cond_hint_original)
+    if control.previous_controlnet is not None:
+        copied.previous_controlnet = _control_of(control.previous_controlnet, some, model)
+    copied.pre_run(model, model.model_sampling.percent_to_sigma)
+    return copied

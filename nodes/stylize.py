@@ -1,0 +1,206 @@
+"""One block for those who want one; inside it is nothing but the other blocks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..pipelines.errors import StyleAVideoError
+from ..pipelines.settings import Settings
+from . import host
+from .builtin_model import BuiltInModel, defaults
+from .conditions import FrameCondition, TextCondition
+from .guidance import PresetGuiderNode
+from .noise import FrameNoise
+from .video import FrameInfoType
+
+
+def own_settings(model: Any) -> dict[str, Any]:
+    """What the model was made for: the built-in model's own values, else the library's."""
+    given = defaults() if isinstance(model.model, BuiltInModel) else {}
+    return asdict(Settings.resolve(given))
+
+
+def stylize(
+    model: Any,
+    clip: Any,
+    vae: Any,
+    frames: Tensor,
+    text: str,
+    negative: str,
+    settings: dict[str, Any],
+    sampler: str,
+    scheduler: str,
+    seed: int,
+    frame_info: Any,
+) -> Tensor:
+    """Frames (T,H,W,3) in [0,1] → stylized frames, by the blocks of this pack and stock samplers."""
+    if not host.sees_frames(model):
+        raise StyleAVideoError(
+            "Stylize needs a model that sees the frame (the built-in model, InstructPix2Pix, or "
+            "Load Edit Model); for another model wire Style Guider with ControlNet instead."
+        )
+    prompt = TextCondition.execute(clip, text, True, len(frames), frame_info)[0]
+    null = TextCondition.execute(clip, negative, True, len(frames), frame_info)[0]
+    frame, empty = FrameCondition.execute(null, vae, frames).args
+    guider = PresetGuiderNode.execute(
+        model,
+        prompt,
+        null,
+        settings["preset"],
+        settings["frame_scale"],
+        settings["text_scale"],
+        0.0,
+        0,
+        frame=frame,
+    )[0]
+    sigmas = comfy.samplers.calculate_sigmas(
+        model.get_model_object("model_sampling"), scheduler, settings["num_inference_steps"]
+    )
+    indices = None if frame_info is None else list(frame_info.indices)
+    noise = FrameNoise(seed, settings["noise"], settings["noise_blend"], indices)
+    import latent_preview
+
+    latents = guider.sample(
+        noise.generate_noise(empty),
+        empty["samples"],
+        comfy.samplers.sampler_object(sampler),
+        sigmas,
+        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    return vae.decode(latents.to(comfy.model_management.intermediate_device()))
+
+
+class Stylize(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def scale(name: str, default: float, tooltip: str) -> io.Float.Input:
+            return io.Float.Input(
+                name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip
+            )
+
+        def scales(preset: str, frame: float, text: float) -> io.DynamicCombo.Option:
+            return io.DynamicCombo.Option(
+                preset,
+                [
+                    scale("frame_scale", frame, "s_I: how closely the result follows the frame."),
+                    scale("text_scale", text, "s_T: how strongly the result follows the words."),
+                ],
+            )
+
+        return io.Schema(
+            node_id="StyleAVideoStylize",
+            display_name="Stylize Frames",
+            category="Style-A-Video",
+            description="Frames and words in, stylized frames out: all the other blocks in one.",
+            search_aliases=["style a video", "video style transfer", "video to painting"],
+            inputs=[
+                io.Model.Input("model", tooltip="Load Built-in Model, or an InstructPix2Pix."),
+                io.Clip.Input("clip", tooltip="The text encoder of the model."),
+                io.Vae.Input("vae", tooltip="The autoencoder of the model."),
+                io.Image.Input("frames", tooltip="The video's frames."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="watercolour",
+                    tooltip='The style in words, or prompts by frame: 0: "sketch", 48: "oil".',
+                ),
+                io.String.Input(
+                    "negative", default="", tooltip="What the result should not be; may be empty."
+                ),
+                io.DynamicCombo.Input(
+                    "guidance",
+                    options=[
+                        io.DynamicCombo.Option("model's own", []),
+                        scales("instruct-pix2pix", 1.5, 7.5),
+                        scales("paper", 1.0, 1.0),
+                    ],
+                    tooltip="model's own: the scales that the model was made for.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Steps of the sampler; 0 is the model's own: 1 built-in, else 30.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=comfy.samplers.SAMPLER_NAMES,
+                    default="euler",
+                    advanced=True,
+                    tooltip="ComfyUI's samplers; euler is DDIM.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.SCHEDULER_NAMES,
+                    default="simple",
+                    advanced=True,
+                    tooltip="Spacing of the steps.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip="Of the noise that all frames share.",
+                ),
+                FrameInfoType.Input(
+                    "frame_info",
+                    optional=True,
+                    tooltip="From Load Video Frames; prompts by frame number follow it.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        clip,
+        vae,
+        frames,
+        prompt,
+        negative,
+        guidance,
+        steps,
+        sampler_name,
+        scheduler,
+        seed,
+        frame_info=None,
+    ) -> io.NodeOutput:
+        settings = own_settings(model)
+        if guidance["guidance"] != "model's own":
+            settings |= {
+                "preset": guidance["guidance"],
+                "frame_scale": guidance["frame_scale"],
+                "text_scale": guidance["text_scale"],
+            }
+        if steps:
+            settings["num_inference_steps"] = steps
+        return io.NodeOutput(
+            stylize(
+                model,
+                clip,
+                vae,
+                frames,
+                prompt,
+                negative,
+                settings,
+                sampler_name,
+                scheduler,
+                seed,
+                frame_info,
+            )
+        )

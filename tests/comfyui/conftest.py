@@ -1,0 +1,46 @@
+"""Runs inside ComfyUI's own Python (tests/comfyui/run.py starts it there)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMFYUI = Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI"))
+
+
+def _start_host() -> None:
+    """ComfyUI's modules on the CPU, without a server."""
+    sys.path.insert(0, str(COMFYUI))
+    sys.argv = sys.argv[:1]
+    import comfy.options
+
+    comfy.options.enable_args_parsing(False)
+    from comfy.cli_args import args
+
+    args.cpu = True
+    args.fp32_text_enc = True
+
+
+def _load_pack() -> None:
+    """The repository root as `style_a_video`; ComfyUI itself names it by its path."""
+    spec = importlib.util.spec_from_file_location(
+        "style_a_video", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None and spec.loader is not None
+    sys.modules["style_a_video"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+_start_host()
+_load_pack()
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    """ComfyUI's folder."""
+    return COMFYUI
