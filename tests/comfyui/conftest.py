@@ -38,9 +38,20 @@ def _load_pack() -> None:
 
 _start_host()
 _load_pack()
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
 def comfyui() -> Path:
     """ComfyUI's folder."""
     return COMFYUI
+
+
+@pytest.fixture(scope="session")
+def server(comfyui, tmp_path_factory):
+    """A running ComfyUI with the pack, shared by all tests."""
+    from server import Server
+
+    running = Server(comfyui, tmp_path_factory.mktemp("comfyui"))
+    yield running
+    running.stop()

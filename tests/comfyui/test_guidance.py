@@ -1,0 +1,252 @@
+"""The guider against the pipeline, against ComfyUI's own guider, and against itself in chunks."""
+
+from __future__ import annotations
+
+import comfy.samplers
+import pytest
+import torch
+from style_a_video.nodes import attention, builtin_model, guidance, host
+from style_a_video.nodes.conditions import FrameCondition, TextCondition
+from style_a_video.nodes.correction import corrected
+from style_a_video.nodes.noise import FrameNoise
+from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.weights.loading import load
+
+SEED = 7
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    pipeline = load()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def built_in():
+    return builtin_model.LoadBuiltInModel.execute().args
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """(3,64,96,3): a bright square that moves over a gradient."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 96), indexing="ij")
+    frames = torch.stack([x, y, 1 - x], -1).repeat(3, 1, 1, 1)
+    for i in range(3):
+        frames[i, 16:40, 8 + 16 * i : 32 + 16 * i] = torch.tensor([0.9, 0.8, 0.1])
+    return frames
+
+
+@pytest.fixture(scope="module")
+def conds(built_in, frames):
+    """prompt, null and frame (c_I,∅), and the empty latent."""
+    _, clip, vae, _ = built_in
+    prompt, null = (TextCondition.execute(clip, t, True, 0)[0] for t in ("watercolour", ""))
+    frame, empty = FrameCondition.execute(null, vae, frames).args
+    return prompt, null, frame, empty
+
+
+def run(guider, empty, steps, mode="shared", sampler="euler"):
+    sigmas = comfy.samplers.calculate_sigmas(
+        guider.model_patcher.get_model_object("model_sampling"), "simple", steps
+    )
+    noise = FrameNoise(SEED, mode, 0.5, None).generate_noise(empty)
+    sampler = comfy.samplers.sampler_object(sampler)
+    with torch.inference_mode():
+        return guider.sample(
+            noise, empty["samples"], sampler, sigmas, disable_pbar=True, seed=SEED
+        )
+
+
+def preset(model, conds, name, scales, attention_condition=None, chunk=0):
+    prompt, null, frame, _ = conds
+    base, weighted = guidance.preset_conditions(
+        name, scales, prompt, null, frame, attention_condition
+    )
+    return guidance.MultiConditionGuider(model, base, weighted, chunk)
+
+
+def close(a, b, tolerance=1e-3):
+    assert (a - b).norm() / b.norm() < tolerance
+
+
+@pytest.mark.parametrize("name", ["paper", "instruct-pix2pix"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_latents_are_the_pipeline_s(pipeline, built_in, conds, frames, name, steps):
+    scales = (0.9, 1.4, 0.0)
+    latents = run(preset(built_in[0], conds, name, scales), conds[3], steps)
+    known = pipeline(
+        frames.movedim(-1, 1),
+        "watercolour",
+        preset=name,
+        frame_scale=scales[0],
+        text_scale=scales[1],
+        num_inference_steps=steps,
+        seed=SEED,
+        output_type="latent",
+    ).frames
+    close(latents, known)
+
+
+@pytest.mark.parametrize("name", ["paper", "instruct-pix2pix"])
+def test_attention_condition_is_the_pipeline_s(pipeline, built_in, conds, frames, name):
+    prompt, null, frame, empty = conds
+    latents = frame[0][1][host.FRAME_LATENTS]
+    noise = FrameNoise(SEED, "shared", 0.5, None).generate_noise(empty)
+    with torch.inference_mode():
+        received = attention.probe(built_in[0], frame, latents, "middle", 0.3, noise)
+    known = pipeline.attention_maps(frames.movedim(-1, 1), level=0.3, seed=SEED)
+    known = torch.nn.functional.interpolate(known, received.shape[2:], mode="nearest-exact")
+    torch.testing.assert_close(received, known, atol=1e-3, rtol=1e-3)
+
+    mask = (received > 1).float()
+    c_m = host.masked_condition(frame, mask[:, 0])
+    scales = (0.7, 1.2, 0.5)
+    guided = run(preset(built_in[0], conds, name, scales, c_m), empty, 4)
+    close(
+        guided,
+        pipeline(
+            frames.movedim(-1, 1),
+            "watercolour",
+            preset=name,
+            frame_scale=0.7,
+            text_scale=1.2,
+            attention_scale=0.5,
+            num_inference_steps=4,
+            seed=SEED,
+            output_type="latent",
+        ).frames,
+    )
+
+
+def test_running_attention_is_the_pipeline_s(pipeline, built_in, conds, frames):
+    running = attention.AttentionCondition.execute(conds[2], "middle", 1.0)[0]
+    guided = run(preset(built_in[0], conds, "paper", (0.7, 1.2, 0.5), running), conds[3], 4)
+    close(
+        guided,
+        pipeline(
+            frames.movedim(-1, 1),
+            "watercolour",
+            preset="paper",
+            frame_scale=0.7,
+            text_scale=1.2,
+            attention_scale=0.5,
+            attention_mode="running",
+            num_inference_steps=4,
+            seed=SEED,
+            output_type="latent",
+        ).frames,
+    )
+
+
+@pytest.mark.parametrize("decoder", ["linear", "full"])
+def test_correction_is_the_pipeline_s(pipeline, built_in, conds, frames, decoder):
+    model, _, vae, vision = built_in
+    with torch.inference_mode():
+        moved = corrected(model, vision, vae, frames, 1000.0, decoder)
+    scales = (1.0, 1.5, 0.0)
+    options = {
+        "preset": "instruct-pix2pix",
+        "frame_scale": 1.0,
+        "text_scale": 1.5,
+        "num_inference_steps": 4,
+        "seed": SEED,
+        "output_type": "latent",
+    }
+    images = frames.movedim(-1, 1)
+    guided = run(preset(moved, conds, "instruct-pix2pix", scales), conds[3], 4)
+    known = pipeline(
+        images, "watercolour", correction=1000.0, correction_decoder=decoder, **options
+    ).frames
+    close(guided, known, 2e-3)
+    plain = pipeline(images, "watercolour", **options).frames
+    assert (known - plain).norm() / plain.norm() > 0.02  # it does something
+
+
+def test_correction_at_strength_0_is_the_model_itself(built_in, frames):
+    model, _, vae, vision = built_in
+    assert corrected(model, vision, vae, frames, 0.0, "linear") is model
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun", "uni_pc"])
+def test_ordinary_cfg_is_the_stock_guider_s(built_in, conds, sampler):
+    prompt, null, frame, empty = conds
+    framed = host.with_frame_of(prompt, frame)
+    ours = guidance.MultiConditionGuider(
+        built_in[0], frame, [guidance.WeightedCondition(framed, 2.5)]
+    )
+    stock = comfy.samplers.CFGGuider(built_in[0])
+    stock.set_conds(framed, frame)
+    stock.set_cfg(2.5)
+    close(run(ours, empty, 4, sampler=sampler), run(stock, empty, 4, sampler=sampler), 1e-4)
+
+
+def test_frames_in_chunks_are_the_same_frames(built_in, conds):
+    scales = (0.9, 1.4, 0.0)
+    whole = run(preset(built_in[0], conds, "paper", scales), conds[3], 2, "per-frame")
+    for chunk in (1, 2):
+        parts = preset(built_in[0], conds, "paper", scales, chunk=chunk)
+        close(run(parts, conds[3], 2, "per-frame"), whole, 1e-5)
+
+
+def test_a_mask_keeps_a_condition_in_its_region(built_in, conds):
+    prompt, null, frame, empty = conds
+    framed = host.with_frame_of(prompt, frame)
+    left = torch.zeros(1, 64, 96)
+    left[:, :, :48] = 1
+    masked = guidance.WeightedCondition(framed, 1.0, mask=left)
+    both = run(guidance.MultiConditionGuider(built_in[0], frame, [masked]), empty, 1)
+    everywhere = guidance.WeightedCondition(framed, 1.0)
+    styled = run(guidance.MultiConditionGuider(built_in[0], frame, [everywhere]), empty, 1)
+    plain = run(guidance.MultiConditionGuider(built_in[0], frame, []), empty, 1)
+    close(both[..., :6], styled[..., :6], 1e-5)
+    close(both[..., 6:], plain[..., 6:], 1e-5)
+    # The same by ComfyUI's own mask on the CONDITIONING.
+    stock = host.with_values(framed, mask=left, set_area_to_bounds=False, mask_strength=1.0)
+    again = [guidance.WeightedCondition(stock, 1.0)]
+    close(run(guidance.MultiConditionGuider(built_in[0], frame, again), empty, 1), both, 1e-5)
+
+
+def test_a_time_range_leaves_the_base_in_place(built_in, conds):
+    prompt, null, frame, empty = conds
+    never = host.with_values(
+        host.with_frame_of(prompt, frame), start_percent=0.999, end_percent=1.0
+    )
+    late = guidance.MultiConditionGuider(
+        built_in[0], frame, [guidance.WeightedCondition(never, 3.0)]
+    )
+    plain = guidance.MultiConditionGuider(built_in[0], frame, [])
+    close(run(late, empty, 2), run(plain, empty, 2), 1e-5)
+
+
+def test_a_schedule_moves_the_weight(built_in, conds):
+    from comfy_api.input import CurveInput
+
+    prompt, null, frame, empty = conds
+    framed = host.with_frame_of(prompt, frame)
+    curve = CurveInput.from_raw({"points": [(0, 1), (1, 0)], "interpolation": "linear"})
+    condition = guidance.WeightedCondition(framed, 2.0, curve)
+    assert [condition.at(p) for p in (0, 0.5, 1)] == [2.0, 1.0, 0.0]
+    guider = guidance.MultiConditionGuider(built_in[0], frame, [condition])
+    seen = []
+    predict = guider._needed
+    guider._needed = lambda x, t, weights: seen.append(weights) or predict(x, t, weights)
+    run(guider, empty, 3)
+    assert seen == [[2.0], [1.0], [0.0]]
+
+
+def test_errors_say_how_to_mend_the_graph(built_in, conds, frames):
+    prompt, null, frame, empty = conds
+    model = built_in[0]
+    with pytest.raises(StyleAVideoError, match="has 3 frames and the latent has 2 frames"):
+        few = {"samples": empty["samples"][:2]}
+        run(guidance.MultiConditionGuider(model, frame, []), few, 1)
+    with pytest.raises(StyleAVideoError, match="frame_scale is 1 and nothing is connected"):
+        guidance.preset_conditions("paper", (1.0, 1.0, 0.0), prompt, null, None, None)
+    with pytest.raises(StyleAVideoError, match="no attention layer 'top'.*middle"):
+        attention.probe(model, frame, frame[0][1][host.FRAME_LATENTS], "top", 0.3,
+                        torch.zeros_like(empty["samples"]))  # fmt: skip
+    with pytest.raises(StyleAVideoError, match="There are 2 masks for 3 frames"):
+        host.masked_condition(frame, torch.ones(2, 8, 8))
+    with pytest.raises(StyleAVideoError, match="needs a CLIP_VISION"):
+        corrected(model, None, built_in[2], frames, 1.0, "linear")
