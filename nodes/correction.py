@@ -191,7 +191,7 @@ def _usable_weights(*modules: nn.Module) -> Iterator[None]:
         return
     holder = nn.ModuleList(modules)
     clones = {
-        name: tensor.clone().requires_grad_(False)
+        name: tensor.detach().clone()
         for name, tensor in (*holder.named_parameters(), *holder.named_buffers())
         if tensor.is_inference()
     }
