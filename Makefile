@@ -16,8 +16,10 @@ export INPUT PROMPT
 demo: $(RUNTIME)
 	@$(BIN)/style-a-video demo $${INPUT:+--input "$$INPUT"} $${PROMPT:+--prompt "$$PROMPT"}
 
+# ComfyUI's own tests run in its own environment, where there is a ComfyUI.
 test: .venv/.installed-test
 	$(BIN)/pytest
+	@$(BIN)/python tests/comfyui/run.py
 
 bench: $(RUNTIME)
 	$(BIN)/python benchmarks/throughput.py

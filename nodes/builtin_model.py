@@ -1,4 +1,4 @@
-"""The built-in model as ComfyUI's own MODEL, CLIP, VAE and CLIP_VISION, and the block that gives them.
+"""The built-in model as ComfyUI's own MODEL, CLIP, VAE and CLIP_VISION, and its loader block.
 
 Nothing is patched: the U-Net is ComfyUI's UNetModel with our weights, so that KSampler, LoRA,
 ControlNet and attention patches work on it.

@@ -14,13 +14,14 @@ from ..pipelines.errors import StyleAVideoError
 from . import host
 from .video import FrameInfoType
 
-_KEYFRAME = re.compile(r'\s*(\d+)\s*:\s*("(?:[^"\\]|\\.)*"|[^\n]*?)\s*(?:[,;\n]|$)')
+_QUOTED = re.compile(r'\s*(\d+)\s*:\s*"((?:[^"\\]|\\.)*)"\s*(?:[,;\n]|\Z)')
+_LINE = re.compile(r'\s*(\d+)\s*:\s*([^"\n][^\n]*)(?:\n|\Z)')
 
 
 def parse_schedule(text: str) -> list[tuple[int, str]]:
-    """`0: "sketch", 48: "oil painting"` → [(0, "sketch"), (48, "oil painting")], in rising order.
+    """`0: "sketch", 48: "oil"` → [(0, "sketch"), (48, "oil")], in rising order.
 
-    Text without frame numbers is one prompt, at frame 0. Without quotes a prompt ends with its line.
+    Text without frame numbers is one prompt, at frame 0. Without quotes a prompt is all its line.
 
     Raises:
         StyleAVideoError: a part that is no `frame: "prompt"`, or a frame number that stands twice.
@@ -28,22 +29,26 @@ def parse_schedule(text: str) -> list[tuple[int, str]]:
     if not re.match(r"\s*\d+\s*:", text):
         return [(0, text)]
     points, at = [], 0
-    while at < len(text.rstrip()):
-        match = _KEYFRAME.match(text, at)
+    text = text.strip()
+    while at < len(text):
+        match = _QUOTED.match(text, at)
+        words = re.sub(r"\\(.)", r"\1", match[2]) if match else ""
+        if match is None:
+            match = _LINE.match(text, at)
+            words = match[2].strip() if match else ""
         if match is None:
             raise StyleAVideoError(
-                f'The prompt schedule cannot be read from {text[at : at + 30]!r} on: write frame '
-                'numbers and quoted prompts, such as 0: "sketch", 48: "oil painting".'
+                f"The prompt schedule cannot be read from {text[at:].strip()[:30]!r} on: write "
+                'frame numbers and quoted prompts, such as 0: "sketch", 48: "oil painting".'
             )
-        words = match[2]
-        if words.startswith('"'):
-            words = re.sub(r"\\(.)", r"\1", words[1:-1])
         points.append((int(match[1]), words))
         at = match.end()
     numbers = [frame for frame, _ in points]
     if len(set(numbers)) < len(numbers):
         twice = next(n for n in numbers if numbers.count(n) > 1)
-        raise StyleAVideoError(f"The prompt schedule names frame {twice} twice: give it one prompt.")
+        raise StyleAVideoError(
+            f"The prompt schedule names frame {twice} twice: give it one prompt."
+        )
     return sorted(points)
 
 
@@ -59,7 +64,7 @@ def travel(points: list[int], frame: int, interpolate: bool) -> tuple[int, int, 
 def encode_schedule(
     clip: Any, points: list[tuple[int, str]], frames: list[int], interpolate: bool
 ) -> list[Any]:
-    """A CONDITIONING with one text a frame: (T,77,D), and the pooled text (T,P) where there is one."""
+    """A CONDITIONING with one text a frame: (T,77,D), and pooled (T,P) where there is such."""
     texts = [_encode(clip, text) for _, text in points]
     length = max(hidden.shape[1] for hidden, _ in texts)
     # A shorter text is filled with zeros, as Conditioning (Average) does.

@@ -133,12 +133,8 @@ def decoder(kind: str, model: Any, vae: Any) -> tuple[Decoder, list[Any]]:
         chart = colour_chart()
         latents = vae.encode(chart.movedim(1, -1))
         weight, bias = correction.fit_linear_decoder(latents, chart)
-        return lambda z: correction.linear_decode(
-            z, weight.to(z.device), bias.to(z.device)
-        ), []
-    if kind == "full" or isinstance(
-        vae.first_stage_model, Autoencoder | comfy.taesd.taesd.TAESD
-    ):
+        return lambda z: correction.linear_decode(z, weight.to(z.device), bias.to(z.device)), []
+    if kind == "full" or isinstance(vae.first_stage_model, Autoencoder | comfy.taesd.taesd.TAESD):
         return _decoder_of(vae), [vae.patcher]
     return _decoder_of(tiny := _tiny(model)), [tiny.patcher]
 

@@ -82,7 +82,11 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         return super().sample(noise, latent_image, *args, **kwargs)
 
     def predict_noise(
-        self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict | None = None,
+        seed: int | None = None,
     ) -> Tensor:
         options = model_options or {}
         weights = [c.at(host.step_percent(timestep, options)) for c in self.conditions]
@@ -209,14 +213,11 @@ def preset_conditions(
         StyleAVideoError: a scale above 0 whose condition is not connected.
     """
     s_i, s_t, s_m = scales
-    for scale, given, what in (
-        (s_i, frame, "frame"),
-        (s_m, attention_condition, "attention"),
-    ):
+    for scale, given, what in ((s_i, frame, "frame"), (s_m, attention_condition, "attention")):
         if scale and given is None:
             raise StyleAVideoError(
                 f"{what}_scale is {scale:g} and nothing is connected to {what}: connect "
-                f"{'Frame Condition' if what == 'frame' else 'Attention Condition'}, or set it to 0."
+                f"{what.capitalize()} Condition, or set it to 0."
             )
     entries = {
         "null": null,

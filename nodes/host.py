@@ -6,7 +6,6 @@ from typing import Any
 
 import comfy.model_management
 import comfy.samplers
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

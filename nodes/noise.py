@@ -21,7 +21,9 @@ class FrameNoise:
     """
 
     def __init__(self, seed: int, mode: str, blend: float, indices: Sequence[int] | None) -> None:
-        self.seed = seed
+        self.frame_seed = seed
+        # Samplers that add noise of their own count on from here and must not leave 64 bits.
+        self.seed = seed % 2**63
         self.mode = mode
         self.blend = blend
         self.indices = indices
@@ -39,7 +41,9 @@ class FrameNoise:
                 f"frame_info is about {len(indices)} frames and the latent has {len(samples)}: "
                 "connect the frame_info of the same Load Video Frames."
             )
-        return frame_noise(tuple(samples.shape[1:]), self.seed, indices, self.mode, self.blend)
+        return frame_noise(
+            tuple(samples.shape[1:]), self.frame_seed, indices, self.mode, self.blend
+        )
 
 
 class FrameNoiseNode(io.ComfyNode):

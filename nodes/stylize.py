@@ -40,7 +40,7 @@ def stylize(
     seed: int,
     frame_info: Any,
 ) -> Tensor:
-    """Frames (T,H,W,3) in [0,1] → stylized frames, by the blocks of this pack and stock samplers."""
+    """Frames (T,H,W,3) in [0,1] → stylized frames, by this pack's blocks and stock samplers."""
     if not host.sees_frames(model):
         raise StyleAVideoError(
             "Stylize needs a model that sees the frame (the built-in model, InstructPix2Pix, or "
@@ -74,7 +74,7 @@ def stylize(
         sigmas,
         callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
+        seed=noise.seed,
     )
     return vae.decode(latents.to(comfy.model_management.intermediate_device()))
 
@@ -163,6 +163,13 @@ class Stylize(io.ComfyNode):
             ],
             outputs=[io.Image.Output(display_name="IMAGE")],
         )
+
+    # ComfyUI hands over a dynamic input whether named or not, and nothing where it is unknown.
+    @classmethod
+    def validate_inputs(cls, guidance=None) -> bool | str:
+        if guidance is None:
+            return "guidance must be one of: model's own, instruct-pix2pix, paper."
+        return True
 
     @classmethod
     def execute(

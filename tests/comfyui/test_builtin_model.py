@@ -23,7 +23,7 @@ def built_in():
 @pytest.mark.parametrize("text", ["watercolour", "a portrait as ink wash, quiet", "水彩画", ""])
 def test_text_is_that_of_transformers(pipeline, built_in, text):
     clip = built_in[1]
-    (hidden, extra), = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    ((hidden, extra),) = clip.encode_from_tokens_scheduled(clip.tokenize(text))
     known = pipeline.encode_prompt(text)
     torch.testing.assert_close(hidden, known.hidden, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(extra["pooled_output"], known.pooled, atol=1e-5, rtol=1e-4)

@@ -53,9 +53,7 @@ def run(guider, empty, steps, mode="shared", sampler="euler"):
     noise = FrameNoise(SEED, mode, 0.5, None).generate_noise(empty)
     sampler = comfy.samplers.sampler_object(sampler)
     with torch.inference_mode():
-        return guider.sample(
-            noise, empty["samples"], sampler, sigmas, disable_pbar=True, seed=SEED
-        )
+        return guider.sample(noise, empty["samples"], sampler, sigmas, disable_pbar=True, seed=SEED)
 
 
 def preset(model, conds, name, scales, attention_condition=None, chunk=0):

@@ -1,0 +1,229 @@
+"""The pictures of the help pages, by the built-in model: `python web/pictures.py`.
+
+They are filmed off photos that scikit-image ships in its wheel (public domain or CC0) and made
+anew, the same every time, in under two minutes on a CPU. ComfyUI serves web/ and runs nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from skimage import data
+from style_a_video.pipelines import sheet
+from style_a_video.pipelines.core import attention, guidance
+from style_a_video.pipelines.encoding import Text
+from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
+from style_a_video.weights.loading import load
+from style_a_video.weights.styles import styles
+from torch import Tensor
+from torch.nn import functional as F
+
+FOLDER = Path(__file__).parent / "docs" / "images"
+WIDTH = 640
+GAP = 4
+TEXT = 13
+PLASMA = torch.tensor(
+    [[0.05, 0.03, 0.53], [0.49, 0.01, 0.66], [0.80, 0.28, 0.47], [0.97, 0.58, 0.25],
+     [0.94, 0.98, 0.13]]
+)  # fmt: skip
+"""The colours of nodes/attention.py, which only ComfyUI can import."""
+
+
+def film(photo: str, size: tuple[int, int], count: int = 1, closest: float = 0.8) -> Tensor:
+    """(T,3,H,W) in [0,1]: a slow zoom into the middle of a photo, from all of it to `closest`."""
+    image = torch.from_numpy(getattr(data, photo)()[..., :3].copy()).permute(2, 0, 1)[None] / 255
+    width, height = size
+    full = min(image.shape[3] / width, image.shape[2] / height)
+    frames = []
+    for i in range(count):
+        share = full * (1 - (1 - closest) * i / max(1, count - 1))
+        across, down = share * width / image.shape[3], share * height / image.shape[2]
+        theta = torch.tensor([[[across, 0.0, 0.0], [0.0, down, 0.0]]])
+        # Twice the size and then averaged: no aliasing.
+        grid = F.affine_grid(theta, [1, 3, 2 * height, 2 * width], align_corners=False)
+        look = F.grid_sample(image, grid, "bicubic", "reflection", align_corners=False)
+        frames.append(F.avg_pool2d(look, 2)[0].clamp(0, 1))
+    return torch.stack(frames)
+
+
+def tiled(tiles: Sequence[tuple[str, Tensor]], columns: int, width: int = WIDTH) -> Image.Image:
+    """Pictures (3,H,W) in rows that fill the width, each with its words under it."""
+    across = (width - (columns - 1) * GAP) // columns
+    down = round(across * tiles[0][1].shape[1] / tiles[0][1].shape[2])
+    step = down + (TEXT + 8 if any(words for words, _ in tiles) else GAP)
+    rows = -(-len(tiles) // columns)
+    page = Image.new("RGB", (columns * (across + GAP) - GAP, rows * step), sheet.PAPER)
+    for i, (words, image) in enumerate(tiles):
+        at = (i % columns * (across + GAP), i // columns * step)
+        page.paste(sheet.to_pil(image).resize((across, down), Image.Resampling.LANCZOS), at)
+        write(page, words, at[0], at[1] + down, across)
+    return page
+
+
+def write(page: Image.Image, words: str, left: int, top: int, width: int) -> None:
+    """Words in the middle of the line that begins at (left, top)."""
+    words, pen = sheet.written(words, 0, TEXT)
+    pen.write(page, (left + max(0, width - pen.width(words)) // 2, top + 2), words, sheet.INK)
+
+
+def heat(frames: Tensor, received: Tensor, opacity: float) -> Tensor:
+    """Frames (T,3,H,W) under attention (T,1,H,W) as colours, as Attention Overlay gives them."""
+    place = received[:, 0] / received.amax((1, 2, 3))[:, None, None] * (len(PLASMA) - 1)
+    low = place.floor().long().clamp(max=len(PLASMA) - 2)
+    colours = torch.lerp(PLASMA[low], PLASMA[low + 1], (place - low)[..., None])
+    return torch.lerp(frames, colours.movedim(-1, 1), opacity)
+
+
+def builtin_model(pipeline: StyleAVideoPipeline) -> Image.Image:
+    photo = film("astronaut", (208, 208))
+    tiles = [("source", photo[0])]
+    tiles += [(s.name, pipeline(photo, s.name).frames[0]) for s in styles()]
+    return tiled(tiles, 6)
+
+
+def stylize(pipeline: StyleAVideoPipeline) -> Image.Image:
+    photo = film("coffee", (320, 216))
+    prompts = ("watercolour", "pencil sketch", "comic book", "ink wash", "Van Gogh")
+    tiles = [("source", photo[0])] + [(p, pipeline(photo, p).frames[0]) for p in prompts]
+    return tiled(tiles, 3)
+
+
+def load_frames(_: StyleAVideoPipeline) -> Image.Image:
+    """A frame of 448x300 after max side 200, then padded or cropped to multiples of 64."""
+    source = film("chelsea", (448, 300))
+    scaled = F.interpolate(source, (134, 200), mode="bicubic", antialias=True).clamp(0, 1)
+    padded = F.pad(scaled, (0, 256 - 200, 0, 192 - 134), "replicate")
+    padded[..., 134:, :] *= 0.75
+    padded[..., :134, 200:] *= 0.75
+    cropped = scaled[..., 3:131, 4:196]
+    steps = [("448 x 300", source), ("max side: 200 x 134", scaled)]
+    steps += [("pad, 64: 256 x 192", padded), ("crop, 64: 192 x 128", cropped)]
+    scale = (WIDTH - 3 * 4 * GAP) / sum(image.shape[3] for _, image in steps)
+    page = Image.new("RGB", (WIDTH, round(300 * scale) + TEXT + 8), sheet.PAPER)
+    left = 0
+    for words, image in steps:
+        width, height = (round(scale * image.shape[i]) for i in (3, 2))
+        picture = sheet.to_pil(image[0]).resize((width, height), Image.Resampling.LANCZOS)
+        page.paste(picture, (left, 0))
+        write(page, words, left, height, width)
+        left += width + 4 * GAP
+    return page
+
+
+def text_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
+    """Texts between two prompts, as Text Condition blends them."""
+    numbers = (24, 36, 48, 60, 72)
+    frames = film("rocket", (320, 240), len(numbers))
+    encode = pipeline.encode_prompt
+    first, last = encode("pencil sketch"), encode("oil painting")
+    assert first.pooled is not None and last.pooled is not None
+    shares = torch.linspace(0, 1, len(numbers))[:, None].to(first.pooled)
+    text = Text(
+        torch.lerp(first.hidden, last.hidden, shares[..., None]),
+        torch.lerp(first.pooled, last.pooled, shares),
+    )
+    pipeline.encode_prompt = lambda prompt: text if prompt[0] else encode(prompt)
+    results = pipeline(frames, "blended").frames
+    pipeline.encode_prompt = encode
+    words = [f"frame {n}" for n in numbers]
+    return tiled(list(zip(words, results, strict=True)), len(numbers))
+
+
+def attention_map(pipeline: StyleAVideoPipeline) -> Image.Image:
+    frame = film("astronaut", (320, 256))
+    received = pipeline.attention_maps(frame)
+    mask = attention.attention_mask(received).expand(-1, 3, -1, -1)
+    tiles = [("frame", frame[0]), ("attention", heat(frame, received, 1.0)[0])]
+    return tiled([*tiles, ("mask", mask[0])], 3)
+
+
+def attention_overlay(pipeline: StyleAVideoPipeline) -> Image.Image:
+    frames = film("chelsea", (320, 216), 4, closest=0.6)
+    shown = heat(frames, pipeline.attention_maps(frames), 0.6)
+    return tiled([("", image) for image in shown], 4)
+
+
+def weighted_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
+    """base + m (condition - base) of one step, as Multi-condition Guider sums it."""
+    frame = film("astronaut", (320, 256))
+    base, condition = (
+        pipeline(frame, prompt, output_type="latent").frames
+        for prompt in ("watercolour", "pencil sketch")
+    )
+    y, x = torch.meshgrid(torch.arange(256.0), torch.arange(320.0), indexing="ij")
+    mask = ((90 - torch.hypot(x - 135, y - 80)) / 30 + 0.5).clamp(0, 1)[None, None]
+    grid = F.interpolate(mask, base.shape[-2:], mode="area").to(base)
+    latents = guidance.combine([base, condition], [1.0], [grid])
+    result = pipeline.decode_latents(latents, None, (256, 320)).float()
+    tiles = [("frame", frame[0]), ("mask", mask[0].expand(3, -1, -1)), ("result", result[0])]
+    return tiled(tiles, 3)
+
+
+def clip_correction(pipeline: StyleAVideoPipeline) -> Image.Image:
+    frame = film("coffee", (320, 216))
+    styled = pipeline(frame, "neon lights").frames
+    corrected = pipeline(frame, "neon lights", correction=CORRECTION).frames
+    tiles = [("frame", frame[0]), ("strength 0", styled[0])]
+    return tiled([*tiles, (f"strength {CORRECTION:g}", corrected[0])], 3)
+
+
+CORRECTION = 50.0
+
+
+def frame_noise(pipeline: StyleAVideoPipeline) -> Image.Image:
+    """Two frames of a still camera: what differs between them is flicker."""
+    frames = film("coffee", (320, 216)).expand(2, -1, -1, -1)
+    tiles = []
+    for mode in ("shared", "blended", "per-frame"):
+        first, second = pipeline(frames, "watercolour", noise=mode).frames
+        change = (4 * (first - second).abs()).clamp(0, 1)
+        tiles += [(f"{mode}: frame 0", first), ("frame 1", second), ("difference x 4", change)]
+    return tiled(tiles, 3)
+
+
+def compare(pipeline: StyleAVideoPipeline) -> Image.Image:
+    source = film("chelsea", (320, 216))[0]
+    result = pipeline(source[None], "oil painting").frames[0]
+    line = torch.ones(3, 216, 2)
+    beside = torch.cat([source, line, result], 2)
+    wiped = torch.cat([source[..., :159], line, result[..., 161:]], 2)
+    page = Image.new("RGB", (WIDTH, 162), sheet.PAPER)
+    left = 0
+    for words, image in (("side by side", beside), ("wipe, position 0.5", wiped)):
+        width = round(image.shape[2] * 140 / 216)
+        picture = sheet.to_pil(image).resize((width, 140), Image.Resampling.LANCZOS)
+        page.paste(picture, (left, 0))
+        write(page, words, left, 140, width)
+        left += width + 12
+    return page
+
+
+PICTURES: tuple[Callable[[StyleAVideoPipeline], Image.Image], ...] = (
+    builtin_model,
+    stylize,
+    load_frames,
+    text_condition,
+    attention_map,
+    attention_overlay,
+    weighted_condition,
+    clip_correction,
+    frame_noise,
+    compare,
+)
+
+
+def main() -> None:
+    pipeline = load("embedded")
+    pipeline.set_progress_bar_config(disable=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for make in PICTURES:
+        path = FOLDER / f"{make.__name__}.jpg"
+        make(pipeline).save(path, quality=85, optimize=True)
+        print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,675 @@
+"""Writes the example workflows, NAME.json for the browser and api/NAME.api.json for scripts.
+
+python workflows/build.py --server http://127.0.0.1:8188
+
+Both forms come from one description, the functions under "The graphs", and a note in notes/NAME.md.
+The running ComfyUI, with this pack installed, tells which inputs, widgets and defaults its nodes
+have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+EXAMPLE = "example clip"
+"""What Load Video Frames calls the clip that comes with the pack."""
+
+# Layout, in px. A node's position is below its title.
+WIDTH, NOTE = 320, (400, 420)
+TITLE, ROW, WIDGET, GAP, MARGIN = 30, 20, 24, 40, 20
+TEXT, CURVE = 100, 260  # taller than an ordinary widget
+PREVIEWS = {
+    "PreviewImage": 260,
+    "MaskPreview": 240,
+    "SaveVideo": 240,
+    "PreviewAny": 100,
+    "StyleAVideoLoadFrames": 220,
+    "StyleAVideoAttentionMap": 220,
+    "StyleAVideoCompare": 300,
+}
+COLOURS = ("#3f789e", "#8A8", "#b06634", "#88A", "#A88")
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "CURVE", "COMFY_DYNAMICCOMBO_V3")
+
+
+# One description, two forms
+
+
+@dataclass
+class Node:
+    """A node of the graph; `node["name"]` is its output of that name."""
+
+    id: int
+    kind: str
+    title: str
+    definition: dict[str, Any]
+    inputs: dict[str, Any]
+    place: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (WIDTH, 0)
+
+    def __getitem__(self, output: str) -> Output:
+        return Output(self, self.definition["output_name"].index(output))
+
+
+@dataclass(frozen=True)
+class Output:
+    node: Node
+    slot: int
+
+    @property
+    def type(self) -> str:
+        return self.node.definition["output"][self.slot]
+
+
+@dataclass
+class Field:
+    """An input of a node as ComfyUI declares it."""
+
+    name: str
+    type: str
+    options: dict[str, Any]
+    optional: bool
+
+    @property
+    def is_widget(self) -> bool:
+        return self.type in WIDGETS
+
+    @property
+    def default(self) -> Any:
+        choices = self.options.get("options") or [None]
+        first = choices[0]["key"] if isinstance(choices[0], dict) else choices[0]
+        return self.options.get("default", first)
+
+
+def fields(node: Node) -> Iterator[Field]:
+    """All inputs in the browser's order, with those that a choice or a growing list brings."""
+    declared, order = node.definition["input"], node.definition["input_order"]
+    for section in ("required", "optional"):
+        for name in order.get(section, []):
+            yield from _expanded(node, name, declared[section][name], section == "optional")
+
+
+def _expanded(node: Node, name: str, spec: list[Any], optional: bool) -> Iterator[Field]:
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    if isinstance(kind, list):
+        kind, options = "COMBO", {**options, "options": kind}
+    if kind == "COMFY_AUTOGROW_V3":
+        template = options["template"]
+        ((inner, *_),) = (list(s.values()) for s in template["input"].values() if s)
+        given = sum(key.startswith(f"{name}.") for key in node.inputs)
+        for i in range(min(max(given + 1, template["min"]), template["max"])):
+            place = f"{name}.{template['prefix']}{i}"
+            yield Field(place, inner[0], {}, i >= template["min"])
+        return
+    entry = Field(name, kind, options, optional)
+    yield entry
+    if kind == "COMFY_DYNAMICCOMBO_V3":
+        chosen = node.inputs.get(name, entry.default)
+        brought = next(o["inputs"] for o in options["options"] if o["key"] == chosen)
+        for section, inner in brought.items():
+            for key, child in inner.items():
+                yield from _expanded(node, f"{name}.{key}", child, section == "optional")
+
+
+@dataclass
+class Graph:
+    """Nodes in columns, columns in stages, stages from left to right."""
+
+    name: str
+    definitions: dict[str, Any]
+    nodes: list[Node] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    _x: int = 0
+    _y: int = 0
+    _wide: int = 0
+
+    def __post_init__(self) -> None:
+        self._x = NOTE[0] + GAP - WIDTH - MARGIN
+
+    def stage(self, title: str) -> None:
+        """A titled group, to the right of the last one."""
+        self._x += 2 * MARGIN
+        self.groups.append({"title": title, "nodes": []})
+        self.column()
+
+    def column(self) -> None:
+        """Nodes from here on stand to the right."""
+        self._x += (self._wide or WIDTH) + GAP
+        self._y = self._wide = 0
+
+    def add(self, kind: str, title: str = "", width: int = WIDTH, **inputs: Any) -> Node:
+        """A node below the last one. A dot in an input's name is written `__`; a Node as a value is
+        its first output."""
+        if kind not in self.definitions:
+            sys.exit(f"{self.name}: the server has no node {kind}; is the pack installed there?")
+        definition = self.definitions[kind]
+        given = {
+            key.replace("__", "."): Output(value, 0) if isinstance(value, Node) else value
+            for key, value in inputs.items()
+        }
+        title = title or definition["display_name"]
+        node = Node(len(self.nodes) + 1, kind, title, definition, given, (self._x, self._y))
+        known = {f.name: f for f in fields(node)}
+        if unknown := set(given) - set(known):
+            sys.exit(f"{self.name}: {kind} has no input {', '.join(sorted(unknown))}.")
+        node.size = (width, _height(node))
+        self._y += node.size[1] + TITLE + GAP
+        self._wide = max(self._wide, width)
+        self.nodes.append(node)
+        self.groups[-1]["nodes"].append(node)
+        return node
+
+    def api(self) -> dict[str, Any]:
+        """The form for POST /prompt."""
+        form = {}
+        for node in self.nodes:
+            inputs = {}
+            for entry in fields(node):
+                value = node.inputs.get(entry.name, entry.default if entry.is_widget else None)
+                if isinstance(value, Output):
+                    value = [str(value.node.id), value.slot]
+                if value is not None:
+                    inputs[entry.name] = value
+            form[str(node.id)] = {
+                "class_type": node.kind,
+                "inputs": inputs,
+                "_meta": {"title": node.title},
+            }
+        return form
+
+    def ui(self) -> dict[str, Any]:
+        """The form that the browser opens."""
+        links: list[list[Any]] = []
+        nodes = [self._ui_node(node, links) for node in self.nodes]
+        for link, source, slot, *_ in links:
+            nodes[source - 1]["outputs"][slot]["links"].append(link)
+        nodes.append(self._ui_note(len(nodes) + 1))
+        return {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"style-a-video/{self.name}")),
+            "revision": 0,
+            "last_node_id": len(nodes),
+            "last_link_id": len(links),
+            "nodes": nodes,
+            "links": links,
+            "groups": [_ui_group(i, group) for i, group in enumerate(self.groups)],
+            "config": {},
+            "extra": {"ds": {"scale": 0.6, "offset": [60, 160]}},
+            "version": 0.4,
+        }
+
+    def _ui_node(self, node: Node, links: list[list[Any]]) -> dict[str, Any]:
+        slots, values = [], []
+        for entry in fields(node):
+            value = node.inputs.get(entry.name)
+            if entry.is_widget:
+                values += _widget_values(entry, entry.default if value is None else value)
+                continue
+            slot = {"name": entry.name, "type": entry.type, "link": None}
+            if entry.optional:
+                slot["shape"] = 7
+            if isinstance(value, Output):
+                slot["link"] = len(links) + 1
+                ends = [value.node.id, value.slot, node.id, len(slots)]
+                links.append([slot["link"], *ends, value.type])
+            slots.append(slot)
+        if any(f.options.get("video_upload") for f in fields(node)):
+            values.append("image")  # the upload button, last of all
+        given = node.definition
+        outputs = [
+            {"name": name, "type": kind, "links": []}
+            for name, kind in zip(given["output_name"], given["output"], strict=True)
+        ]
+        form = {"id": node.id, "type": node.kind, "pos": list(node.place), "size": list(node.size)}
+        form |= {"flags": {}, "order": node.id - 1, "mode": 0, "inputs": slots, "outputs": outputs}
+        if node.title != given["display_name"]:
+            form["title"] = node.title
+        return form | {
+            "properties": {"Node name for S&R": node.kind},
+            "widgets_values": values,
+        }
+
+    def _ui_note(self, number: int) -> dict[str, Any]:
+        return {
+            "id": number,
+            "type": "MarkdownNote",
+            "pos": [0, 0],
+            "size": list(NOTE),
+            "flags": {},
+            "order": number - 1,
+            "mode": 0,
+            "inputs": [],
+            "outputs": [],
+            "title": "About · 说明",
+            "properties": {},
+            "widgets_values": [(FOLDER / "notes" / f"{self.name}.md").read_text("utf-8")],
+            "color": "#432",
+            "bgcolor": "#653",
+        }
+
+
+def _widget_values(entry: Field, value: Any) -> list[Any]:
+    """A seed has a second widget: what to do with it after a run."""
+    seeds = entry.type == "INT" and entry.name in ("seed", "noise_seed")
+    return [value, "fixed"] if entry.options.get("control_after_generate", seeds) else [value]
+
+
+def _height(node: Node) -> int:
+    rows, height = 0, PREVIEWS.get(node.kind, 0)
+    for entry in fields(node):
+        rows += not entry.is_widget
+        if entry.is_widget:
+            value = node.inputs.get(entry.name, entry.default)
+            tall = TEXT if entry.options.get("multiline") else WIDGET
+            height += CURVE if entry.type == "CURVE" else tall
+            height += WIDGET * (len(_widget_values(entry, value)) - 1)
+            height += WIDGET * bool(entry.options.get("video_upload"))
+    return height + ROW * max(rows, len(node.definition["output"])) + ROW
+
+
+def _ui_group(number: int, group: dict[str, Any]) -> dict[str, Any]:
+    """The frame around a stage's nodes, with room for their titles and its own."""
+    nodes = group["nodes"]
+    left, top = (min(n.place[i] for n in nodes) for i in (0, 1))
+    right, bottom = (max(n.place[i] + n.size[i] for n in nodes) for i in (0, 1))
+    left, top, right, bottom = left - MARGIN, top - 2 * TITLE - MARGIN, right + MARGIN, bottom
+    return {
+        "id": number + 1,
+        "title": group["title"],
+        "bounding": [left, top, right - left, bottom + MARGIN - top],
+        "color": COLOURS[number % len(COLOURS)],
+        "flags": {},
+    }
+
+
+# Parts that several graphs share
+
+
+def load_clip(g: Graph, frames: int = 48, **inputs: Any) -> Node:
+    given = {"file": EXAMPLE, "max_frames": frames, "resize": "max side"} | inputs
+    return g.add("StyleAVideoLoadFrames", **given)
+
+
+def null_condition(g: Graph, clip: Output) -> Node:
+    return g.add("StyleAVideoTextCondition", "Empty prompt ∅", clip=clip, text="")
+
+
+def sample(g: Graph, model: Any, guider: Node, frames: Node, latent: Any, **steps: Any) -> Output:
+    """The stock sampler with noise that belongs to the frames; gives the finished latents."""
+    noise = g.add("StyleAVideoFrameNoise", frame_info=frames["frame_info"])
+    sampler = g.add("KSamplerSelect", sampler_name="euler")
+    sigmas = g.add("BasicScheduler", model=model, **({"scheduler": "simple"} | steps))
+    sampled = g.add(
+        "SamplerCustomAdvanced",
+        noise=noise,
+        guider=guider["GUIDER"],
+        sampler=sampler,
+        sigmas=sigmas,
+        latent_image=latent,
+    )
+    return sampled["output"]
+
+
+def save(g: Graph, images: Any, frames: Node, name: str = "") -> None:
+    video = g.add(
+        "StyleAVideoFramesToVideo",
+        images=images,
+        frame_info=frames["frame_info"],
+        audio=frames["audio"],
+    )
+    g.add("SaveVideo", video=video, filename_prefix=f"style_a_video/{name or g.name}")
+
+
+def compare(g: Graph, frames: Node, images: Any, **inputs: Any) -> None:
+    g.add("StyleAVideoCompare", width=480, source=frames["frames"], stylized=images, **inputs)
+
+
+# The graphs
+
+
+def quick_start(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g)
+    model = g.add("StyleAVideoLoadBuiltIn")
+    g.stage("2 · Stylize · 风格化")
+    stylized = g.add(
+        "StyleAVideoStylize",
+        width=360,
+        model=model["MODEL"],
+        clip=model["CLIP"],
+        vae=model["VAE"],
+        frames=frames["frames"],
+        frame_info=frames["frame_info"],
+        prompt="watercolour",
+    )
+    g.stage("3 · Save · 保存")
+    save(g, stylized, frames)
+    g.stage("4 · Compare · 对比")
+    compare(g, frames, stylized)
+
+
+def paper_method(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    checkpoint = g.add("CheckpointLoaderSimple", ckpt_name="instruct-pix2pix-00-22000.safetensors")
+    vision = g.add("CLIPVisionLoader", clip_name="clip-vit-large-patch14.safetensors")
+    frames = load_clip(g, 16, resize="area", resize__area=131072)
+    model, vae = checkpoint["MODEL"], checkpoint["VAE"]
+    g.stage("2 · Conditions · 条件")
+    text = g.add(
+        "StyleAVideoTextCondition",
+        "Text Condition c_T",
+        clip=checkpoint["CLIP"],
+        text="make it a watercolour painting",
+    )
+    null = null_condition(g, checkpoint["CLIP"])
+    frame = g.add(
+        "StyleAVideoFrameCondition",
+        "Frame Condition c_I",
+        conditioning=null,
+        vae=vae,
+        frames=frames["frames"],
+    )
+    g.column()
+    attention = g.add("StyleAVideoAttentionMap", model=model, frame=frame["CONDITIONING"])
+    kept = g.add(
+        "StyleAVideoAttentionCondition",
+        "Attention Condition c_M",
+        frame=frame["CONDITIONING"],
+        mask=attention["mask"],
+    )
+    g.stage("3 · Guidance and correction · 引导与修正")
+    corrected = g.add(
+        "StyleAVideoClipCorrection",
+        model=model,
+        clip_vision=vision,
+        vae=vae,
+        frames=frames["frames"],
+    )
+    guider = g.add(
+        "StyleAVideoPresetGuider",
+        model=corrected,
+        prompt=text,
+        negative=null,
+        frame=frame["CONDITIONING"],
+        attention=kept,
+        preset="paper",
+        frame_scale=1.0,
+        text_scale=7.5,
+        attention_scale=0.5,
+    )
+    g.add("PreviewAny", "Weights of the conditions", source=guider["weights"])
+    g.stage("4 · Sample · 采样")
+    latents = sample(g, corrected, guider, frames, frame["empty latent"], steps=30)
+    g.stage("5 · Save · 保存")
+    images = g.add("VAEDecode", samples=latents, vae=vae)
+    save(g, images, frames)
+
+
+def sd15_controlnet(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    checkpoint = g.add("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors")
+    net = g.add("ControlNetLoader", control_net_name="control_v11p_sd15_canny_fp16.safetensors")
+    frames = load_clip(g, 16)
+    clip, vae = checkpoint["CLIP"], checkpoint["VAE"]
+    g.stage("2 · Conditions · 条件")
+    style = g.add("CLIPTextEncode", "Style", clip=clip, text="a watercolour painting")
+    mood = g.add("CLIPTextEncode", "Second style", clip=clip, text="warm evening light")
+    negative = g.add("CLIPTextEncode", "Negative", clip=clip, text="photo, blurry")
+    g.column()
+    edges = g.add("Canny", "Contours of every frame", image=frames["frames"])
+    held = g.add(
+        "ControlNetApplyAdvanced",
+        positive=style,
+        negative=negative,
+        control_net=net,
+        image=edges,
+        vae=vae,
+    )
+    also = g.add(
+        "ControlNetApplyAdvanced",
+        "Apply ControlNet to the second",
+        positive=mood,
+        negative=negative,
+        control_net=net,
+        image=edges,
+        vae=vae,
+    )
+    g.stage("3 · Guidance · 引导")
+    first = g.add("StyleAVideoWeightedCondition", conditioning=held["positive"], weight=6.0)
+    second = g.add(
+        "StyleAVideoWeightedCondition",
+        "Weighted Condition, growing",
+        conditioning=also["positive"],
+        weight=2.0,
+        schedule={"points": [[0.0, 0.0], [1.0, 1.0]], "interpolation": "linear"},
+    )
+    g.column()
+    guider = g.add(
+        "StyleAVideoMultiConditionGuider",
+        model=checkpoint["MODEL"],
+        base=held["negative"],
+        conditions__condition_0=first,
+        conditions__condition_1=second,
+    )
+    g.add("PreviewAny", "Weights of the conditions", source=guider["weights"])
+    latent = g.add("VAEEncode", pixels=frames["frames"], vae=vae)
+    g.stage("4 · Sample · 采样")
+    model = checkpoint["MODEL"]
+    latents = sample(g, model, guider, frames, latent, steps=20, denoise=0.75)
+    g.stage("5 · Save · 保存")
+    images = g.add("VAEDecode", samples=latents, vae=vae)
+    save(g, images, frames)
+    g.stage("6 · Compare · 对比")
+    compare(g, frames, images)
+
+
+def two_regions(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g)
+    model = g.add("StyleAVideoLoadBuiltIn")
+    g.stage("2 · Regions · 区域")
+    whole = g.add("SolidMask", "Whole picture, empty", value=0.0)
+    part = g.add("SolidMask", "Left part", value=1.0, width=288)
+    soft = g.add("FeatherMask", mask=part, right=64)
+    g.column()
+    left = g.add("MaskComposite", "Left", destination=whole, source=soft, operation="add")
+    right = g.add("InvertMask", "Right", mask=left)
+    g.add("MaskPreview", mask=left)
+    g.stage("3 · Conditions · 条件")
+    texts = {
+        "left": g.add(
+            "StyleAVideoTextCondition", "Left style", clip=model["CLIP"], text="pencil sketch"
+        ),
+        "right": g.add(
+            "StyleAVideoTextCondition", "Right style", clip=model["CLIP"], text="Van Gogh"
+        ),
+        "base": null_condition(g, model["CLIP"]),
+    }
+    g.column()
+    seen = {
+        key: g.add(
+            "StyleAVideoFrameCondition",
+            f"Frame with {text.title}",
+            conditioning=text,
+            vae=model["VAE"],
+            frames=frames["frames"],
+        )
+        for key, text in texts.items()
+    }
+    g.stage("4 · Guidance · 引导")
+    weighted = [
+        g.add("StyleAVideoWeightedCondition", name, conditioning=seen[key], mask=mask)
+        for name, key, mask in (("Left", "left", left), ("Right", "right", right))
+    ]
+    g.column()
+    guider = g.add(
+        "StyleAVideoMultiConditionGuider",
+        model=model["MODEL"],
+        base=seen["base"],
+        conditions__condition_0=weighted[0],
+        conditions__condition_1=weighted[1],
+    )
+    latents = sample(g, model["MODEL"], guider, frames, seen["base"]["empty latent"], steps=1)
+    g.stage("5 · Save · 保存")
+    images = g.add("VAEDecode", samples=latents, vae=model["VAE"])
+    save(g, images, frames)
+    g.stage("6 · Compare · 对比")
+    compare(g, frames, images)
+
+
+def prompt_travel(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g)
+    model = g.add("StyleAVideoLoadBuiltIn")
+    g.stage("2 · Conditions · 条件")
+    text = g.add(
+        "StyleAVideoTextCondition",
+        "Prompts by frame",
+        width=400,
+        clip=model["CLIP"],
+        frame_info=frames["frame_info"],
+        text='0: "pencil sketch",\n12: "watercolour",\n24: "oil painting"',
+    )
+    null = null_condition(g, model["CLIP"])
+    frame = g.add(
+        "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
+    )
+    g.stage("3 · Guide and sample · 引导与采样")
+    guider = g.add(
+        "StyleAVideoPresetGuider",
+        model=model["MODEL"],
+        prompt=text,
+        negative=null,
+        frame=frame["CONDITIONING"],
+    )
+    g.column()
+    latents = sample(g, model["MODEL"], guider, frames, frame["empty latent"], steps=1)
+    g.stage("4 · Save · 保存")
+    images = g.add("VAEDecode", samples=latents, vae=model["VAE"])
+    save(g, images, frames)
+    g.stage("5 · Compare · 对比")
+    compare(g, frames, images)
+
+
+def attention_inspector(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g, 16, every_nth=9)
+    model = g.add("StyleAVideoLoadBuiltIn")
+    g.stage("2 · Frame condition · 帧条件")
+    null = null_condition(g, model["CLIP"])
+    frame = g.add(
+        "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
+    )
+    looks = (
+        ("Middle", {"layer": "middle", "level": 0.3}),
+        ("Later layer", {"layer": "output 0", "level": 0.3}),
+        ("Noisier", {"layer": "middle", "level": 0.7}),
+    )
+    g.stage("3 · Look, overlay, preview · 查看、叠加、预览")
+    for number, (name, settings) in enumerate(looks):
+        if number:
+            g.column()
+        attention = g.add(
+            "StyleAVideoAttentionMap",
+            f"{name}: mask",
+            width=400,
+            model=model["MODEL"],
+            frame=frame["CONDITIONING"],
+            **settings,
+        )
+        shown = g.add(
+            "StyleAVideoAttentionOverlay",
+            f"{name}: overlay",
+            width=400,
+            frames=frames["frames"],
+            attention=attention["attention"],
+        )
+        g.add("PreviewImage", f"{name}: heat map", width=400, images=shown)
+
+
+def correction_on_off(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g, every_nth=3)
+    model = g.add("StyleAVideoLoadBuiltIn")
+    g.stage("2 · Conditions · 条件")
+    text = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="Munch")
+    null = null_condition(g, model["CLIP"])
+    frame = g.add(
+        "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
+    )
+    corrected = g.add(
+        "StyleAVideoClipCorrection",
+        model=model["MODEL"],
+        clip_vision=model["CLIP_VISION"],
+        vae=model["VAE"],
+        frames=frames["frames"],
+        strength=1000.0,
+    )
+    images = []
+    for number, (name, base) in enumerate((("off", model["MODEL"]), ("on", corrected)), 3):
+        g.stage(f"{number} · Correction {name} · 修正{'关' if name == 'off' else '开'}")
+        guider = g.add(
+            "StyleAVideoPresetGuider",
+            model=base,
+            prompt=text,
+            negative=null,
+            frame=frame["CONDITIONING"],
+            text_scale=1.5,
+        )
+        g.column()
+        latents = sample(g, base, guider, frames, frame["empty latent"], steps=4)
+        images.append(g.add("VAEDecode", samples=latents, vae=model["VAE"]))
+    g.stage("5 · Save · 保存")
+    save(g, images[1], frames)
+    g.stage("6 · Compare · 对比")
+    compare(g, frames, images[0], others__other_0=images[1])
+
+
+GRAPHS: tuple[Callable[[Graph], None], ...] = (
+    quick_start,
+    paper_method,
+    sd15_controlnet,
+    two_regions,
+    prompt_travel,
+    attention_inspector,
+    correction_on_off,
+)
+
+
+def build(definitions: dict[str, Any]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Name → UI form and API form, for the nodes of GET /object_info."""
+    built = {}
+    for describe in GRAPHS:
+        graph = Graph(describe.__name__, definitions)
+        describe(graph)
+        built[graph.name] = (graph.ui(), graph.api())
+    return built
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL")
+    parser.add_argument("--out", type=Path, default=FOLDER, metavar="FOLDER")
+    arguments = parser.parse_args()
+    try:
+        with urllib.request.urlopen(f"{arguments.server}/object_info", timeout=60) as answer:
+            definitions = json.load(answer)
+    except OSError as error:
+        sys.exit(f"There is no ComfyUI at {arguments.server} ({error}): start it first.")
+    (arguments.out / "api").mkdir(parents=True, exist_ok=True)
+    for name, (ui, api) in build(definitions).items():
+        for path, form in ((f"{name}.json", ui), (f"api/{name}.api.json", api)):
+            text = json.dumps(form, ensure_ascii=False, indent=1)
+            (arguments.out / path).write_text(text + "\n", encoding="utf-8")
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
