@@ -105,7 +105,8 @@ class Compare(io.ComfyNode):
     def execute(cls, source, stylized, mode, position, others=None) -> io.NodeOutput:
         more = [image for image in (others or {}).values() if image is not None]
         if mode == "wipe":
-            compared = wipe(*same_size([source, stylized]), position)
+            source, stylized = same_size([source, stylized])
+            compared = wipe(source, stylized, position)
         else:
             images = same_size([source, stylized, *more])
             compared = side_by_side(images) if mode == "side by side" else grid(images)

@@ -15,7 +15,7 @@ from . import host
 from .video import FrameInfoType
 
 _QUOTED = re.compile(r'\s*(\d+)\s*:\s*"((?:[^"\\]|\\.)*)"\s*(?:[,;\n]|\Z)')
-_LINE = re.compile(r'\s*(\d+)\s*:\s*([^"\n][^\n]*)(?:\n|\Z)')
+_LINE = re.compile(r'\s*(\d+)\s*:\s*(?!["\s])([^\n]+)(?:\n|\Z)')
 
 
 def parse_schedule(text: str) -> list[tuple[int, str]]:
@@ -70,9 +70,8 @@ def encode_schedule(
     # A shorter text is filled with zeros, as Conditioning (Average) does.
     hidden = torch.cat([F.pad(h, (0, 0, 0, length - h.shape[1])) for h, _ in texts])
     places = [travel([n for n, _ in points], f, interpolate) for f in frames]
-    extra = {}
-    if all(pooled is not None for _, pooled in texts):
-        extra["pooled_output"] = _blend(torch.cat([p for _, p in texts]), places)
+    pooled = [p for _, p in texts if p is not None]
+    extra = {"pooled_output": _blend(torch.cat(pooled), places)} if pooled else {}
     return [[_blend(hidden, places), extra]]
 
 

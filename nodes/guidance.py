@@ -97,10 +97,10 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
             for i in range(0, len(x), step)
         ]
         denoised = torch.cat([o[0] for o in outputs])
-        received = [o[1] for o in outputs if o[1] is not None]
-        if received:
-            self._running["mask"] = torch.cat(received)
-        base, fullest = (torch.cat([o[i] for o in outputs]) for i in (2, 3))
+        masks = [o[1] for o in outputs if o[1] is not None]
+        if masks:
+            self._running["mask"] = torch.cat(masks)
+        base, fullest = torch.cat([o[2] for o in outputs]), torch.cat([o[3] for o in outputs])
         return host.post_cfg(self, denoised, fullest, base, x, timestep, options)
 
     def _needed(

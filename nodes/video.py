@@ -106,9 +106,9 @@ class MemoryClip:
 
 def _frame_times(info: files.VideoInfo) -> list[Fraction]:
     """When each picture of the clip is shown (s), in order; packets are read, nothing decoded."""
-    with files._open(info.path) as container:
-        stream = files._video_stream(container, info.path)
-        origin = files._origin(container)
+    with files.open_input(info.path) as container:
+        stream = files.video_stream(container, info.path)
+        origin = files.origin_of(container)
         times = sorted(
             packet.pts * packet.time_base - origin
             for packet in container.demux(stream)
@@ -119,8 +119,8 @@ def _frame_times(info: files.VideoInfo) -> list[Fraction]:
 
 def read_audio(path: Path, start: Fraction, end: Fraction) -> dict[str, Any]:
     """The first sound track in start ≤ t < end (s) as AUDIO; silence where the track has none."""
-    with files._open(path) as container:
-        origin = files._origin(container)
+    with files.open_input(path) as container:
+        origin = files.origin_of(container)
         stream = next(s for s in container.streams.audio if s.codec_context)
         rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
         waveform = torch.zeros(1, channels, round((end - start) * rate))

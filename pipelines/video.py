@@ -104,7 +104,7 @@ class VideoInfo:
         return bool(self.audio)
 
 
-def _open(path: Path) -> Any:
+def open_input(path: Path) -> Any:
     if not path.exists():
         raise StyleAVideoError(f"{path} does not exist: check the path of the input video.")
     if path.is_dir():
@@ -126,7 +126,7 @@ def _open(path: Path) -> Any:
     return container
 
 
-def _video_stream(container: Any, path: Path) -> Any:
+def video_stream(container: Any, path: Path) -> Any:
     """The first real video stream; the cover picture of an audio file is not one."""
     cover = av.stream.Disposition.attached_pic
     for stream in container.streams.video:
@@ -137,7 +137,7 @@ def _video_stream(container: Any, path: Path) -> Any:
     raise StyleAVideoError(f"{path} holds {what}: give a file with a video stream.")
 
 
-def _origin(container: Any) -> Fraction:
+def origin_of(container: Any) -> Fraction:
     if container.format.flags & _TS_DISCONT and container.start_time is not None:
         return Fraction(container.start_time, av.time_base)
     return Fraction(0)
@@ -174,8 +174,8 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     not a video at all.
     """
     path = Path(path)
-    with _open(path) as container:
-        stream = _video_stream(container, path)
+    with open_input(path) as container:
+        stream = video_stream(container, path)
         frame = _first_frame(container, stream, path)
         sample = _aspect_ratio(stream)
         width, height = frame.width, frame.height
@@ -187,7 +187,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         if _matrix(frame)[1]:
             width, height, aspect = height, width, 1 / aspect
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        origin = _origin(container)
+        origin = origin_of(container)
         first, last, frames = _scan(path, stream.index, 1 / rate)
         return VideoInfo(
             path=path,
@@ -230,7 +230,7 @@ def _scan(path: Path, index: int, step: Fraction) -> tuple[Fraction, Fraction, i
     last = reached = Fraction(0)
     size = path.stat().st_size
     count, broken = 0, _segment_end(path) > size
-    with _open(path) as container:
+    with open_input(path) as container:
         for stream in container.streams:
             if entries := len(stream.index_entries):
                 tail = stream.index_entries[entries - 1]
@@ -328,9 +328,9 @@ def read_frames(
     """
     path = Path(path)
     start, end = seconds(start), seconds(end)
-    with _open(path) as container:
-        stream = _video_stream(container, path)
-        origin = _origin(container)
+    with open_input(path) as container:
+        stream = video_stream(container, path)
+        origin = origin_of(container)
         step = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
         if start is not None:
             target = start + origin
@@ -412,8 +412,8 @@ class _Audio:
     ) -> None:
         self.notes: list[str] = []
         self.since = since
-        self.container = _open(path)
-        self.origin = _origin(self.container)
+        self.container = open_input(path)
+        self.origin = origin_of(self.container)
         self.streams: dict[int, Any] = {}
         for stream in self.container.streams.audio:
             name = stream.codec_context.name if stream.codec_context else "unknown"

@@ -144,33 +144,6 @@ def test_importing_the_package_is_light_and_headless(tmp_path):
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
-def test_comfyui_gets_the_extension_by_path(tmp_path):
-    """ComfyUI loads the folder under a name that is its path; the host itself is a stand-in."""
-    api = tmp_path / "comfy_api" / "latest"
-    api.mkdir(parents=True)
-    (api.parent / "__init__.py").touch()
-    (api / "__init__.py").write_text(
-        "class io:\n    class ComfyNode: pass\nclass ComfyExtension: pass\n"
-    )
-    code = (
-        "import asyncio, importlib.util, sys\n"
-        f"path = {str(ROOT)!r}\n"
-        "spec = importlib.util.spec_from_file_location(path, path + '/__init__.py')\n"
-        "module = importlib.util.module_from_spec(spec)\n"
-        "sys.modules[path] = module\n"
-        "spec.loader.exec_module(module)\n"
-        "async def main():\n"
-        "    extension = await module.comfy_entrypoint()\n"
-        "    print(type(extension).__name__, type(await extension.get_node_list()).__name__)\n"
-        "asyncio.run(main())\n"
-        "assert 'style_a_video' not in sys.modules\n"
-    )
-    done = run(sys.executable, "-c", code, cwd=tmp_path)
-    assert (done.returncode, done.stdout.split()) == (0, ["StyleAVideoExtension", "list"]), (
-        done.stderr
-    )
-
-
 def test_one_version():
     import style_a_video
 

@@ -14,6 +14,7 @@ from PIL import Image
 from skimage import data
 from style_a_video.pipelines import sheet
 from style_a_video.pipelines.core import attention, guidance
+from style_a_video.pipelines.core.noise import MODES
 from style_a_video.pipelines.encoding import Text
 from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
 from style_a_video.weights.loading import load
@@ -22,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FOLDER = Path(__file__).parent / "docs" / "images"
-WIDTH = 640
+WIDTH, LIMIT = 640, 61440
+"""px and bytes at most."""
 GAP = 4
 TEXT = 13
 PLASMA = torch.tensor(
@@ -99,16 +101,16 @@ def load_frames(_: StyleAVideoPipeline) -> Image.Image:
     padded[..., 134:, :] *= 0.75
     padded[..., :134, 200:] *= 0.75
     cropped = scaled[..., 3:131, 4:196]
-    steps = [("448 x 300", source), ("max side: 200 x 134", scaled)]
-    steps += [("pad, 64: 256 x 192", padded), ("crop, 64: 192 x 128", cropped)]
+    steps = [("source", source), ("max side 200", scaled), ("pad", padded), ("crop", cropped)]
     scale = (WIDTH - 3 * 4 * GAP) / sum(image.shape[3] for _, image in steps)
-    page = Image.new("RGB", (WIDTH, round(300 * scale) + TEXT + 8), sheet.PAPER)
+    page = Image.new("RGB", (WIDTH, round(300 * scale) + 2 * TEXT + 12), sheet.PAPER)
     left = 0
     for words, image in steps:
         width, height = (round(scale * image.shape[i]) for i in (3, 2))
         picture = sheet.to_pil(image[0]).resize((width, height), Image.Resampling.LANCZOS)
         page.paste(picture, (left, 0))
         write(page, words, left, height, width)
+        write(page, f"{image.shape[3]} x {image.shape[2]}", left, height + TEXT + 4, width)
         left += width + 4 * GAP
     return page
 
@@ -116,7 +118,7 @@ def load_frames(_: StyleAVideoPipeline) -> Image.Image:
 def text_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
     """Texts between two prompts, as Text Condition blends them."""
     numbers = (24, 36, 48, 60, 72)
-    frames = film("rocket", (320, 240), len(numbers))
+    frames = film("coffee", (320, 240), len(numbers))
     encode = pipeline.encode_prompt
     first, last = encode("pencil sketch"), encode("oil painting")
     assert first.pooled is not None and last.pooled is not None
@@ -177,11 +179,16 @@ def frame_noise(pipeline: StyleAVideoPipeline) -> Image.Image:
     """Two frames of a still camera: what differs between them is flicker."""
     frames = film("coffee", (320, 216)).expand(2, -1, -1, -1)
     tiles = []
-    for mode in ("shared", "blended", "per-frame"):
+    for mode in MODES:
         first, second = pipeline(frames, "watercolour", noise=mode).frames
-        change = (4 * (first - second).abs()).clamp(0, 1)
-        tiles += [(f"{mode}: frame 0", first), ("frame 1", second), ("difference x 4", change)]
-    return tiled(tiles, 3)
+        tiles = tiles or [("two equal frames, stylized", first)]
+        tiles.append((mode, (FLICKER * (first - second).abs()).clamp(0, 1)))
+    order = (0, 1, 3, 2)  # from no flicker to most
+    return tiled([tiles[i] for i in order], 4)
+
+
+FLICKER = 16
+"""How much brighter a difference between two frames is shown."""
 
 
 def compare(pipeline: StyleAVideoPipeline) -> Image.Image:
@@ -221,7 +228,11 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for make in PICTURES:
         path = FOLDER / f"{make.__name__}.jpg"
-        make(pipeline).save(path, quality=85, optimize=True)
+        picture = make(pipeline)
+        for quality in (85, 75, 65):
+            picture.save(path, quality=quality, optimize=True)
+            if path.stat().st_size <= LIMIT:
+                break
         print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB")
 
 
