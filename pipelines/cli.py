@@ -357,9 +357,10 @@ def _stylize(args: argparse.Namespace) -> None:
         if path is not None:
             check_target(path, suffixes)
     from . import sheet
-    from .stylize import MAX_SIDE, check_range, stylize_video
+    from .stylize import MAX_SIDE, check_not_input, check_range, stylize_video
 
     info = probe(args.source)
+    check_not_input(args.target, info.path)
     check_range(info, seconds(args.start), seconds(args.end))
     loaded = _Loaded(args)
     remarks = loaded.place(args.prompt)

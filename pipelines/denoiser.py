@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import decoders
-from .conditions import Conditions
+from .conditions import SEES_FRAME, SEES_TEXT, Conditions
 from .core import attention, correction, guidance
 from .core.denoised import predict_denoised
 from .encoding import parts
@@ -51,20 +51,48 @@ def guided(
         that of (c_I,∅) where it is evaluated, else of (c_I,c_T), else of the first condition.
     """
     names = list(weights)
-    own = next((names.index(n) for n in ("frame", "frame_text") if n in names), 0)
+    own = next((n for n in ("frame", "frame_text") if n in names), names[0])
     preds, maps = [], []
     for part in parts(len(z), chunk_size):
+        once = _same_for_all_frames(z[part], conditions, names, part) if record is None else []
+        each = [name for name in names if name not in once]
         n = len(z[part])
         recorder = None
         if record is not None:
-            batch = slice(own * n, (own + 1) * n)
-            recorder = attention.AttentionRecorder(record, (z.shape[-2], z.shape[-1]), batch)
+            first = each.index(own) * n
+            grid = (z.shape[-2], z.shape[-1])
+            recorder = attention.AttentionRecorder(record, grid, slice(first, first + n))
+        outputs: dict[str, Tensor] = {}
         with recorder or nullcontext():
-            outputs = predict(unet, z[part], t, conditions, names, part).chunk(len(names))
-        preds.append(guidance.combine(outputs, [weights[name] for name in names[1:]]))
+            for some, frames in ((each, part), (once, slice(part.start, part.start + 1))):
+                if some:
+                    batch = predict(unet, z[frames], t, conditions, some, frames)
+                    outputs |= dict(zip(some, batch.chunk(len(some)), strict=True))
+        # One frame's output broadcasts over all of them.
+        guide = [outputs[name] for name in names]
+        guided = guidance.combine(guide, [weights[name] for name in names[1:]])
+        preds.append(guided.expand_as(z[part]))
         if recorder is not None and recorder.received is not None:
             maps.append(recorder.received)
     return torch.cat(preds), torch.cat(maps) if maps else None
+
+
+def _same_for_all_frames(
+    z: Tensor, conditions: Conditions, names: Sequence[str], part: slice
+) -> list[str]:
+    """The conditions whose input is the same for all these frames, so that one evaluation does.
+
+    They are those that do not see the frame, in the first step of shared noise.
+    """
+
+    def same(x: Tensor) -> bool:
+        return bool((x == x[:1]).all())
+
+    if len(z) == 1 or not same(z):
+        return []
+    text = {name: conditions.prompt if name in SEES_TEXT else conditions.null for name in names}
+    blind = [name for name in names if name not in SEES_FRAME]
+    return [name for name in blind if same(text[name].hidden[part])]
 
 
 def recorded_module(unet: torch.nn.Module, layer: str) -> torch.nn.Module:

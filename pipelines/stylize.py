@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -152,6 +153,12 @@ def check_range(info: VideoInfo, start: Fraction | None, end: Fraction | None) -
         )
 
 
+def check_not_input(target: Path, source: Path) -> None:
+    """Refuse to write over what is read."""
+    if target.exists() and target.samefile(source):
+        raise StyleAVideoError(f"{target} is the input itself: write to another file.")
+
+
 def expected_frames(
     info: VideoInfo, start: Fraction | None, end: Fraction | None, max_frames: int | None
 ) -> int:
@@ -198,8 +205,7 @@ def stylize_video(
     info = source if isinstance(source, VideoInfo) else probe(source)
     source = info.path
     target = check_target(target)
-    if target.exists() and target.samefile(source):
-        raise StyleAVideoError(f"{target} is the input itself: write to another file.")
+    check_not_input(target, source)
     if max_frames is not None:
         check_count("The number of frames", max_frames)
     begin, stop = seconds(start), seconds(end)

@@ -152,6 +152,7 @@ def test_a_step_is_one_batch_of_the_conditions_that_count(
     tiny_pipeline, clip, settings, conditions
 ):
     settings = {"frame_scale": 1.5, "text_scale": 3.0, "attention_mode": "running"} | settings
+    settings["noise"] = "per-frame"
     sizes, hook = evaluations(tiny_pipeline.unet)
     with hook:
         tiny_pipeline(clip, PROMPT, num_inference_steps=2, **settings)
@@ -161,15 +162,41 @@ def test_a_step_is_one_batch_of_the_conditions_that_count(
         assert sizes == [2 * conditions, conditions]
 
 
+def test_what_is_the_same_for_all_frames_is_evaluated_once(tiny_pipeline, clip):
+    """In the first step of shared noise (∅,∅) and (∅,c_T) see nothing of the frame."""
+    sizes, hook = evaluations(tiny_pipeline.unet)
+    with hook:
+        both = tiny_pipeline(clip, PROMPT, preset="paper", num_inference_steps=2).frames
+        assert sizes == [3, 2, 9]
+        sizes.clear()
+        words = [PROMPT, PROMPT, "other words"]
+        tiny_pipeline(clip, words, preset="paper", num_inference_steps=1)
+        assert sizes == [6, 1]
+    alone = [
+        tiny_pipeline(
+            clip[i : i + 1], PROMPT, preset="paper", num_inference_steps=2, frame_indices=[i]
+        ).frames
+        for i in range(3)
+    ]
+    torch.testing.assert_close(both, torch.cat(alone), atol=1e-5, rtol=0)
+
+
 def test_a_schedule_turns_a_scale_off_where_it_is_zero(tiny_pipeline, clip):
     sizes, hook = evaluations(tiny_pipeline.unet)
     schedules = {"text_scale": [(0.5, 1.0), (0.5, 0.0)]}
     with hook:
         result = tiny_pipeline(
-            clip, PROMPT, preset="paper", num_inference_steps=4, schedules=schedules
+            clip,
+            PROMPT,
+            preset="paper",
+            num_inference_steps=4,
+            schedules=schedules,
+            noise="per-frame",
         ).frames
     assert sizes == [9, 9, 6, 6]
-    constant = tiny_pipeline(clip, PROMPT, preset="paper", num_inference_steps=4).frames
+    constant = tiny_pipeline(
+        clip, PROMPT, preset="paper", num_inference_steps=4, noise="per-frame"
+    ).frames
     assert (result - constant).abs().max() > 1e-4
 
 
@@ -501,7 +528,8 @@ def test_optional_parts_may_be_absent_on_disk(sd15_components, clip, tmp_path):
     assert loaded.image_encoder is None and loaded.tiny_vae is None
     loaded.set_progress_bar_config(disable=True)
     result = loaded(clip, PROMPT, num_inference_steps=1).frames
-    assert torch.equal(result, saved(clip, PROMPT, num_inference_steps=1).frames)
+    again = saved(clip, PROMPT, num_inference_steps=1).frames
+    torch.testing.assert_close(result, again, atol=1e-6, rtol=0)  # weights lie at other addresses
 
 
 def test_the_models_defaults_hold_until_the_call_says_otherwise(tiny_pipeline, clip):
@@ -567,7 +595,7 @@ def test_a_callback_can_interrupt(tiny_pipeline, clip):
     sizes, hook = evaluations(tiny_pipeline.unet)
     with hook:
         tiny_pipeline(clip, PROMPT, num_inference_steps=3)
-    assert len(sizes) == 3  # the next run starts afresh
+    assert sizes == [6, 1, 9, 9]  # the next run starts afresh, with three steps
 
 
 def test_progress_is_the_pipelines_own_bar(tiny_components, clip, capsys):

@@ -135,17 +135,21 @@ def text_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
 
 
 def attention_map(pipeline: StyleAVideoPipeline) -> Image.Image:
-    frame = film("astronaut", (320, 256))
-    received = pipeline.attention_maps(frame)
+    frame = film("astronaut", (768, 576))
+    received = pipeline.attention_maps(frame, layer=LAYER)
     mask = attention.attention_mask(received).expand(-1, 3, -1, -1)
     tiles = [("frame", frame[0]), ("attention", heat(frame, received, 1.0)[0])]
-    return tiled([*tiles, ("mask", mask[0])], 3)
+    return tiled([*tiles, ("mask, threshold 1", mask[0])], 3)
 
 
 def attention_overlay(pipeline: StyleAVideoPipeline) -> Image.Image:
-    frames = film("chelsea", (320, 216), 4, closest=0.6)
-    shown = heat(frames, pipeline.attention_maps(frames), 0.6)
+    frames = film("chelsea", (576, 384), 4, closest=0.6)
+    shown = heat(frames, pipeline.attention_maps(frames, layer=LAYER, chunk_size=1), 0.6)
     return tiled([("", image) for image in shown], 4)
+
+
+LAYER = "up_blocks.0.attentions.1"
+""""output 1" in ComfyUI's names."""
 
 
 def weighted_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
@@ -167,12 +171,15 @@ def weighted_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
 def clip_correction(pipeline: StyleAVideoPipeline) -> Image.Image:
     frame = film("coffee", (320, 216))
     styled = pipeline(frame, "neon lights").frames
-    corrected = pipeline(frame, "neon lights", correction=CORRECTION).frames
-    tiles = [("frame", frame[0]), ("strength 0", styled[0])]
-    return tiled([*tiles, (f"strength {CORRECTION:g}", corrected[0])], 3)
+    corrected = pipeline(frame, "neon lights", correction=1000.0).frames
+    change = (CHANGE * (corrected - styled).abs()).clamp(0, 1)
+    tiles = [("frame", frame), ("strength 0", styled), ("strength 1000", corrected)]
+    tiles.append((f"difference x {CHANGE}", change))
+    return tiled([(words, image[0]) for words, image in tiles], 4)
 
 
-CORRECTION = 50.0
+CHANGE = 16
+"""How much brighter a difference between two pictures is shown."""
 
 
 def frame_noise(pipeline: StyleAVideoPipeline) -> Image.Image:
@@ -182,13 +189,9 @@ def frame_noise(pipeline: StyleAVideoPipeline) -> Image.Image:
     for mode in MODES:
         first, second = pipeline(frames, "watercolour", noise=mode).frames
         tiles = tiles or [("two equal frames, stylized", first)]
-        tiles.append((mode, (FLICKER * (first - second).abs()).clamp(0, 1)))
+        tiles.append((mode, (CHANGE * (first - second).abs()).clamp(0, 1)))
     order = (0, 1, 3, 2)  # from no flicker to most
     return tiled([tiles[i] for i in order], 4)
-
-
-FLICKER = 16
-"""How much brighter a difference between two frames is shown."""
 
 
 def compare(pipeline: StyleAVideoPipeline) -> Image.Image:

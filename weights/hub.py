@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def download(repo: str, allow: list[str], ignore: list[str], help: str) -> Path:
             "log in with `hf auth login` if it is private."
         ) from error
     except failures as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise StyleAVideoError(
+                f"The disk is full while {repo} is downloaded: free space, or set HF_HOME to a "
+                "folder on another disk."
+            ) from error
         raise StyleAVideoError(
             f"The hub cannot be reached for {repo}, which is not in the cache; {help}."
         ) from error

@@ -32,7 +32,6 @@ PREVIEWS = {
     "MaskPreview": 240,
     "SaveVideo": 240,
     "PreviewAny": 100,
-    "StyleAVideoLoadFrames": 220,
     "StyleAVideoAttentionMap": 220,
     "StyleAVideoCompare": 300,
 }
@@ -145,7 +144,7 @@ class Graph:
         self._x += (self._wide or WIDTH) + GAP
         self._y = self._wide = 0
 
-    def add(self, kind: str, title: str = "", width: int = WIDTH, **inputs: Any) -> Node:
+    def add(self, kind: str, title: str = "", wide: int = WIDTH, **inputs: Any) -> Node:
         """A node below the last one. A dot in an input's name is written `__`; a Node as a value is
         its first output."""
         if kind not in self.definitions:
@@ -155,14 +154,14 @@ class Graph:
             key.replace("__", "."): Output(value, 0) if isinstance(value, Node) else value
             for key, value in inputs.items()
         }
-        title = title or definition["display_name"]
+        title = title or definition["display_name"] or kind
         node = Node(len(self.nodes) + 1, kind, title, definition, given, (self._x, self._y))
         known = {f.name: f for f in fields(node)}
         if unknown := set(given) - set(known):
             sys.exit(f"{self.name}: {kind} has no input {', '.join(sorted(unknown))}.")
-        node.size = (width, _height(node))
+        node.size = (wide, _height(node))
         self._y += node.size[1] + TITLE + GAP
-        self._wide = max(self._wide, width)
+        self._wide = max(self._wide, wide)
         self.nodes.append(node)
         self.groups[-1]["nodes"].append(node)
         return node
@@ -229,7 +228,7 @@ class Graph:
         ]
         form = {"id": node.id, "type": node.kind, "pos": list(node.place), "size": list(node.size)}
         form |= {"flags": {}, "order": node.id - 1, "mode": 0, "inputs": slots, "outputs": outputs}
-        if node.title != given["display_name"]:
+        if node.title != (given["display_name"] or node.kind):
             form["title"] = node.title
         return form | {
             "properties": {"Node name for S&R": node.kind},
@@ -328,7 +327,7 @@ def save(g: Graph, images: Any, frames: Node, name: str = "") -> None:
 
 
 def compare(g: Graph, frames: Node, images: Any, **inputs: Any) -> None:
-    g.add("StyleAVideoCompare", width=480, source=frames["frames"], stylized=images, **inputs)
+    g.add("StyleAVideoCompare", wide=480, source=frames["frames"], stylized=images, **inputs)
 
 
 # The graphs
@@ -336,12 +335,12 @@ def compare(g: Graph, frames: Node, images: Any, **inputs: Any) -> None:
 
 def quick_start(g: Graph) -> None:
     g.stage("1 · Load · 载入")
-    frames = load_clip(g)
     model = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g)
     g.stage("2 · Stylize · 风格化")
     stylized = g.add(
         "StyleAVideoStylize",
-        width=360,
+        wide=360,
         model=model["MODEL"],
         clip=model["CLIP"],
         vae=model["VAE"],
@@ -366,7 +365,7 @@ def paper_method(g: Graph) -> None:
         "StyleAVideoTextCondition",
         "Text Condition c_T",
         clip=checkpoint["CLIP"],
-        text="make it a watercolour painting",
+        text="turn it into an ink wash painting",
     )
     null = null_condition(g, checkpoint["CLIP"])
     frame = g.add(
@@ -400,7 +399,7 @@ def paper_method(g: Graph) -> None:
         frame=frame["CONDITIONING"],
         attention=kept,
         preset="paper",
-        frame_scale=1.0,
+        frame_scale=1.5,
         text_scale=7.5,
         attention_scale=0.5,
     )
@@ -419,7 +418,7 @@ def sd15_controlnet(g: Graph) -> None:
     frames = load_clip(g, 16)
     clip, vae = checkpoint["CLIP"], checkpoint["VAE"]
     g.stage("2 · Conditions · 条件")
-    style = g.add("CLIPTextEncode", "Style", clip=clip, text="a watercolour painting")
+    style = g.add("CLIPTextEncode", "Style", clip=clip, text="ukiyo-e woodblock print")
     mood = g.add("CLIPTextEncode", "Second style", clip=clip, text="warm evening light")
     negative = g.add("CLIPTextEncode", "Negative", clip=clip, text="photo, blurry")
     g.column()
@@ -472,8 +471,8 @@ def sd15_controlnet(g: Graph) -> None:
 
 def two_regions(g: Graph) -> None:
     g.stage("1 · Load · 载入")
-    frames = load_clip(g)
     model = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g)
     g.stage("2 · Regions · 区域")
     whole = g.add("SolidMask", "Whole picture, empty", value=0.0)
     part = g.add("SolidMask", "Left part", value=1.0, width=288)
@@ -526,13 +525,13 @@ def two_regions(g: Graph) -> None:
 
 def prompt_travel(g: Graph) -> None:
     g.stage("1 · Load · 载入")
-    frames = load_clip(g)
     model = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g)
     g.stage("2 · Conditions · 条件")
     text = g.add(
         "StyleAVideoTextCondition",
         "Prompts by frame",
-        width=400,
+        wide=400,
         clip=model["CLIP"],
         frame_info=frames["frame_info"],
         text='0: "pencil sketch",\n12: "watercolour",\n24: "oil painting"',
@@ -560,8 +559,8 @@ def prompt_travel(g: Graph) -> None:
 
 def attention_inspector(g: Graph) -> None:
     g.stage("1 · Load · 载入")
-    frames = load_clip(g, 16, every_nth=9)
     model = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g, 16, every_nth=9)
     g.stage("2 · Frame condition · 帧条件")
     null = null_condition(g, model["CLIP"])
     frame = g.add(
@@ -579,7 +578,7 @@ def attention_inspector(g: Graph) -> None:
         attention = g.add(
             "StyleAVideoAttentionMap",
             f"{name}: mask",
-            width=400,
+            wide=400,
             model=model["MODEL"],
             frame=frame["CONDITIONING"],
             **settings,
@@ -587,17 +586,17 @@ def attention_inspector(g: Graph) -> None:
         shown = g.add(
             "StyleAVideoAttentionOverlay",
             f"{name}: overlay",
-            width=400,
+            wide=400,
             frames=frames["frames"],
             attention=attention["attention"],
         )
-        g.add("PreviewImage", f"{name}: heat map", width=400, images=shown)
+        g.add("PreviewImage", f"{name}: heat map", wide=400, images=shown)
 
 
 def correction_on_off(g: Graph) -> None:
     g.stage("1 · Load · 载入")
-    frames = load_clip(g, every_nth=3)
     model = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g, 8, every_nth=6, resize__max_side=256)
     g.stage("2 · Conditions · 条件")
     text = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="Munch")
     null = null_condition(g, model["CLIP"])

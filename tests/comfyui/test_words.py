@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from style_a_video.nodes import NODES
+from style_a_video.weights.styles import styles
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "web" / "docs"
@@ -159,6 +160,12 @@ def test_help_page_is_complete(block: str, language: str) -> None:
         assert entry["name"] in text, f"output {entry['name']} is not explained"
     if language == "zh":
         assert len(CHINESE.findall(text)) > 100
+
+
+def test_styles_are_listed() -> None:
+    pages = {language: page("StyleAVideoLoadBuiltIn", language) for language in LANGUAGES}
+    for style in styles():
+        assert style.name in pages["en"] and style.chinese in pages["zh"]
 
 
 def test_help_is_for_our_blocks_only() -> None:
