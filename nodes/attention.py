@@ -198,12 +198,18 @@ class AttentionMap(io.ComfyNode):
                     options=list(MODES),
                     default="shared",
                     advanced=True,
-                    tooltip="shared: one noise for all frames, the calmest maps.",
+                    tooltip="shared: one noise for all frames, the calmest maps; per-frame: each "
+                    "its own; blended: half of each.",
                 ),
             ],
             outputs=[
-                io.Mask.Output(display_name="mask"),
-                io.Mask.Output(display_name="attention"),
+                io.Mask.Output(
+                    display_name="mask", tooltip="1 where attention is above the threshold."
+                ),
+                io.Mask.Output(
+                    display_name="attention",
+                    tooltip="The attention itself, 1 for the highest hundredth of each frame.",
+                ),
             ],
         )
 
@@ -218,7 +224,9 @@ class AttentionMap(io.ComfyNode):
         mask = attention.attention_mask(received, threshold)
         full = [8 * s for s in shape[1:]]
         mask, received = (attention.resize_to(m, *full)[:, 0].cpu() for m in (mask, received))
-        heat = received / received.amax((1, 2), keepdim=True)
+        # A few positions draw most of the attention: against their maximum all else would be dark.
+        bright = received.flatten(1).quantile(0.99, dim=1)[:, None, None]
+        heat = (received / bright).clamp(max=1)
         shown = mask[:, :, :, None].expand(-1, -1, -1, 3)
         return io.NodeOutput(mask, heat, ui=ui.PreviewImage(shown[:16], cls=cls))
 
@@ -243,8 +251,8 @@ class AttentionCondition(io.ComfyNode):
                     optional=True,
                     tooltip="From Attention Map or painted; absent: the map of the step before.",
                 ),
-                _layer(),
-                _threshold(),
+                _layer(", without a mask"),
+                _threshold(" (without a mask)"),
             ],
             outputs=[io.Conditioning.Output(display_name="CONDITIONING")],
         )
@@ -306,21 +314,23 @@ def overlay(frames: Tensor, heat: Tensor, opacity: float) -> Tensor:
     return torch.lerp(frames[..., :3], colours.expand(len(frames), -1, -1, -1), opacity)
 
 
-def _layer() -> io.String.Input:
+def _layer(when: str = "") -> io.String.Input:
     return io.String.Input(
         "layer",
         default="middle",
         advanced=True,
-        tooltip="Where in the U-Net: middle, or a block such as input 8 or output 3.",
+        tooltip=f"Where in the U-Net: middle, or a block such as input 8 or output 3{when}.",
     )
 
 
-def _threshold() -> io.Float.Input:
+def _threshold(when: str = "") -> io.Float.Input:
     return io.Float.Input(
         "threshold",
         default=1.0,
         min=0.0,
         max=10.0,
         step=0.05,
-        tooltip="A position counts when it receives more attention than this; the mean is 1.",
+        tooltip="A position counts when it receives more attention than this; the mean is 1"
+        + when
+        + ".",
     )

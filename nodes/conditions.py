@@ -97,7 +97,11 @@ class FrameCondition(io.ComfyNode):
             ),
             search_aliases=["instructpix2pix conditioning", "frame latent concatenation"],
             inputs=[
-                io.Conditioning.Input("conditioning", tooltip="The text beside the frame."),
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="The text beside the frame; for Style Guider the empty or negative "
+                    "one.",
+                ),
                 io.Vae.Input("vae", tooltip="The autoencoder of the model."),
                 io.Image.Input("frames", tooltip="The video's frames, sides in multiples of 8."),
                 io.Mask.Input(

@@ -233,7 +233,7 @@ class ClipCorrectionNode(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="From which part of the sampling on.",
+                    tooltip="From which part of the sampling on: 0 the first step, 1 the last.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -241,7 +241,7 @@ class ClipCorrectionNode(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Up to which part of the sampling.",
+                    tooltip="Up to which part of the sampling: 0 the first step, 1 the last.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="MODEL")],

@@ -277,7 +277,11 @@ class WeightedConditionNode(io.ComfyNode):
                     tooltip="Where the condition applies, one mask for all frames or one a frame.",
                 ),
             ],
-            outputs=[WeightedConditions.Output(display_name="condition")],
+            outputs=[
+                WeightedConditions.Output(
+                    display_name="condition", tooltip="For Multi-condition Guider."
+                )
+            ],
         )
 
     @classmethod
@@ -298,7 +302,7 @@ class MultiConditionGuiderNode(io.ComfyNode):
             category="Style-A-Video/guidance",
             description=(
                 "base + the weighted differences of any number of conditions from it, in one "
-                "batched evaluation. Goes into Sampler Custom (Advanced)."
+                "batched evaluation. Goes into SamplerCustomAdvanced."
             ),
             search_aliases=["weighted guidance", "multi cfg", "regional prompt"],
             inputs=[
@@ -343,7 +347,7 @@ class PresetGuiderNode(io.ComfyNode):
             category="Style-A-Video/guidance",
             description=(
                 "The guidance of the Style-A-Video paper or of InstructPix2Pix from its three "
-                "scales. Goes into Sampler Custom (Advanced)."
+                "scales. Goes into SamplerCustomAdvanced."
             ),
             search_aliases=["style a video", "instructpix2pix guider", "preset guider"],
             inputs=[
@@ -412,7 +416,9 @@ def _frames_per_batch() -> io.Int.Input:
 def _outputs() -> list[io.Output]:
     return [
         io.Guider.Output(display_name="GUIDER"),
-        io.String.Output(display_name="weights"),
+        io.String.Output(
+            display_name="weights", tooltip="Each condition's weight at the first step, as text."
+        ),
     ]
 
 

@@ -106,7 +106,7 @@ class Stylize(io.ComfyNode):
                 io.Model.Input("model", tooltip="Load Built-in Model, or an InstructPix2Pix."),
                 io.Clip.Input("clip", tooltip="The text encoder of the model."),
                 io.Vae.Input("vae", tooltip="The autoencoder of the model."),
-                io.Image.Input("frames", tooltip="The video's frames."),
+                io.Image.Input("frames", tooltip="The video's frames, sides in multiples of 8."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
@@ -124,7 +124,8 @@ class Stylize(io.ComfyNode):
                         scales("instruct-pix2pix", 1.5, 7.5),
                         scales("paper", 1.0, 1.0),
                     ],
-                    tooltip="model's own: the scales that the model was made for.",
+                    tooltip="model's own: the scales that the model was made for; instruct-pix2pix "
+                    "and paper: scales of your own.",
                 ),
                 io.Int.Input(
                     "steps",

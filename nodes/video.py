@@ -487,7 +487,8 @@ class LoadFrames(io.ComfyNode):
                 io.Float.Output(display_name="fps", tooltip="Frames a second, of those kept."),
                 FrameInfoType.Output(
                     display_name="frame_info",
-                    tooltip="Size, rate and frame numbers, for Frames to Video and Frame Noise.",
+                    tooltip="Size, rate and frame numbers, for Frames to Video, Frame Noise and "
+                    "prompts by frame number.",
                 ),
             ],
         )
@@ -575,7 +576,7 @@ class FramesToVideo(io.ComfyNode):
                     "audio", optional=True, tooltip="The sound, cut where the frames end."
                 ),
             ],
-            outputs=[io.Video.Output(display_name="video")],
+            outputs=[io.Video.Output(display_name="video", tooltip="For Save Video.")],
         )
 
     @classmethod

@@ -193,12 +193,16 @@ class Client:
 
     async def results(self, run: str) -> dict[str, list[dict[str, str]]]:
         """Node → the files it made."""
-        async with self.http.get(f"{self.url}/history/{run}") as answer:
-            outputs = (await answer.json())[run]["outputs"]
-        return {
-            key: [i for items in output.values() for i in items if _is_file(i)]
-            for key, output in outputs.items()
-        }
+        for _ in range(100):  # the history is written just after the run is told to be done
+            async with self.http.get(f"{self.url}/history/{run}") as answer:
+                history = await answer.json()
+            if run in history:
+                return {
+                    key: [i for items in output.values() for i in items if _is_file(i)]
+                    for key, output in history[run]["outputs"].items()
+                }
+            await asyncio.sleep(0.1)
+        raise Failure("The server has no record of the run: see its log.")
 
     async def download(self, file: dict[str, str], path: Path) -> None:
         query = {key: file.get(key, "") for key in ("filename", "subfolder", "type")}
@@ -222,9 +226,11 @@ def refusal(prompt: Prompt, reply: dict[str, Any]) -> str:
         for key, node in (reply.get("node_errors") or {}).items()
         for error in node["errors"]
     ]
-    error = reply.get("error") or {}
-    first = error.get("message", str(error)) if isinstance(error, dict) else str(error)
-    return "ComfyUI refused the workflow: " + "; ".join(reasons or [first])
+    if not reasons:
+        error = reply.get("error") or {}
+        kind = (error.get("extra_info") or {}).get("class_type")
+        reasons = [error.get("message", "no reason given") + (f" ({kind})" if kind else "")]
+    return "ComfyUI refused the workflow: " + "; ".join(reasons)
 
 
 def tell(text: str) -> None:
