@@ -191,6 +191,7 @@ class AttentionMap(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**64 - 1,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Of the noise; the same seed gives the same map.",
                 ),
                 io.Combo.Input(

@@ -190,7 +190,9 @@ def describe(base_name: str, conditions: Sequence[WeightedCondition]) -> str:
     weights = [c.at(0.0) for c in conditions]
     lines = [f"{base_name}: {1 - sum(weights):g}"]
     lines += [
-        f"{c.name}: {w:g}" + ("" if c.schedule is None else f" → {c.at(1.0):g}")
+        f"{c.name}: {w:g}"
+        + ("" if c.schedule is None else f" → {c.at(1.0):g}")
+        + ("" if c.mask is None else " in its mask")
         for c, w in zip(conditions, weights, strict=True)
     ]
     return "\n".join(lines)

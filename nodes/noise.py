@@ -64,7 +64,7 @@ class FrameNoiseNode(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**64 - 1,
-                    control_after_generate=True,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="The same seed gives the same noise on every machine.",
                 ),
                 io.Combo.Input(

@@ -153,7 +153,7 @@ class Stylize(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**64 - 1,
-                    control_after_generate=True,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Of the noise that all frames share.",
                 ),
                 FrameInfoType.Input(

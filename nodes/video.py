@@ -29,6 +29,10 @@ Size = tuple[int, int]
 
 FrameInfoType = io.Custom("STYLEAVIDEO_FRAME_INFO")
 
+EXAMPLE = "example clip"
+"""A choice of `file`: the clip that comes with the pack, so that a first run needs nothing."""
+_EXAMPLE_FILE = Path(__file__).parents[1] / "workflows" / "example.mp4"
+
 _UNCONNECTED = object()  # ComfyUI checks a connected input as None, and leaves out any other
 
 
@@ -155,6 +159,8 @@ def input_path(file: str) -> Path:
     """The path of a file in ComfyUI's folders; StyleAVideoError where there is none."""
     if not file:
         raise StyleAVideoError("There is no clip: choose a file, or connect a video.")
+    if file == EXAMPLE:
+        return _EXAMPLE_FILE
     path = Path(os.path.abspath(folder_paths.get_annotated_filepath(file)))
     folders = (
         folder_paths.get_input_directory(),
@@ -410,15 +416,14 @@ class LoadFrames(io.ComfyNode):
             ),
             search_aliases=["load video", "video to images", "extract frames", "frame load cap"],
             inputs=[
-                # Required, because ComfyUI gives only a required input its upload button; the
-                # empty choice keeps a graph valid where `video` is connected.
+                # Required, because ComfyUI gives only a required input its upload button.
                 io.Combo.Input(
                     "file",
-                    options=["", *_video_files()],
-                    default="",
+                    options=[EXAMPLE, *_video_files()],
+                    default=EXAMPLE,
                     upload=io.UploadType.video,
-                    tooltip="A clip in ComfyUI's input folder; may stay empty where video is "
-                    "connected.",
+                    tooltip="A clip in ComfyUI's input folder, or the example; not read where "
+                    "video is connected.",
                 ),
                 io.Float.Input(
                     "start",

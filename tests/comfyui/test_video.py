@@ -437,7 +437,7 @@ def test_a_file_that_changed_is_loaded_again(folder):
 def test_the_list_holds_the_videos_and_nothing_else(folder):
     encode(folder / "a.mp4", ramp(2))
     (folder / "notes.txt").write_text("no clip")
-    assert blocks.LoadFrames.define_schema().inputs[0].options == ["", "a.mp4"]
+    assert blocks.LoadFrames.define_schema().inputs[0].options == ["example clip", "a.mp4"]
 
 
 def test_every_input_explains_itself():
