@@ -59,10 +59,14 @@ def main() -> None:
         defaults=DEFAULTS,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(styles.EMBEDDED)
-    # diffusers writes this key and then warns that it does not know it.
-    config = styles.EMBEDDED / "vae" / "config.json"
-    known = {k: v for k, v in json.loads(config.read_text()).items() if k != "block_out_channels"}
-    config.write_text(json.dumps(known, indent=2) + "\n")
+    # diffusers writes the first key and then warns that it does not know it; the second is a path
+    # of the machine that trained.
+    for name in ("vae", "unet"):
+        config = styles.EMBEDDED / name / "config.json"
+        known = json.loads(config.read_text())
+        for key in ("block_out_channels",) * (name == "vae") + ("_name_or_path",):
+            known.pop(key, None)
+        config.write_text(json.dumps(known, indent=2) + "\n")
     # Older transformers, and ComfyUI, read the vocabulary from these two.
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(clip / "tokenizer" / name, styles.EMBEDDED / "tokenizer" / name)
