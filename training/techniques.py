@@ -75,15 +75,18 @@ def _flatten(image: Image, space: int, colour: int) -> Image:
 
 
 def watercolour(image: Image) -> Image:
-    """Light clear washes that run out into white paper, darker at their rims."""
+    """Pale washes with dark rims over a drawing, bare paper between them and where it is light."""
     wash = cv2.medianBlur(_flatten(image, 6, 34), 9)
-    x = _saturate(wash, 2.1).astype(np.float32) / 255
-    x = 1 - (1 - x**0.75) * 0.75
+    x = _saturate(wash, 2.3).astype(np.float32) / 255
+    x = 1 - (1 - x**0.7) * 0.68
     light = cv2.GaussianBlur(_grey(image), (0, 0), 5)[..., None]
-    paper = np.clip((light - 0.45) * 2.4, 0, 1)
-    rim = np.clip(_gradient(_grey(wash), 1.5) * 2.2 - 0.03, 0, 0.65)[..., None]
-    x = x + (1 - x) * paper * 0.92
-    return _byte(x * (1 - rim * (1.15 - x * 0.75)))
+    edge = _gradient(_grey(wash), 1.5)
+    between = cv2.GaussianBlur(np.clip(edge * 2, 0, 1), (0, 0), 5)[..., None] * 1.1
+    paper = np.clip(np.maximum((light - 0.42) * 2.6, between), 0, 1)
+    x = x + (1 - x) * paper * 0.94
+    rim = np.clip(edge * 1.8 - 0.05, 0, 0.55)[..., None]
+    drawing = 0.35 + 0.65 * _edges(_grey(image), 1.3, gain=14)[..., None]
+    return _byte(x * (1 - rim * (1.1 - x * 0.7)) * drawing)
 
 
 def oil(image: Image) -> Image:
