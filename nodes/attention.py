@@ -85,21 +85,25 @@ class AttentionReader:
         """Model options whose evaluations this reads; the given ones stay as they are."""
         transformer = copy.copy(options.get("transformer_options", {}))
         patches = copy.copy(transformer.get("patches", {}))
-        patches["attn1_patch"] = [*patches.get("attn1_patch", []), self._read]
+        # First: others may tile or merge the positions (HyperTile, ToMe).
+        patches["attn1_patch"] = [self._read, *patches.get("attn1_patch", [])]
         transformer["patches"] = patches
         return {**options, "transformer_options": transformer}
 
     def _read(self, x: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]):
         block, conditions = tuple(extra["block"][:2]), extra["cond_or_uncond"]
         here = block[0] == self._place[0] and (block[0] == "middle" or block == self._place)
-        if here and extra.get("block_index", 0) == 0 and self._index in conditions:
+        h, w = extra["activations_shape"][-2:]
+        # A condition's entry for a part of the frame has fewer positions.
+        part = self.received is not None and h * w <= self.received[0].numel()
+        wanted = here and extra.get("block_index", 0) == 0 and self._index in conditions
+        if wanted and not part:
             own = x.chunk(len(conditions))[conditions.index(self._index)]
             module = self._block.attn1
             q, k = (
                 rearrange(to(own), "b n (heads d) -> b heads n d", heads=module.heads)
                 for to in (module.to_q, module.to_k)
             )
-            h, w = extra["activations_shape"][-2:]
             self.received = attention.to_grid(attention.attention_received(q, k), h, w)
         return x, context, value
 
@@ -119,12 +123,16 @@ class _ProbeGuider(comfy.samplers.CFGGuider):
             comfy.model_management.throw_exception_if_processing_interrupted()
             part = slice(start, start + step)
             reader = AttentionReader(self.inner_model, self.layer, index=0)
-            conds = host.frames_of(self.conds["positive"], part, len(x), self.inner_model)
+            conds = host.frames_of(self.conds["positive"], part, len(x), self.inner_model, {})
             options = reader.patched(model_options or {})
             comfy.samplers.calc_cond_batch(
                 self.inner_model, [conds], x[part], timestep[part], options
             )
-            assert reader.received is not None
+            if reader.received is None:
+                raise StyleAVideoError(
+                    "The frame condition has a time range that leaves this level out: remove the "
+                    "range, or choose another level."
+                )
             self.received.append(reader.received)
         return x
 
@@ -311,7 +319,8 @@ def overlay(frames: Tensor, heat: Tensor, opacity: float) -> Tensor:
     heat = F.interpolate(heat[:, None].float(), tuple(frames.shape[1:3]), mode="bilinear")[:, 0]
     place = heat.clamp(0, 1) * (len(HEAT) - 1)
     low = place.floor().long().clamp(max=len(HEAT) - 2)
-    colours = torch.lerp(HEAT[low], HEAT[low + 1], (place - low)[..., None]).to(frames)
+    scale = HEAT.to(heat.device)
+    colours = torch.lerp(scale[low], scale[low + 1], (place - low)[..., None]).to(frames)
     return torch.lerp(frames[..., :3], colours.expand(len(frames), -1, -1, -1), opacity)
 
 

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from ..pipelines.core.correction import fit_linear_decoder
 from ..pipelines.decoders import colour_chart
+from ..pipelines.errors import StyleAVideoError
 from ..weights.styles import EMBEDDED
 
 PATCH = 2
@@ -89,7 +90,7 @@ class BuiltInModel(comfy.model_base.SD15_instructpix2pix):
     def encode_adm(self, **kwargs: Any) -> Tensor:
         pooled = kwargs.get("pooled_output")
         if pooled is None:
-            raise ValueError(
+            raise StyleAVideoError(
                 "The built-in model needs the pooled text: encode the prompt with the CLIP of "
                 "Load Built-in Model."
             )

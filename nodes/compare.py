@@ -33,7 +33,7 @@ def same_size(images: list[Tensor]) -> list[Tensor]:
     for image in images:
         x = image[..., :3].movedim(-1, 1)
         if x.shape[2:] != size:
-            x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 1)
+            x = F.interpolate(x.float(), size, mode="bicubic", antialias=True).clamp(0, 1)
         scaled.append(x.movedim(1, -1).expand(count, -1, -1, -1))
     return scaled
 

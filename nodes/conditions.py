@@ -26,7 +26,8 @@ def parse_schedule(text: str) -> list[tuple[int, str]]:
     Raises:
         StyleAVideoError: a part that is no `frame: "prompt"`, or a frame number that stands twice.
     """
-    if not re.match(r"\s*\d+\s*:", text):
+    # "16:9 widescreen" is a prompt: a schedule has a quote or a space after the colon.
+    if not re.match(r'\s*\d+\s*:[\s"]', text):
         return [(0, text)]
     points, at = [], 0
     text = text.strip()
@@ -36,7 +37,7 @@ def parse_schedule(text: str) -> list[tuple[int, str]]:
         if match is None:
             match = _LINE.match(text, at)
             words = match[2].strip() if match else ""
-        if match is None:
+        if match is None or re.search(r",\s*\d+\s*:\s", words):
             raise StyleAVideoError(
                 f"The prompt schedule cannot be read from {text[at:].strip()[:30]!r} on: write "
                 'frame numbers and quoted prompts, such as 0: "sketch", 48: "oil painting".'
@@ -120,6 +121,10 @@ class FrameCondition(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, vae, frames, mask=None) -> io.NodeOutput:
+        if vae is None:
+            raise StyleAVideoError(
+                "vae is missing: the checkpoint has no autoencoder, load one with Load VAE."
+            )
         latents = vae.encode(frames[..., :3])
         condition = host.with_values(conditioning, **{host.FRAME_LATENTS: latents})
         if mask is not None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import comfy.clip_vision
-import comfy.model_base
 import comfy.model_management
 import comfy.patcher_extension
 import comfy.samplers
@@ -77,23 +76,26 @@ class ClipCorrection:
             )
         moved = self._corrected(guider, x, timestep, options)
         denoised = executor(moved, timestep, model_options, seed)
-        scale = 1.0
-        if model.model_type == comfy.model_base.ModelType.V_PREDICTION:
-            # v stands in the place of eps as it is: in x0 = sqrt(ᾱ) z - sqrt(1-ᾱ) v z goes back.
-            scale = 1 / (sigma**2 + 1)
+        # The network's output stays as it is, only x goes back: x0 is affine in both, and this is
+        # the share of x (1 for eps, 1/(σ²+1) for v).
+        none, one = x.new_zeros(1, 1, 1, 1), x.new_ones(1, 1, 1, 1)
+        scale = model.model_sampling.calculate_denoised(timestep[:1], none, one).item()
         return denoised + scale * (x - moved)
 
     def _corrected(self, guider: Any, x: Tensor, timestep: Tensor, options: dict) -> Tensor:
         model = guider.inner_model
-        entries = guider.conds.get("positive") or next(iter(guider.conds.values()))
+        entries = _active(guider.conds, x, timestep)
+        if not entries:
+            return x
         c = model.model_sampling.calculate_input(timestep[:1], x.new_ones(1, 1, 1, 1)).item()
         with torch.inference_mode(False), _usable_weights(model, self.vision.model):
             entries = [_usable(entry) for entry in entries]
+            controls: dict[tuple[int, int], Any] = {}
 
             def denoise(z: Tensor, part: slice) -> Tensor:
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 part = slice(part.start, min(part.stop, len(x)))
-                conds = host.frames_of(entries, part, len(x), model)
+                conds = host.frames_of(entries, part, len(x), model, controls)
                 t = timestep[part].clone()
                 denoised = comfy.samplers.calc_cond_batch(model, [conds], z / c, t, options)[0]
                 return model.latent_format.process_out(denoised)
@@ -136,7 +138,10 @@ def decoder(kind: str, model: Any, vae: Any) -> tuple[Decoder, list[Any]]:
         return lambda z: correction.linear_decode(z, weight.to(z.device), bias.to(z.device)), []
     if kind == "full" or isinstance(vae.first_stage_model, Autoencoder | comfy.taesd.taesd.TAESD):
         return _decoder_of(vae), [vae.patcher]
-    return _decoder_of(tiny := _tiny(model)), [tiny.patcher]
+    small = _tiny(model)
+    decode = _decoder_of(small)
+    # A TAESD reads latents in the diffusion's scaling.
+    return lambda z: decode(model.model.latent_format.process_in(z)), [small.patcher]
 
 
 def _decoder_of(vae: Any) -> Decoder:
@@ -155,28 +160,40 @@ def _tiny(model: Any) -> Any:
     import comfy.utils
 
     name = model.model.latent_format.taesd_decoder_name
-    files = folder_paths.get_filename_list("vae_approx")
-    found = next((f for f in files if name and f.startswith(name)), None)
-    if found is None or not found.endswith(".safetensors"):
+    if name is None:
         raise StyleAVideoError(
-            f"The tiny decoder needs {name or 'a TAESD'}.safetensors in models/vae_approx: put it "
-            "there, or choose linear or full."
+            "There is no tiny decoder for this model's latents: choose linear or full."
         )
-    weights = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("vae_approx", found))
+    file = f"{name}.safetensors"
+    if file not in folder_paths.get_filename_list("vae_approx"):
+        raise StyleAVideoError(
+            f"The tiny decoder needs {file} in models/vae_approx: put it there, or choose linear "
+            "or full."
+        )
+    weights = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("vae_approx", file))
     latents = host.latent_channels(model)
     vae = comfy.sd.VAE(sd=comfy.taesd.taesd.TAESD(latent_channels=latents).state_dict())
     vae.first_stage_model.taesd_decoder.load_state_dict(weights)
     return vae
 
 
+def _active(conds: dict[str, Any], x: Tensor, timestep: Tensor) -> list[dict[str, Any]]:
+    """The fullest condition that has a say at this step; none where all are out of their time."""
+    for name in sorted(conds, key=lambda n: n != "positive"):
+        if conds[name] and any(host.at_step(entry, x, timestep) for entry in conds[name]):
+            return conds[name]
+    return []
+
+
 def _usable(entry: dict[str, Any]) -> dict[str, Any]:
-    """A condition without tensors of inference mode, which no gradient can pass."""
+    """A condition that a gradient can pass: no tensors of inference mode, and no ControlNet,
+    whose outputs ComfyUI adds in place."""
     conds = {
         name: c._copy_with(c.cond.clone()) if isinstance(getattr(c, "cond", None), Tensor) else c
         for name, c in entry["model_conds"].items()
     }
     tensors = {k: v.clone() for k, v in entry.items() if isinstance(v, Tensor)}
-    return {**entry, **tensors, "model_conds": conds}
+    return {**entry, **tensors, "model_conds": conds, "control": None}
 
 
 @contextmanager
@@ -273,6 +290,8 @@ def corrected(
     """
     if strength == 0:
         return model
+    if vae is None:
+        raise StyleAVideoError("CLIP Correction needs a VAE: connect the autoencoder of the model.")
     if vision is None or vision.model_type != "clip_vision_model":
         raise StyleAVideoError(
             "CLIP Correction needs a CLIP_VISION of the CLIP family: use Load CLIP Vision with "
@@ -286,5 +305,6 @@ def corrected(
     wrapper = ClipCorrection(vision, decode, target, strength, percents)
     model = model.clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, wrapper)
-    model.set_additional_models(KEY, [vision.patcher, *models])
+    known = model.get_additional_models_with_key(KEY)
+    model.set_additional_models(KEY, [*known, vision.patcher, *models])
     return model

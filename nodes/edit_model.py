@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..pipelines.errors import StyleAVideoError
 from ..weights.expand import expand_weight
+from . import host
 
 FIRST = "input_blocks.0.0.weight"
 FOLDER = "diffusers/"
@@ -47,8 +48,9 @@ def load(name: str) -> tuple[Any, Any, Any]:
             f"There is no edit model {name!r}: put a .safetensors file into models/checkpoints or "
             "a diffusers folder into models/diffusers, then refresh."
         )
-    if name.startswith(FOLDER):
-        return load_folder(_folders()[name.removeprefix(FOLDER)])
+    folder = _folders().get(name.removeprefix(FOLDER)) if name.startswith(FOLDER) else None
+    if folder is not None:
+        return load_folder(folder)
     return load_file(folder_paths.get_full_path_or_raise("checkpoints", name))
 
 
@@ -65,6 +67,11 @@ def load_file(path: str) -> tuple[Any, Any, Any]:
     loaded = comfy.sd.load_state_dict_guess_config(
         weights, embedding_directory=_embeddings(), metadata=metadata
     )
+    if loaded is None or not host.sees_frames(loaded[0]):
+        raise StyleAVideoError(
+            f"{os.path.basename(path)} is not of Stable Diffusion 1.5's shape: Load Edit Model "
+            "takes such checkpoints with 4 or 8 input channels."
+        )
     return loaded[:3]
 
 
@@ -72,6 +79,8 @@ def load_folder(folder: Path) -> tuple[Any, Any, Any]:
     """A diffusers folder of Stable Diffusion 1.5, with 4 or 8 input channels."""
     unet = comfy.utils.load_torch_file(_weights(folder / "unet"), safe_load=True)
     model = comfy.sd.load_diffusion_model_state_dict(_native(unet, folder.name))
+    if model is None:
+        raise StyleAVideoError(f"ComfyUI does not know the U-Net of {folder.name}.")
     clip = comfy.sd.load_clip([_weights(folder / "text_encoder")], _embeddings())
     vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(_weights(folder / "vae"), safe_load=True))
     return model, clip, vae

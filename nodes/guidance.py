@@ -76,10 +76,20 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         self.inner_set_conds(dict(zip(self.names, given, strict=True)))
 
     def sample(self, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if noise.is_nested:
+            raise StyleAVideoError(
+                "This guider works on one latent a frame, not on sound and video in one: use "
+                "ComfyUI's CFGGuider for such a model."
+            )
         for name, entries in self.original_conds.items():
             host.check_frame_count(name, entries, len(noise))
-        self._running: dict[str, Tensor | None] = {"mask": None}
-        return super().sample(noise, latent_image, *args, **kwargs)
+        self._mask_before: Tensor | None = None
+        self._controls: dict[tuple[int, int], Any] = {}
+        try:
+            return super().sample(noise, latent_image, *args, **kwargs)
+        finally:
+            # ComfyUI keeps the guider for the next prompt; what the run made goes now.
+            self._mask_before, self._controls = None, {}
 
     def predict_noise(
         self,
@@ -90,7 +100,9 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
     ) -> Tensor:
         options = model_options or {}
         weights = [c.at(host.step_percent(timestep, options)) for c in self.conditions]
-        names, weights = self._needed(x, timestep, weights)
+        # cfg_pp samplers read the base even where its weight is 0.
+        keep = bool(options.get("disable_cfg1_optimization"))
+        names, weights = self._needed(x, timestep, weights, keep)
         step = self.frames_per_batch or host.frames_that_fit(self.inner_model, x, len(names))
         outputs = [
             self._predict(names, weights, x, timestep, slice(i, i + step), options)
@@ -99,12 +111,12 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         denoised = torch.cat([o[0] for o in outputs])
         masks = [o[1] for o in outputs if o[1] is not None]
         if masks:
-            self._running["mask"] = torch.cat(masks)
+            self._mask_before = torch.cat(masks)
         base, fullest = torch.cat([o[2] for o in outputs]), torch.cat([o[3] for o in outputs])
         return host.post_cfg(self, denoised, fullest, base, x, timestep, options)
 
     def _needed(
-        self, x: Tensor, timestep: Tensor, weights: list[float]
+        self, x: Tensor, timestep: Tensor, weights: list[float], keep_base: bool
     ) -> tuple[list[str], list[float]]:
         """Conditions whose weight is not 0, the base first unless its own weight is 0.
 
@@ -117,7 +129,7 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
             and host.coverage(self.conds[n], x, timestep) is None
             for n, _ in used
         )
-        if used and everywhere and abs(own) <= _ZERO:
+        if used and everywhere and abs(own) <= _ZERO and not keep_base:
             return [n for n, _ in used], [w for _, w in used]
         return ["negative", *(n for n, _ in used)], [own, *(w for _, w in used)]
 
@@ -134,7 +146,9 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         comfy.model_management.throw_exception_if_processing_interrupted()
         count, frames, t = len(x), x[part], timestep[part]
         conds = [
-            host.frames_of(self._with_running(self.conds[n]), part, count, self.inner_model)
+            host.frames_of(
+                self._with_running(self.conds[n]), part, count, self.inner_model, self._controls
+            )
             for n in names
         ]
         running, reader = self._asked(names), None
@@ -146,11 +160,13 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
             host.times(host.coverage(c, frames, t), self._mask(n, frames, part, count))
             for n, c in zip(names, conds, strict=True)
         ]
+        fullest = preds[next((i for i, n in enumerate(names) if n != "negative"), 0)]
+        if covers[0] is not None:  # a base that is itself limited: the rest stands in for it
+            preds[0] = covers[0] * preds[0] + (1 - covers[0]) * fullest
         guided = guidance.combine(preds, weights[1:], covers[1:])
         mask = None
         if running is not None and reader is not None and reader.received is not None:
             mask = attention.attention_mask(reader.received, running.threshold)
-        fullest = preds[names.index("positive")] if "positive" in names else preds[-1]
         return guided, mask, preds[0], fullest
 
     def _mask(self, name: str, frames: Tensor, part: slice, count: int) -> Tensor | None:
@@ -179,7 +195,7 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         return next(iter(alone + framed), 0)
 
     def _with_running(self, entries: list[dict]) -> list[dict]:
-        mask = self._running["mask"]
+        mask = self._mask_before
         if mask is None or not any(RUNNING in e for e in entries):
             return entries
         return [host.masked_frame(e, mask) if RUNNING in e else e for e in entries]

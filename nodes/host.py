@@ -31,13 +31,16 @@ def sees_frames(model: Any) -> bool:
 
 def check_frame_condition(model: Any, conditioning: list[Any]) -> None:
     """Refuse a frame condition on a model that would not see it, or not as it is meant."""
-    if sees_frames(model) or not any(FRAME_LATENTS in entry[1] for entry in conditioning):
+    have = model.model.model_config.unet_config.get("in_channels")
+    if not any(FRAME_LATENTS in entry[1] for entry in conditioning):
         return
-    have = model.model.model_config.unet_config.get("in_channels", "other")
+    # Others than InstructPix2Pix concatenate too (inpainting, image to video): as they mean it.
+    if have is not None and have != latent_channels(model):
+        return
     raise StyleAVideoError(
         f"A frame condition needs a model with {2 * latent_channels(model)} input channels "
-        f"(InstructPix2Pix) and this one ({type(model.model).__name__}) has {have}: load it with "
-        "Load Edit Model, or leave the frame condition out and steer with ControlNet."
+        f"(InstructPix2Pix) and this one ({type(model.model).__name__}) has {have or 'no room'}: "
+        "load it with Load Edit Model, or leave the frame condition out and steer with ControlNet."
     )
 
 
@@ -82,7 +85,7 @@ def post_cfg(
     timestep: Tensor,
     options: dict[str, Any],
 ) -> Tensor:
-    """What ComfyUI's own guidance does last: patches that look at the result (cfg_pp, rescale)."""
+    """What ComfyUI's own guidance does last: patches that look at the result (cfg_pp samplers)."""
     for patch in options.get("sampler_post_cfg_function", []):
         denoised = patch(
             {
@@ -144,7 +147,7 @@ def coverage(entries: list[dict[str, Any]], x: Tensor, timestep: Tensor) -> Tens
         return None
     covered = x.new_zeros(len(x), 1, *x.shape[2:])
     for entry in entries:
-        part = comfy.samplers.get_area_and_mult({**entry, "model_conds": {}}, x, timestep)
+        part = at_step(entry, x, timestep)
         if part is None:
             continue
         window = covered
@@ -154,8 +157,17 @@ def coverage(entries: list[dict[str, Any]], x: Tensor, timestep: Tensor) -> Tens
     return covered.clamp(0, 1)
 
 
+def at_step(entry: dict[str, Any], x: Tensor, timestep: Tensor) -> Any:
+    """ComfyUI's area and multiplier of an entry, or None out of its time.
+
+    Strength is left out: it weighs overlapping entries of one condition against each other.
+    """
+    alone = {**entry, "model_conds": {}, "strength": 1.0}
+    return comfy.samplers.get_area_and_mult(alone, x, timestep)
+
+
 def _limited(entry: dict[str, Any]) -> bool:
-    limits = ("timestep_start", "timestep_end", "area", "mask", "strength")
+    limits = ("timestep_start", "timestep_end", "area", "mask")
     return any(entry.get(name) is not None for name in limits)
 
 
@@ -190,19 +202,35 @@ def masked_frame(entry: dict[str, Any], mask: Tensor) -> dict[str, Any]:
 
 
 def frames_of(
-    entries: list[dict[str, Any]], part: slice, count: int, model: Any
+    entries: list[dict[str, Any]],
+    part: slice,
+    count: int,
+    model: Any,
+    controls: dict[tuple[int, int], Any],
 ) -> list[dict[str, Any]]:
-    """Prepared conditions of some of the frames."""
+    """Prepared conditions of some of the frames.
+
+    controls: ControlNets for parts of the frames, kept for a run: conditions that share one go on
+    sharing, and its hints are prepared once.
+    """
     if part.start == 0 and part.stop >= count:
         return entries
-    return [_frames_of(entry, part, count, model) for entry in entries]
 
-
-def _frames_of(entry: dict[str, Any], part: slice, count: int, model: Any) -> dict[str, Any]:
     def some(value: Any) -> Any:
         per_frame = isinstance(value, Tensor) and value.ndim > 0 and len(value) == count
         return value[part] if per_frame else value
 
+    def control_of(control: Any) -> Any:
+        key = (id(control), part.start)
+        if key not in controls:
+            controls[key] = _control_of(control, some)
+            controls[key].pre_run(model, model.model_sampling.percent_to_sigma)
+        return controls[key]
+
+    return [_frames_of(entry, some, control_of) for entry in entries]
+
+
+def _frames_of(entry: dict[str, Any], some: Any, control_of: Any) -> dict[str, Any]:
     conds = {
         name: c._copy_with(some(c.cond)) if hasattr(c, "cond") else c
         for name, c in entry["model_conds"].items()
@@ -211,15 +239,15 @@ def _frames_of(entry: dict[str, Any], part: slice, count: int, model: Any) -> di
     if "mask" in entry:
         changed["mask"] = some(entry["mask"])
     if entry.get("control") is not None:
-        changed["control"] = _control_of(entry["control"], some, model)
+        changed["control"] = control_of(entry["control"])
     return changed
 
 
-def _control_of(control: Any, some: Any, model: Any) -> Any:
+def _control_of(control: Any, some: Any) -> Any:
     """A ControlNet that sees the hints of some of the frames; the network itself is shared."""
     copied = control.copy()
     copied.cond_hint_original = some(control.cond_hint_original)
+    copied.extra_concat_orig = [some(x) for x in control.extra_concat_orig]
     if control.previous_controlnet is not None:
-        copied.previous_controlnet = _control_of(control.previous_controlnet, some, model)
-    copied.pre_run(model, model.model_sampling.percent_to_sigma)
+        copied.previous_controlnet = _control_of(control.previous_controlnet, some)
     return copied

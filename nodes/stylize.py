@@ -41,6 +41,8 @@ def stylize(
     frame_info: Any,
 ) -> Tensor:
     """Frames (T,H,W,3) in [0,1] → stylized frames, by this pack's blocks and stock samplers."""
+    import latent_preview  # a module of ComfyUI's own folder
+
     if not host.sees_frames(model):
         raise StyleAVideoError(
             "Stylize needs a model that sees the frame (the built-in model, InstructPix2Pix, or "
@@ -65,8 +67,6 @@ def stylize(
     )
     indices = None if frame_info is None else list(frame_info.indices)
     noise = FrameNoise(seed, settings["noise"], settings["noise_blend"], indices)
-    import latent_preview
-
     latents = guider.sample(
         noise.generate_noise(empty),
         empty["samples"],

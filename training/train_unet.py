@@ -40,7 +40,8 @@ HARD = {
 @torch.no_grad()
 def encode_images(trained: Path, folder: Path, out: Path) -> list[Tensor]:
     """Stage-1 arrays → patched latents (1 + styles, 32, H/8, W/8) float16, kept in one file."""
-    if out.exists() and out.stat().st_mtime > trained.stat().st_mtime:
+    weights = trained / "diffusion_pytorch_model.safetensors"
+    if out.exists() and out.stat().st_mtime > weights.stat().st_mtime:
         return torch.load(out, weights_only=True)
     vae = AutoencoderTiny.from_pretrained(trained).eval()
     vae = vae.to(torch.bfloat16).to(memory_format=torch.channels_last)

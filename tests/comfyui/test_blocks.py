@@ -37,6 +37,7 @@ def frames():
         ('48: "b"\n0: "a, \\"x\\"; y"', [(0, 'a, "x"; y'), (48, "b")]),
         ("0: sketch\n12: oil, thick\n", [(0, "sketch"), (12, "oil, thick")]),
         ('0: "水墨", 5: ""', [(0, "水墨"), (5, "")]),
+        ("16:9 widescreen, oil", [(0, "16:9 widescreen, oil")]),
     ],
 )
 def test_prompt_schedules(text, points):
@@ -49,6 +50,7 @@ def test_prompt_schedules(text, points):
         ('0: "a" b', "cannot be read from"),
         ('0: "a", x: "b"', "cannot be read from 'x: "),
         ('0: "a", 0: "b"', "names frame 0 twice"),
+        ("0: sketch, 48: oil", "cannot be read from '0: sketch, 48: oil'"),
     ],
 )
 def test_unreadable_schedules_say_where(text, words):

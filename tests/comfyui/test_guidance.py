@@ -228,7 +228,9 @@ def test_a_schedule_moves_the_weight(built_in, conds):
     guider = guidance.MultiConditionGuider(built_in[0], frame, [condition])
     seen = []
     predict = guider._needed
-    guider._needed = lambda x, t, weights: seen.append(weights) or predict(x, t, weights)
+    guider._needed = lambda x, t, weights, keep: (
+        seen.append(weights) or predict(x, t, weights, keep)
+    )
     run(guider, empty, 3)
     assert seen == [[2.0], [1.0], [0.0]]
 
@@ -248,3 +250,96 @@ def test_errors_say_how_to_mend_the_graph(built_in, conds, frames):
         host.masked_condition(frame, torch.ones(2, 8, 8))
     with pytest.raises(StyleAVideoError, match="needs a CLIP_VISION"):
         corrected(model, None, built_in[2], frames, 1.0, "linear")
+
+
+@pytest.fixture(scope="module")
+def controlnet():
+    """A ControlNet of the built-in U-Net's shape with random weights, as ComfyUI loads one."""
+    import comfy.cldm.cldm
+    import comfy.controlnet
+    import comfy.ops
+
+    shape = {k: v for k, v in builtin_model._Config.unet_config.items() if k != "out_channels"}
+    torch.manual_seed(3)
+    with torch.inference_mode():
+        network = comfy.cldm.cldm.ControlNet(
+            **(shape | {"in_channels": 32}), num_heads=4, num_head_channels=-1, hint_channels=3,
+            operations=comfy.ops.disable_weight_init,
+        )  # fmt: skip
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
+        network.requires_grad_(False)
+    return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+
+
+def controlled(conditioning, controlnet, frames):
+    control = controlnet.copy().set_cond_hint(frames.movedim(-1, 1), 1.0, (0.0, 1.0))
+    return host.with_values(conditioning, control=control, control_apply_to_uncond=False)
+
+
+def test_controlnet_hints_and_masks_follow_their_frames(built_in, conds, frames, controlnet):
+    prompt, null, frame, empty = conds
+    regions = torch.zeros(3, 64, 96)
+    regions[0, :32] = regions[1, 32:] = regions[2, :, :48] = 1
+
+    def guided(chunk):
+        styled = controlled(host.with_frame_of(prompt, frame), controlnet, frames)
+        condition = guidance.WeightedCondition(styled, 1.5, mask=regions)
+        return guidance.MultiConditionGuider(built_in[0], frame, [condition], chunk)
+
+    whole = run(guided(0), empty, 2, "per-frame")
+    for chunk in (1, 2):
+        close(run(guided(chunk), empty, 2, "per-frame"), whole, 1e-4)
+    plain = guidance.WeightedCondition(host.with_frame_of(prompt, frame), 1.5, mask=regions)
+    without = guidance.MultiConditionGuider(built_in[0], frame, [plain])
+    assert (run(without, empty, 2, "per-frame") - whole).norm() / whole.norm() > 0.01
+
+
+def test_correction_with_controlnet_and_time_range(built_in, conds, frames, controlnet):
+    model, _, vae, vision = built_in
+    prompt, null, frame, empty = conds
+    with torch.inference_mode():
+        moved = corrected(model, vision, vae, frames, 100.0, "linear")
+    framed = host.with_frame_of(prompt, frame)
+    for condition in (
+        controlled(framed, controlnet, frames),
+        host.with_values(framed, start_percent=0.999, end_percent=1.0),
+    ):
+        weighted = [guidance.WeightedCondition(condition, 1.0)]
+        guider = guidance.MultiConditionGuider(moved, frame, weighted)
+        assert run(guider, empty, 2).isfinite().all()
+        stock = comfy.samplers.CFGGuider(moved)
+        stock.set_conds(condition, frame)
+        stock.set_cfg(2.0)
+        assert run(stock, empty, 2).isfinite().all()
+
+
+def test_cfg_pp_reads_the_base_even_at_weight_0(built_in, conds):
+    at, near = (
+        run(
+            preset(built_in[0], conds, "instruct-pix2pix", (scale, 1.0, 0.0)),
+            conds[3],
+            3,
+            sampler="euler_cfg_pp",
+        )
+        for scale in (1.0, 1.0001)
+    )
+    close(at, near, 1e-2)
+
+
+def test_a_base_out_of_its_time_is_not_black(built_in, conds):
+    prompt, null, frame, empty = conds
+    framed = host.with_frame_of(prompt, frame)
+    never = host.with_values(frame, start_percent=0.999, end_percent=1.0)
+    weighted = [guidance.WeightedCondition(framed, 0.5)]
+    limited = run(guidance.MultiConditionGuider(built_in[0], never, weighted), empty, 1)
+    alone = [guidance.WeightedCondition(framed, 1.0)]
+    close(limited, run(guidance.MultiConditionGuider(built_in[0], frame, alone), empty, 1), 1e-4)
+
+
+def test_nothing_of_a_run_stays_in_the_guider(built_in, conds):
+    running = attention.AttentionCondition.execute(conds[2], "middle", 1.0)[0]
+    guider = preset(built_in[0], conds, "paper", (0.7, 1.2, 0.5), running)
+    first = run(guider, conds[3], 3)
+    assert guider._mask_before is None and not guider._controls
+    assert torch.equal(run(guider, conds[3], 3), first)

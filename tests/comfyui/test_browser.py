@@ -1,0 +1,434 @@
+"""What a person does in the browser: ComfyUI's own front end, driven in Chromium.
+
+Every stage leaves a picture in pytest's temporary folder, and in the folder that the environment
+variable STYLE_A_VIDEO_ARTIFACTS names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACK = "style-a-video"
+OURS = ("style-a-video", "style_a_video", "styleavideo")
+CHROMIUM = shutil.which("chromium")
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SIZE = (96, 64)
+FRAMES = 4
+PATIENCE = 120_000
+"""Milliseconds that any one step may take: a busy machine is slow, not broken."""
+
+
+def _skip_all(missing: str) -> None:
+    reason = f"NO BROWSER TEST RAN: {missing}"
+    warnings.warn(reason, stacklevel=2)
+    pytest.skip(reason, allow_module_level=True)
+
+
+try:
+    from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+except ImportError:
+    _skip_all("playwright is missing in ComfyUI's Python (pip install playwright)")
+if CHROMIUM is None:
+    _skip_all("there is no chromium on the PATH (apt-get install chromium)")
+
+expect.set_options(timeout=PATIENCE)
+encode = runpy.run_path(str(ROOT / "tests" / "clips.py"))["encode"]
+
+Shoot = Callable[[str], None]
+
+
+# The browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=OPTIONS)
+        yield opened
+        opened.close()
+
+
+class Complaints(list[str]):
+    """What the console and the server said against this pack."""
+
+    def watch(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.append(str(error)))
+        page.on("console", lambda m: self._note(m.type, m.text, m.location.get("url", "")))
+        page.on("response", lambda r: self._note("error" if r.status >= 400 else "", "", r.url))
+
+    def _note(self, kind: str, text: str, url: str) -> None:
+        said = f"{text} {url}".strip()
+        if kind == "error" and any(name in said.lower() for name in OURS):
+            self.append(said)
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    return Complaints()
+
+
+@pytest.fixture
+def page(browser, server, complaints) -> Iterator[Page]:
+    """ComfyUI in English, as someone sees it who has used it before."""
+    for name, value in (("TutorialCompleted", True), ("Locale", "en")):
+        status, _ = server.post(f"/settings/Comfy.{name}", value)
+        assert status == 200
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    context.set_default_timeout(PATIENCE)
+    # News, fonts and telemetry: nothing here may depend on the internet.
+    context.route(
+        lambda url: not url.startswith((server.url, "data:", "blob:")), lambda route: route.abort()
+    )
+    opened = context.new_page()
+    opened.on("dialog", lambda dialog: dialog.accept())  # "leave this page?"
+    complaints.watch(opened)
+    opened.goto(server.url)
+    wait_until_ready(opened)
+    yield opened
+    context.close()
+
+
+@pytest.fixture
+def shoot(page, tmp_path) -> Shoot:
+    """Takes a picture of the page under a name."""
+    folders = [tmp_path]
+    if artifacts := os.environ.get("STYLE_A_VIDEO_ARTIFACTS"):
+        folders.append(Path(artifacts))
+
+    def take(name: str) -> None:
+        wait_for_paint(page)
+        picture = page.screenshot()
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.png").write_bytes(picture)
+
+    return take
+
+
+def wait_until_ready(page: Page) -> None:
+    """The front end has loaded its nodes and shows a graph."""
+    page.wait_for_function(
+        "window.app?.vueAppReady && window.app.rootGraphInternal?.nodes.length"
+        " && Object.keys(LiteGraph.registered_node_types).some(t => t.startsWith('StyleAVideo'))"
+    )
+    expect(page.get_by_test_id("queue-button")).to_be_visible()
+
+
+def wait_for_paint(page: Page) -> None:
+    page.evaluate("app.canvas.setDirty(true, true)")
+    page.evaluate("new Promise(f => requestAnimationFrame(() => requestAnimationFrame(f)))")
+
+
+# The graph, as the front end holds it
+
+NODE = "(type => app.graph.nodes.find(node => node.type === type))"
+
+
+def node(page: Page, kind: str, what: str) -> Any:
+    """An expression in `node`, the node of this type."""
+    return page.evaluate(f"type => {{ const node = {NODE}(type); return {what} }}", kind)
+
+
+def wait_for_node(page: Page, kind: str, what: str = "node") -> None:
+    """Until an expression in `node` is true."""
+    page.wait_for_function(
+        f"type => {{ const node = {NODE}(type); return node && ({what}) }}", arg=kind
+    )
+
+
+def look_at(page: Page, kind: str, scale: float = 1.0) -> None:
+    """Move the view so that the node is left of the middle."""
+    page.evaluate(
+        f"""([type, scale]) => {{
+            const node = {NODE}(type), view = app.canvas.ds
+            view.scale = scale
+            view.offset = [350 / scale - node.pos[0], 200 / scale - node.pos[1]]
+        }}""",
+        [kind, scale],
+    )
+    wait_for_paint(page)
+
+
+def place(page: Page, kind: str, point: str) -> tuple[float, float]:
+    """Where on the screen a point of the graph is, an expression in `node`."""
+    x, y = page.evaluate(
+        f"""type => {{
+            const node = {NODE}(type), box = app.canvas.canvas.getBoundingClientRect()
+            const [x, y] = app.canvas.convertOffsetToCanvas({point})
+            return [x + box.x, y + box.y]
+        }}""",
+        kind,
+    )
+    return x, y
+
+
+def click_at(page: Page, x: float, y: float) -> None:
+    page.mouse.move(x - 5, y)  # the canvas asks where the mouse was before it went down
+    page.mouse.move(x, y)
+    wait_for_paint(page)
+    page.mouse.click(x, y, delay=50)
+
+
+def check_graph(page: Page) -> None:
+    """Every type is known, nothing is red, nothing lies on something else."""
+    nodes = page.evaluate(
+        """app.graph.nodes.map(n => ({
+            type: n.type, error: Boolean(n.has_errors), known: n.type in
+            LiteGraph.registered_node_types, box: [...n.boundingRect]}))"""
+    )
+    assert nodes
+    assert not [n["type"] for n in nodes if not n["known"] or n["error"]]
+    pairs = [(a, b) for i, a in enumerate(nodes) for b in nodes[:i]]
+    assert not [(a["type"], b["type"]) for a, b in pairs if overlap(a["box"], b["box"])]
+
+
+def overlap(a: list[float], b: list[float]) -> bool:
+    """Of two boxes (left, top, width, height)."""
+    return all(a[i] < b[i] + b[i + 2] and b[i] < a[i] + a[i + 2] for i in (0, 1))
+
+
+# What people do
+
+
+def open_our_templates(page: Page) -> Locator:
+    """The template dialog at this pack's section."""
+    page.get_by_test_id("side-toolbar").get_by_role("button", name="Templates").click()
+    page.get_by_role("button", name=PACK, exact=True).click()
+    content = page.get_by_test_id("template-workflows-content")
+    expect(content.get_by_test_id("template-workflow-quick_start")).to_be_visible()
+    return content
+
+
+def open_template(page: Page, name: str) -> None:
+    """Pick a template of ours in the dialog and wait until it is the open workflow."""
+    wanted = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    content = open_our_templates(page)
+    content.get_by_test_id(f"template-workflow-{name}").click()
+    expect(content).to_be_hidden()
+    page.wait_for_function(
+        "types => JSON.stringify(app.graph.nodes.map(n => n.type).sort()) === types",
+        arg=json.dumps(sorted(n["type"] for n in wanted["nodes"]), separators=(",", ":")),
+    )
+    expect(page.get_by_test_id("topbar-workflow-tabs")).to_contain_text(name)
+    wait_for_paint(page)
+
+
+def new_workflow(page: Page) -> None:
+    page.get_by_test_id("topbar-workflow-tabs").get_by_role("button").last.click()
+    page.wait_for_function("app.graph.nodes.length === 0")
+
+
+def search(page: Page, words: str, title: str, x: float, y: float) -> None:
+    """Double click on the empty canvas and type, until a title is the first result."""
+    page.mouse.move(x, y)
+    page.mouse.dblclick(x, y)
+    field = page.locator("input[role=combobox][aria-controls=results-list]")
+    expect(field).to_be_focused()
+    page.keyboard.type(words)
+    expect(page.get_by_test_id("result-item").first).to_contain_text(title)
+
+
+def add_found(page: Page, kind: str, x: float, y: float) -> None:
+    """Enter takes the first result; the node then hangs at the mouse until a click."""
+    page.keyboard.press("Enter")
+    wait_for_node(page, kind)
+    click_at(page, x, y)
+    page.wait_for_function("app.canvas.state.ghostNodeId == null")
+
+
+def connect(page: Page, source: str, target: str, input_name: str) -> None:
+    """Drag a wire from a node's first output."""
+    index = f"node.inputs.findIndex(i => i.name === {input_name!r})"
+    start = place(page, source, "node.getOutputPos(0)")
+    end = place(page, target, f"node.getInputPos({index})")
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=8)
+    page.mouse.up()
+    wait_for_node(page, target, f"node.inputs[{index}].link != null")
+
+
+def choose_language(page: Page, language: str) -> None:
+    page.get_by_test_id("side-toolbar").get_by_role("button", name="Settings").click()
+    settings = page.get_by_test_id("settings-dialog")
+    settings.get_by_role("combobox").first.fill("Comfy.Locale")
+    settings.locator("[data-setting-id='Comfy.Locale']").get_by_role("combobox").click()
+    with page.expect_response(lambda answer: "Comfy.Locale" in answer.url):
+        page.get_by_role("option", name=language, exact=True).click()
+
+
+def open_help(page: Page) -> Locator:
+    """The help page of the selected node."""
+    page.get_by_test_id("selection-toolbox").get_by_test_id("info-button").click()
+    content = page.locator(".node-help-content")
+    expect(content.locator("h1")).to_be_visible()
+    return content
+
+
+def words_of(kind: str, language: str) -> dict[str, Any]:
+    path = ROOT / "locales" / language / "nodeDefs.json"
+    return json.loads(path.read_text(encoding="utf-8"))[kind]
+
+
+def help_text(kind: str, language: str) -> list[str]:
+    return (ROOT / "web" / "docs" / kind / f"{language}.md").read_text("utf-8").splitlines()
+
+
+def check_help(content: Locator, kind: str, language: str) -> None:
+    """Heading and first paragraph are ours, and the picture is there."""
+    heading, _, first, *_ = help_text(kind, language)
+    expect(content.locator("h1")).to_have_text(heading.removeprefix("# "))
+    expect(content).to_contain_text(first.replace("`", ""))
+    picture = content.locator("img").first
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("image => image.naturalWidth") > 0
+
+
+# The tests
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """A green square that moves over black to red."""
+    frames = np.zeros((FRAMES, SIZE[1], SIZE[0], 3), np.uint8)
+    frames[..., 0] = np.linspace(0, 255, SIZE[0])
+    for i, frame in enumerate(frames):
+        frame[16:40, 8 * i : 8 * i + 24] = (40, 200, 90)
+    path = tmp_path / "browser clip.mp4"
+    encode(path, list(frames), rate=8)
+    return path
+
+
+def test_quick_start_with_an_uploaded_clip(page, clip, shoot, complaints):
+    open_our_templates(page)
+    shoot("templates")
+    page.keyboard.press("Escape")
+    open_template(page, "quick_start")
+    check_graph(page)
+    expect(page.get_by_test_id("missing-node-card")).to_have_count(0)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    shoot("quick_start")
+
+    loader, saver = "StyleAVideoLoadFrames", "SaveVideo"
+    look_at(page, loader)
+    shoot("quick_start_close")
+    button = "node.widgets.find(w => w.type === 'button')"
+    point = place(page, loader, f"[node.pos[0] + node.size[0] / 2, node.pos[1] + {button}.y + 10]")
+    with page.expect_file_chooser() as chooser:
+        click_at(page, *point)
+    chooser.value.set_files(clip)
+    wait_for_node(page, loader, f"node.widgets[0].value === {clip.name!r}")
+    shown = page.locator("video[src*='browser']")
+    expect(shown).to_have_js_property("videoWidth", SIZE[0])
+    check_graph(page)
+    shoot("uploaded")
+
+    page.evaluate(
+        """() => {
+            window.said = {progress: [], end: null}
+            app.api.addEventListener('progress', e => said.progress.push(e.detail))
+            for (const end of ['execution_success', 'execution_error'])
+                app.api.addEventListener(end, e => said.end = [end, JSON.stringify(e.detail)])
+        }"""
+    )
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function("said.end")
+    end, detail = page.evaluate("said.end")
+    assert end == "execution_success", detail
+    stylize = str(node(page, "StyleAVideoStylize", "node.id"))
+    seen = [p for p in page.evaluate("said.progress") if str(p["node"]) == stylize]
+    assert seen and seen[-1]["value"] == seen[-1]["max"] > 1
+
+    result = page.locator("video[src*='quick_start']")
+    look_at(page, saver)
+    expect(result).to_be_visible()
+    expect(result).to_have_js_property("videoWidth", SIZE[0])
+    expect(result).to_have_js_property("videoHeight", SIZE[1])
+    (file,) = page.evaluate(f"app.nodeOutputs[{NODE}({saver!r}).id].images")
+    assert (file["type"], file["subfolder"]) == ("output", "style_a_video")
+    check_graph(page)
+    look_at(page, loader, 0.7)
+    shoot("finished")
+    assert complaints == []
+
+
+def test_every_template_opens(page, shoot, complaints):
+    for path in sorted((ROOT / "workflows").glob("*.json")):
+        open_template(page, path.stem)
+        check_graph(page)
+        expect(page.get_by_test_id("missing-node-card")).to_have_count(0)
+        shoot(f"template_{path.stem}")
+    assert complaints == []
+
+
+def test_a_guider_grows_with_its_conditions(page, shoot, complaints):
+    guider, condition = "StyleAVideoMultiConditionGuider", "StyleAVideoWeightedCondition"
+    places = "node.inputs.map(i => i.name).filter(n => n.includes('condition_'))"
+    new_workflow(page)
+    search(page, "Multi-condition", "Multi-condition Guider", 700, 500)
+    shoot("search")
+    add_found(page, guider, 1000, 450)
+    search(page, "Weighted Condition", "Weighted Condition", 500, 700)
+    add_found(page, condition, 500, 350)
+    before = node(page, guider, places)
+    for name in before:
+        connect(page, condition, guider, name)
+    wait_for_node(page, guider, f"{places}.length === {len(before) + 1}")
+    assert node(page, guider, places)[:-1] == before
+    check_graph(page)
+    shoot("connected")
+    assert complaints == []
+
+
+def test_chinese(page, shoot, complaints):
+    kind, other = "StyleAVideoMultiConditionGuider", "StyleAVideoStylize"
+    words = words_of(kind, "zh")
+    choose_language(page, "中文")
+    shoot("settings")
+    page.reload()
+    wait_until_ready(page)
+    new_workflow(page)
+    search(page, words["display_name"], words["display_name"], 700, 500)
+    expect(page.get_by_test_id("node-preview-card")).to_contain_text(words["description"])
+    shoot("search_zh")
+    add_found(page, kind, 800, 350)
+    assert node(page, kind, "node.title") == words["display_name"]
+    labels = node(page, kind, "node.inputs.map(i => i.label ?? i.localized_name)")
+    assert words["inputs"]["model"]["name"] in labels
+    check_help(open_help(page), kind, "zh")
+    shoot("help_zh")
+
+    search(page, words_of(other, "zh")["display_name"], "风格化", 600, 800)
+    add_found(page, other, 600, 650)
+    assert node(page, other, "node.title") == words_of(other, "zh")["display_name"]
+    shoot("node_zh")
+    assert complaints == []
+
+
+def test_help(page, shoot, complaints):
+    kind = "StyleAVideoWeightedCondition"
+    new_workflow(page)
+    search(page, "Weighted Condition", "Weighted Condition", 700, 500)
+    add_found(page, kind, 500, 400)
+    check_help(open_help(page), kind, "en")
+    shoot("help")
+    assert complaints == []
