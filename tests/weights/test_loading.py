@@ -102,6 +102,11 @@ def same_weights(pipeline, components):
         assert all(torch.equal(found[key], expected[key]) for key in expected), name
 
 
+def assert_same_frames(a, b):
+    """Equal but for kernels that round by where the weights lie in memory."""
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
 def stylized(pipeline, clip):
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(clip, "a boat", num_inference_steps=2, seed=3).frames
@@ -115,7 +120,7 @@ def test_a_folder_of_another_pipeline_gives_the_same_frames(folder, sd15_pipelin
     edit_index(folder, lambda index: index.pop("feature_extractor"))
     pipeline = load(folder)
     same_weights(pipeline, sd15_pipeline.components)
-    assert torch.equal(stylized(pipeline, clip), stylized(sd15_pipeline, clip))
+    assert_same_frames(stylized(pipeline, clip), stylized(sd15_pipeline, clip))
     assert pipeline.unet.dtype == torch.float32 and not pipeline.unet.training
 
 
@@ -179,7 +184,7 @@ def test_a_single_file_gives_the_same_frames(
     components = load_single_file(file, tokenizer=tokenizer_folder, configs=configs)
     pipeline = StyleAVideoPipeline(**components)
     same_weights(pipeline, sd15_components)
-    assert torch.equal(stylized(pipeline, clip), stylized(sd15_pipeline, clip))
+    assert_same_frames(stylized(pipeline, clip), stylized(sd15_pipeline, clip))
 
 
 def test_a_plain_single_file_is_expanded(checkpoint, configs, tokenizer_folder, tmp_path):
