@@ -6,6 +6,7 @@ variable STYLE_A_VIDEO_ARTIFACTS names.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
@@ -52,7 +53,7 @@ def _skip_all(missing: str) -> None:
 
 
 try:
-    from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+    from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
 except ImportError:
     _skip_all("playwright is missing in ComfyUI's Python (pip install playwright)")
 if CHROMIUM is None:
@@ -188,6 +189,16 @@ def place(page: Page, kind: str, point: str) -> tuple[float, float]:
     return x, y
 
 
+def insist(act: Callable[[], Any], check: Callable[[int], Any]) -> None:
+    """Act again while the check fails: a busy machine swallows clicks, as it does a person's."""
+    for _ in range(8):
+        act()
+        with contextlib.suppress(AssertionError, TimeoutError):
+            return check(5_000)
+    act()
+    check(5_000)
+
+
 def click_at(page: Page, x: float, y: float) -> None:
     page.mouse.move(x - 5, y)  # the canvas asks where the mouse was before it went down
     page.mouse.move(x, y)
@@ -249,15 +260,10 @@ def search(page: Page, words: str, title: str, x: float, y: float) -> None:
     """Double click on the empty canvas and type, until a title is the first result."""
     field = page.locator("input[role=combobox][aria-controls=results-list]")
     page.mouse.move(x, y)
-    for _ in range(8):  # and slower still
-        wait_for_paint(page)
-        page.mouse.dblclick(x, y)
-        try:
-            expect(field).to_be_focused(timeout=5_000)
-            break
-        except AssertionError:
-            continue
-    expect(field).to_be_focused()
+    insist(
+        lambda: page.mouse.dblclick(x, y),
+        lambda patience: expect(field).to_be_focused(timeout=patience),
+    )
     page.keyboard.type(words)
     expect(page.get_by_test_id("result-item").first).to_contain_text(title)
 
@@ -266,8 +272,12 @@ def add_found(page: Page, kind: str, x: float, y: float) -> None:
     """Enter takes the first result; the node then hangs at the mouse until a click."""
     page.keyboard.press("Enter")
     wait_for_node(page, kind)
-    click_at(page, x, y)
-    page.wait_for_function("app.canvas.state.ghostNodeId == null")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    placed = "app.canvas.state.ghostNodeId == null"
+    insist(
+        lambda: click_at(page, x, y),
+        lambda patience: page.wait_for_function(placed, timeout=patience),
+    )
 
 
 def connect(page: Page, source: str, target: str, input_name: str) -> None:
