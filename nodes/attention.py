@@ -88,7 +88,7 @@ class AttentionReader:
         # First: others may tile or merge the positions (HyperTile, ToMe).
         patches["attn1_patch"] = [self._read, *patches.get("attn1_patch", [])]
         transformer["patches"] = patches
-        return {**options, "transformer_options": transformer}
+        return {**host.on_one_device(options), "transformer_options": transformer}
 
     def _read(self, x: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]):
         block, conditions = tuple(extra["block"][:2]), extra["cond_or_uncond"]

@@ -65,6 +65,11 @@ class ClipCorrection:
     ) -> Tensor:
         guider, options = executor.class_obj, model_options or {}
         model = guider.inner_model
+        if x.ndim != 4:
+            raise StyleAVideoError(
+                f"CLIP Correction works on one latent an image; {type(model).__name__} keeps a "
+                "whole video in one: leave the correction out."
+            )
         sigma = float(timestep.max())
         start, end = (model.model_sampling.percent_to_sigma(p) for p in self.percents)
         if not end <= sigma <= start:
@@ -88,7 +93,13 @@ class ClipCorrection:
         if not entries:
             return x
         c = model.model_sampling.calculate_input(timestep[:1], x.new_ones(1, 1, 1, 1)).item()
-        with torch.inference_mode(False), _usable_weights(model, self.vision.model):
+        options = host.on_one_device(options)
+        with (
+            torch.inference_mode(False),
+            _without_hooks(model),
+            _usable_weights(model, self.vision.model),
+            _without_hooks(model),
+        ):
             entries = [_usable(entry) for entry in entries]
             controls: dict[tuple[int, int], Any] = {}
 
@@ -210,6 +221,18 @@ def _usable_weights(*modules: nn.Module) -> Iterator[None]:
     }
     with nn.utils.stateless._reparametrize_module(holder, clones):
         yield
+
+
+@contextmanager
+def _without_hooks(model: Any) -> Iterator[None]:
+    """LoRA hooks of conditions are off before and after: on clones that go away, ComfyUI would take
+    them for still on the weights."""
+    patcher = model.current_patcher
+    patcher.apply_hooks(hooks=None)
+    try:
+        yield
+    finally:
+        patcher.apply_hooks(hooks=None)
 
 
 class ClipCorrectionNode(io.ComfyNode):

@@ -66,6 +66,11 @@ def frames_that_fit(model: Any, x: Tensor, conditions: int) -> int:
     return count
 
 
+def on_one_device(options: dict[str, Any]) -> dict[str, Any]:
+    """Model options without ComfyUI's several GPUs: what is read or differentiated stays on one."""
+    return {k: v for k, v in options.items() if not k.startswith("multigpu")}
+
+
 def step_percent(timestep: Tensor, model_options: dict[str, Any]) -> float:
     """Where this step stands among the steps: 0 the first, 1 the last."""
     sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")

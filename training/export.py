@@ -1,6 +1,6 @@
 """Stage 6: the trained parts → weights/embedded, an ordinary diffusers folder in float16.
 
-python -m training.export [--work DIR]
+python -m training.export [--work DIR] [--run together]
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def calibrate(pipeline: StyleAVideoPipeline) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
+    parser.add_argument("--run", default="together", help="the run of stage 5 to ship")
     args = parser.parse_args()
-    clip = args.work / "clip"
-    together = args.work / "together"
+    clip, together = args.work / "clip", args.work / args.run
     pipeline = StyleAVideoPipeline(
         vae=AutoencoderTiny.from_pretrained(together / "vae"),
         text_encoder=CLIPTextModelWithProjection.from_pretrained(clip / "text_encoder"),

@@ -1,11 +1,15 @@
 """Stage 5: U-Net and decoder together, on pixels.
 
-    python -m training.train_together [--work DIR] [--minutes 24]
+    python -m training.train_together [--work DIR] [--minutes 24] [--name together]
+        [--start NAME] [--hard STYLE=N ...]
 
 Latents hide what the eye sees: a line that is a little too soft costs them next to nothing. Here
 the one-step picture itself is held against the style's pixels, through the decoder, which until
 now never saw a predicted latent. Beside it go plain reconstruction, so that encode-decode stays
 what it was, and the loss of stage 4 at every noise level. The encoder is frozen.
+
+--start goes on from an earlier run of this stage under a new name, and --hard says what is drawn
+how many times as often in it: what that run was still weak at.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from torch.nn import functional as F
 from . import architecture
 from .loop import Crops, Run
 from .train_autoencoder import gradients, reconstruction_loss
-from .train_unet import Batches, TextPool, draw_times, encode_images, loss_of, predict
+from .train_unet import HARD, Batches, TextPool, draw_times, encode_images, loss_of, predict
 
 
 def texture_loss(y: Tensor, x: Tensor) -> Tensor:
@@ -65,16 +69,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--minutes", type=float, default=24)
+    parser.add_argument("--name", default="together")
+    parser.add_argument("--start")
+    parser.add_argument("--hard", nargs="*", default=[], metavar="STYLE=N")
     args = parser.parse_args()
     torch.manual_seed(0)
+    hard = {k: float(v) for k, v in (item.split("=") for item in args.hard)}
+    before = args.work / args.start if args.start else None
     trained = args.work / "autoencoder" / "vae"
     latents = encode_images(trained, args.work / "images", args.work / "latents.pt")
-    vae = AutoencoderTiny.from_pretrained(trained).to(memory_format=torch.channels_last)
+    vae = AutoencoderTiny.from_pretrained(before / "vae" if before else trained)
+    vae = vae.to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
-    unet = UNet2DConditionModel.from_pretrained(args.work / "unet" / "unet").train()
+    unet = UNet2DConditionModel.from_pretrained((before or args.work / "unet") / "unet").train()
     unet = unet.to(memory_format=torch.channels_last)
-    run = Run("together", args.work, args.minutes, 3e-4, {"unet": unet, "decoder": vae.decoder})
-    texts = TextPool(args.work / "clip", 12_000, seed=run.step)
+    run = Run(args.name, args.work, args.minutes, 3e-4, {"unet": unet, "decoder": vae.decoder})
+    texts = TextPool(args.work / "clip", 12_000, seed=run.step, hard=HARD | hard)
     batches = Batches(latents, texts, seed=run.step)
     crops = Crops(args.work / "images", seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod

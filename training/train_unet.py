@@ -59,15 +59,15 @@ def encode_images(trained: Path, folder: Path, out: Path) -> list[Tensor]:
 class TextPool:
     """Captions drawn once, with their frozen encodings; one pool entry a style mixture."""
 
-    def __init__(self, folder: Path, count: int, seed: int):
+    def __init__(self, folder: Path, count: int, seed: int, hard: dict[str, float] = HARD):
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         encoder = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").eval()
         rng = np.random.default_rng(seed)
         drawn = []
         while len(drawn) < count:
             caption = captions.draw(rng)
-            emphasis = HARD.get(captions.MEANINGS[int(caption.weights.argmax())], 1.0)
-            if rng.random() < emphasis / max(HARD.values()):
+            emphasis = hard.get(captions.MEANINGS[int(caption.weights.argmax())], 1.0)
+            if rng.random() < emphasis / max(hard.values()):
                 drawn.append(caption)
         self.weights = torch.from_numpy(np.stack([c.weights for c in drawn]))
         self.hidden, self.pooled = self._encode(tokenizer, encoder, [c.text for c in drawn])

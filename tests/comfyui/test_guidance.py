@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import comfy.hooks
+import comfy.latent_formats
 import comfy.samplers
+import comfy.taesd.taesd
+import folder_paths
 import pytest
 import torch
-from style_a_video.nodes import attention, builtin_model, guidance, host
+from safetensors.torch import save_file
+from style_a_video.nodes import attention, builtin_model, correction, guidance, host
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.correction import corrected
 from style_a_video.nodes.noise import FrameNoise
@@ -312,6 +319,59 @@ def test_correction_with_controlnet_and_time_range(built_in, conds, frames, cont
         stock.set_conds(condition, frame)
         stock.set_cfg(2.0)
         assert run(stock, empty, 2).isfinite().all()
+
+
+@pytest.mark.parametrize("weight_of_condition", [1.0, 1.5])  # without and with the base
+def test_correction_with_a_lora_on_a_condition(built_in, conds, frames, weight_of_condition):
+    """The LoRA changes the weights only while its condition is evaluated (Create Hook LoRA)."""
+    _, _, vae, vision = built_in
+    with torch.inference_mode():  # as nodes load: the correction then works on clones
+        model = builtin_model.load_model()
+    prompt, null, frame, empty = conds
+    weight = model.model.diffusion_model.out[2].weight
+    lora = {"diffusion_model.out.2.diff": 0.3 * torch.randn_like(weight.float())}
+    hooks = comfy.hooks.create_hook_lora(lora, 1.0, 0.0)
+    hooked = comfy.hooks.set_hooks_for_conditioning(host.with_frame_of(prompt, frame), hooks)
+    before = weight.clone()
+
+    def results(model):
+        model = model.clone()
+        model.register_all_hook_patches(
+            hooks, comfy.hooks.create_target_dict(comfy.hooks.EnumWeightTarget.Model)
+        )
+        weighted = [guidance.WeightedCondition(hooked, weight_of_condition)]
+        return run(guidance.MultiConditionGuider(model, frame, weighted), empty, 2)
+
+    plain = host.with_frame_of(prompt, frame)
+    plain = [guidance.WeightedCondition(plain, weight_of_condition)]
+    without = run(guidance.MultiConditionGuider(model, frame, plain), empty, 2)
+    known = results(model)
+    assert (known - without).norm() / without.norm() > 0.1  # the LoRA does something
+    with torch.inference_mode():
+        moved = corrected(model, vision, vae, frames, 1e-3, "linear")
+    close(results(moved), known)
+    assert torch.equal(weight, before)
+
+
+def test_the_tiny_decoder_is_taesd(built_in, tmp_path, monkeypatch):
+    """SD1.5's TAESD from models/vae_approx, on latents as the diffusion scales them."""
+    torch.manual_seed(0)
+    taesd = comfy.taesd.taesd.TAESD(latent_channels=4)
+    weights = {k: 0.1 * torch.randn_like(v) for k, v in taesd.taesd_decoder.state_dict().items()}
+    monkeypatch.setitem(
+        folder_paths.folder_names_and_paths, "vae_approx", ([str(tmp_path)], {".safetensors"})
+    )
+    sd15 = SimpleNamespace(model=SimpleNamespace(latent_format=comfy.latent_formats.SD15()))
+    with pytest.raises(StyleAVideoError, match=r"taesd_decoder\.safetensors in models/vae_approx"):
+        correction.decoder("tiny", sd15, SimpleNamespace(first_stage_model=None))
+    save_file(weights, tmp_path / "taesd_decoder.safetensors")
+    decode, models = correction.decoder("tiny", sd15, SimpleNamespace(first_stage_model=None))
+    z = torch.randn(1, 4, 6, 8).requires_grad_()
+    frame = decode(z)
+    taesd.taesd_decoder.load_state_dict(weights)
+    # TAESD gives [0,1] by itself; ComfyUI's wrapper takes it to [-1,1] and our decoder back.
+    torch.testing.assert_close(frame, taesd.taesd_decoder(z * 0.18215), atol=1e-3, rtol=1e-3)
+    assert len(models) == 1 and torch.autograd.grad(frame.sum(), z)[0].abs().sum() > 0
 
 
 def test_cfg_pp_reads_the_base_even_at_weight_0(built_in, conds):
