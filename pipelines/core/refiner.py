@@ -1,0 +1,119 @@
+"""The temporal consistency refiner: ŷ^f from x^{f-1}, x^f, ŷ^{f-1}, y^f (Huang et al. 2023, 3.5).
+
+x the source, y the frames stylized one by one, ŷ the refined ones. Both refiners here see the frame
+before warped along the source's flow, so that what they compare lies in one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import flow as motion
+
+PATCH = 4
+"""The network works on patches of this many px, folded into channels."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a refiner is shown of frame f, all (T,.,H,W) on its grid, pictures in [0,1].
+
+    Attributes:
+        source: x^f.
+        stylized: y^f.
+        source_before: x^{f-1}, warped.
+        refined_before: ŷ^{f-1}, warped.
+        visible: M_{f,f-1} in {0,1}: pixels that frame f-1 shows too.
+    """
+
+    source: Tensor
+    stylized: Tensor
+    source_before: Tensor
+    refined_before: Tensor
+    visible: Tensor
+
+
+def see(
+    source: Tensor,
+    stylized: Tensor,
+    source_prev: Tensor,
+    refined_prev: Tensor,
+    flow_to_prev: Tensor,
+    prev_flow_to_this: Tensor,
+) -> Seen:
+    """x^{f-1} and ŷ^{f-1} brought to frame f; (T,3,H,W) each, flows (T,2,H,W) px of the source."""
+    visible = motion.consistent(flow_to_prev, prev_flow_to_this) & motion.inside(flow_to_prev)
+    return Seen(
+        source,
+        stylized,
+        motion.warp(source_prev, flow_to_prev),
+        # Warped again in every frame to come: bilinear would blur a little more each time.
+        motion.warp(refined_prev, flow_to_prev, "bicubic").clamp(0, 1),
+        visible.to(stylized.dtype),
+    )
+
+
+def blend(seen: Seen, keep: float = 0.85, tolerance: float = 0.08) -> Tensor:
+    """The refiner that needs no training: recursive blending along the flow.
+
+    ŷ = y + keep · κ · (ŷ^{f-1} - y), κ = M exp(-(|x - x^{f-1}| / tolerance)²): the past counts
+    where the flow explains the source. `tolerance` in units of [0,1]. (T,3,H,W).
+    """
+    gap = (seen.source - seen.source_before).abs().mean(1, keepdim=True)
+    gap = F.avg_pool2d(gap, 5, 1, 2, count_include_pad=False)
+    trust = seen.visible * torch.exp(-((gap / tolerance) ** 2))
+    return seen.stylized + keep * trust * (seen.refined_before - seen.stylized)
+
+
+class Refiner(nn.Module):
+    """The learned refiner, a small convolutional network with a memory of `channels` maps.
+
+    It says how far each pixel follows its past, and adds what blending takes away:
+    ŷ = y + a (ŷ^{f-1} - y) + r, a in [0,1], |r| ≤ 0.25. The memory moves with the picture.
+    """
+
+    def __init__(self, channels: int = 48, blocks: int = 4) -> None:
+        super().__init__()
+        self.channels = channels
+        self.head = nn.Conv2d(13 * PATCH**2, channels, 3, padding=1)
+        self.memory = nn.Conv2d(2 * channels, channels, 3, padding=1)
+        self.body = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(channels, channels, 3, padding=1),
+            )
+            for _ in range(blocks)
+        )
+        self.tail = nn.Conv2d(channels, 6 * PATCH**2, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)
+
+    def forward(self, seen: Seen, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        """ŷ^f (T,3,H,W), unclamped, and the memory (T,channels,H/4,W/4) for the next frame.
+
+        H and W in multiples of 4. memory: the last one, warped to this frame; None at a shot's
+        second frame.
+        """
+        pictures = (seen.source, seen.stylized, seen.source_before, seen.refined_before)
+        x = torch.cat([*(2 * p - 1 for p in pictures), seen.visible], 1)
+        x = F.silu(self.head(F.pixel_unshuffle(x, PATCH)))
+        if memory is None:
+            memory = torch.zeros_like(x)
+        x = F.silu(self.memory(torch.cat([x, memory], 1)))
+        for block in self.body:
+            x = x + block(x)
+        follow, add = F.pixel_shuffle(self.tail(x), PATCH).chunk(2, 1)
+        # Where the past does not show this pixel there is nothing to follow.
+        follow = seen.visible * torch.sigmoid(follow + 1)
+        refined = seen.stylized + follow * (seen.refined_before - seen.stylized)
+        return refined + 0.25 * torch.tanh(add), torch.tanh(x)
+
+
+def warp_memory(memory: Tensor, flow_to_prev: Tensor) -> Tensor:
+    """The memory on the next frame's grid."""
+    return motion.warp(memory, motion.resize_flow(flow_to_prev, *memory.shape[-2:]))

@@ -1,0 +1,126 @@
+"""Frames stylized one by one → a calm clip, frame after frame, in constant memory.
+
+It knows nothing of how the frames were stylized: any clip can be refined beside its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..weights.refiner import load_refiner
+from .core import refiner
+from .errors import StyleAVideoError
+from .flow import FLOWS, both_ways
+
+METHODS = ("learned", "blend")
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is carried from frame to frame: x^{f-1}, ŷ^{f-1} (1,3,H,W) and the network's memory."""
+
+    source: Tensor
+    refined: Tensor
+    memory: Tensor | None
+
+
+@dataclass(frozen=True)
+class Refining:
+    """The settings of one refinement.
+
+    Attributes:
+        strength: 0 leaves every frame as it is, 1 is the whole refinement.
+        method: learned | blend (needs no training).
+        flow: a name of pipelines.flow.FLOWS.
+    """
+
+    strength: float = 1.0
+    method: str = "learned"
+    flow: str = "dis"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise StyleAVideoError(
+                f"The strength of the refiner lies between 0 and 1, not {self.strength:g}."
+            )
+        for what, name, known in (("method", self.method, METHODS), ("flow", self.flow, FLOWS)):
+            if name not in known:
+                raise StyleAVideoError(
+                    f"There is no {what} {name!r} of the refiner: choose one of {', '.join(known)}."
+                )
+
+
+def refine(
+    source: Tensor, stylized: Tensor, past: Past | None, settings: Refining
+) -> tuple[Tensor, Past]:
+    """One frame: x^f and y^f (3,H,W) in [0,1] → ŷ^f (3,H',W') and the past of the next frame.
+
+    H', W' are those of y; the source is resized to them. The first frame of a shot stays as it is.
+    """
+    x, y = source[None].float(), stylized[None].float()
+    if x.shape != y.shape:
+        x = F.interpolate(x, y.shape[-2:], mode="area")
+    if settings.strength == 0:
+        return stylized, Past(x, y, None)
+    if past is None or past.refined.shape != y.shape:
+        return stylized, Past(x, y, None)
+    flows = both_ways(x[0], past.source[0], FLOWS[settings.flow])
+    flow_to_prev = flows[0].to(y.device)
+    seen = refiner.see(x, y, past.source, past.refined, *(f.to(y.device) for f in flows))
+    if is_cut(seen):
+        return stylized, Past(x, y, None)
+    if settings.method == "blend":
+        refined, memory = refiner.blend(seen), None
+    else:
+        refined, memory = _learned(seen, past.memory, flow_to_prev)
+    refined = (y + settings.strength * (refined - y)).clamp(0, 1)
+    return refined[0].to(stylized.dtype), Past(x, refined, memory)
+
+
+def refine_frames(
+    pairs: Iterable[tuple[Tensor, Tensor]], settings: Refining | None = None
+) -> Iterator[Tensor]:
+    """A stream of (x^f, y^f) → a stream of ŷ^f."""
+    past = None
+    for source, stylized in pairs:
+        refined, past = refine(source, stylized, past, settings or Refining())
+        yield refined
+
+
+def is_cut(seen: refiner.Seen) -> bool:
+    """Whether another shot begins: the frame before, warped, explains next to nothing of this one.
+
+    Of 22 real clips and two films of 30 and 70 s every cut has less than 0.35 visible and a
+    residual above 0.9 of the picture's own contrast; everything else has more of the one or less of
+    the other (NOTES.md).
+    """
+    x = seen.source
+    residual = (x - seen.source_before).abs().mean()
+    contrast = (x - x.mean((2, 3), keepdim=True)).abs().mean()
+    return bool(seen.visible.mean() < 0.35 and residual > 0.7 * (contrast + 0.02))
+
+
+def _learned(
+    seen: refiner.Seen, memory: Tensor | None, flow_to_prev: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The network, on sides padded to its patches."""
+    network = _network(str(seen.stylized.device))
+    h, w = seen.stylized.shape[-2:]
+    pad = (0, -w % refiner.PATCH, 0, -h % refiner.PATCH)
+    padded = replace(seen, **{k: F.pad(v, pad, mode="replicate") for k, v in vars(seen).items()})
+    if memory is not None:
+        memory = refiner.warp_memory(memory, F.pad(flow_to_prev, pad, mode="replicate"))
+    with torch.no_grad():
+        refined, memory = network(padded, memory)
+    return refined[..., :h, :w], memory
+
+
+@lru_cache(2)
+def _network(device: str) -> refiner.Refiner:
+    return load_refiner().to(device)
