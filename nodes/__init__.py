@@ -11,6 +11,7 @@ from .edit_model import LoadEditModel
 from .guidance import MultiConditionGuiderNode, PresetGuiderNode, WeightedConditionNode
 from .noise import FrameNoiseNode
 from .stylize import Stylize
+from .temporal import ConsistencyReport, TemporalRefiner
 from .video import FramesToVideo, LoadFrames
 
 # In the order of the chain. The ids in their schemas are forever: saved workflows hold them.
@@ -29,8 +30,10 @@ NODES: list[type[io.ComfyNode]] = [
     ClipCorrectionNode,
     FrameNoiseNode,
     Stylize,
+    TemporalRefiner,
     FramesToVideo,
     Compare,
+    ConsistencyReport,
 ]
 
 

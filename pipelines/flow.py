@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .errors import StyleAVideoError
 
 Flow = Callable[[Tensor, Tensor], Tensor]
-"""(this, other), (3,H,W) in [0,1] → flow (2,H,W) px on the grid of `this`, pointing into `other`."""
+"""(this, other), (3,H,W) in [0,1] → flow (2,H,W) px, on the grid of `this`, into `other`."""
 
 
 def dis(this: Tensor, other: Tensor) -> Tensor:

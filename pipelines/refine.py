@@ -5,7 +5,7 @@ It knows nothing of how the frames were stylized: any clip can be refined beside
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from ..weights.refiner import load_refiner
 from .core import refiner
 from .errors import StyleAVideoError
 from .flow import FLOWS, both_ways
+from .stylize import Engine
 
 METHODS = ("learned", "blend")
 
@@ -91,6 +92,28 @@ def refine_frames(
     for source, stylized in pairs:
         refined, past = refine(source, stylized, past, settings or Refining())
         yield refined
+
+
+class Refined:
+    """An engine (pipelines.stylize) whose frames are refined as they come; made for one run.
+
+    A frame that does not follow the last one begins anew, as a new shot does.
+    """
+
+    def __init__(self, engine: Engine, settings: Refining) -> None:
+        self.engine, self.settings = engine, settings
+        self._past: Past | None = None
+        self._last: int | None = None
+
+    def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
+        stylized = self.engine(frames, frame_indices)
+        refined = []
+        for index, x, y in zip(frame_indices, frames, stylized, strict=True):
+            past = self._past if self._last == index - 1 else None
+            y, self._past = refine(x.to(y.device), y, past, self.settings)
+            self._last = index
+            refined.append(y)
+        return torch.stack(refined)
 
 
 def is_cut(seen: refiner.Seen) -> bool:

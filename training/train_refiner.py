@@ -2,9 +2,9 @@
 
     python -m training.train_refiner --data DIR [--work DIR] [--clips 700] [--minutes 30]
 
-First the clips: motion.py, their frames stylized one by one by the built-in model, by the filters and
-by MicroAST, and the flow that DIS finds. Then the network: it is shown DIS's flow, as it will be, and
-judged by the exact one.
+First the clips: motion.py, their frames stylized one by one by the built-in model, by the filters
+and by MicroAST, and the flow that DIS finds. Then the network: it is shown DIS's flow, as it will
+be, and judged by the exact one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,194 @@
+"""How much do stylized clips flicker, and what helps? Real clips in four styles, all measures.
+
+    python benchmarks/consistency.py --data DIR [--frames 40] [--max-side 320] [--clips NAME ...]
+        [--work DIR] [--flow dis|raft] [--json FILE]
+
+Rows: the unedited source (the floor), each frame by itself, that through the refiners, and through
+what people reach for otherwise (ffmpeg's deflicker, hqdn3d and tmix). DIR holds clips/*.mp4, which
+no training saw. Stylized frames are kept in --work, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from style_a_video.pipelines.device import hardware
+from style_a_video.pipelines.flow import FLOWS
+from style_a_video.pipelines.measures import measure
+from style_a_video.pipelines.refine import Refining, refine_frames
+from style_a_video.pipelines.stylize import fit
+from style_a_video.pipelines.video import Frame, probe, read_frames
+from style_a_video.weights.loading import load
+
+STYLES = ("watercolour", "oil painting", "comic", "pencil sketch")
+FLOOR, PLAIN = "source", "per frame"
+MEASURES = ("warping", "pair", "temporal_10", "agreement", "strength", "sharpness")
+
+Row = Callable[[list[Tensor], list[Tensor]], Iterable[Tensor]]
+
+
+def refined(method: str) -> Row:
+    def row(source: list[Tensor], stylized: list[Tensor]) -> Iterable[Tensor]:
+        return refine_frames(zip(source, stylized, strict=True), Refining(method=method))
+
+    return row
+
+
+def ffmpeg(name: str, arguments: str) -> Row:
+    def row(source: list[Tensor], stylized: list[Tensor]) -> Iterator[Tensor]:
+        h, w = stylized[0].shape[-2:]
+        graph = av.filter.Graph()
+        graph.link_nodes(
+            graph.add_buffer(width=w, height=h, format="rgb24", time_base=Fraction(1, 25)),
+            graph.add(name, arguments),
+            graph.add("format", "pix_fmts=rgb24"),
+            graph.add("buffersink"),
+        ).configure()
+        for i, frame in enumerate([*stylized, None]):
+            if frame is None:
+                graph.push(None)
+            else:
+                picture = av.VideoFrame.from_ndarray(to_bytes(frame), format="rgb24")
+                picture.pts, picture.time_base = i, Fraction(1, 25)
+                graph.push(picture)
+            while True:
+                try:
+                    out = graph.pull()
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    break
+                yield torch.from_numpy(out.to_ndarray()).permute(2, 0, 1) / 255
+
+    return row
+
+
+ROWS: dict[str, Row] = {
+    FLOOR: lambda source, stylized: source,
+    PLAIN: lambda source, stylized: stylized,
+    "+ blend (no training)": refined("blend"),
+    "+ learned refiner": refined("learned"),
+    "ffmpeg deflicker": ffmpeg("deflicker", "size=5"),
+    "ffmpeg hqdn3d": ffmpeg("hqdn3d", ""),
+    "ffmpeg tmix": ffmpeg("tmix", "frames=3"),
+}
+
+
+def to_bytes(frame: Tensor) -> np.ndarray:
+    return np.ascontiguousarray((frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def stylized(pipeline, frames: list[Tensor], prompt: str, file: Path) -> list[Tensor]:
+    """The frames one by one through the model, as 8-bit pictures like those of a video file."""
+    if not file.exists():
+        results = [
+            to_bytes(pipeline(frame[None], prompt, frame_indices=[i]).frames[0].float())
+            for i, frame in enumerate(frames)
+        ]
+        partial = file.with_suffix(".partial")
+        with open(partial, "wb") as out:
+            np.save(out, np.stack(results))
+        partial.rename(file)
+    return list(torch.from_numpy(np.load(file)).permute(0, 3, 1, 2) / 255)
+
+
+def as_clip(frames: Iterable[Tensor]) -> Iterator[Frame]:
+    for i, image in enumerate(frames):
+        yield Frame(image, Fraction(i, 25), Fraction(1, 25))
+
+
+def rows_of(source: list[Tensor], plain: list[Tensor], flow: str) -> dict[str, dict[str, float]]:
+    """Means by row and measure, and seconds a frame of what comes after the stylization."""
+    clips, seconds = {}, {}
+    for name, row in ROWS.items():
+        began = time.perf_counter()
+        clips[name] = [frame.clamp(0, 1) for frame in row(source, plain)]
+        seconds[name] = (time.perf_counter() - began) / len(source)
+    names = list(clips)
+    results = [as_clip(frames) for frames in clips.values()]
+    measured = measure(results[0], results[1:], names, flow=FLOWS[flow])
+    return {
+        one.name: {**{k: one.means[k] for k in MEASURES}, "seconds": seconds[one.name]}
+        for one in measured.clips
+    }
+
+
+def summary(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Means over clips and styles; strength and sharpness as shares of the per-frame result's."""
+    table = {}
+    for row in ROWS:
+        means = {k: float(np.mean([f[row][k] for f in found])) for k in (*MEASURES, "seconds")}
+        for k in ("strength", "sharpness"):
+            means[k] = float(np.mean([f[row][k] / f[PLAIN][k] for f in found]))
+        means["ratio"] = means["warping"] / float(np.mean([f[FLOOR]["warping"] for f in found]))
+        table[row] = means
+    return table
+
+
+def as_text(table: dict[str, dict[str, float]]) -> str:
+    lines = [
+        "| | E_warp x1000 | of the source's | E_warp (DVP) | temporal loss, 10 frames | agreement "
+        "| strength | sharpness | ms a frame |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row, m in table.items():
+        lines.append(
+            f"| {row} | {1000 * m['warping']:.2f} | {m['ratio']:.2f} | {m['pair']:.4f} "
+            f"| {m['temporal_10']:.4f} | {m['agreement']:.2f} | {m['strength']:.2f} "
+            f"| {m['sharpness']:.2f} | {1000 * m['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--max-side", type=int, default=320)
+    parser.add_argument("--clips", nargs="*", help="names without suffix; all where left out")
+    parser.add_argument("--flow", choices=FLOWS, default="dis", help="of the measures")
+    parser.add_argument("--work", type=Path, default=Path(".cache/consistency"))
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    pipeline = load()
+    pipeline.set_progress_bar_config(disable=True)
+    found: dict[str, dict] = {}
+    for path in sorted((args.data / "clips").glob("*.mp4")):
+        if args.clips and path.stem not in args.clips:
+            continue
+        info = probe(path)
+        size = fit(info.width, info.height, args.max_side)
+        stream = read_frames(path, max_frames=args.frames, size=size)
+        source = [frame.image for frame in stream]
+        for prompt in STYLES:
+            file = args.work / f"{path.stem}-{prompt.replace(' ', '_')}-{size[0]}-{args.frames}.npy"
+            rows = rows_of(source, stylized(pipeline, source, prompt, file), args.flow)
+            found[f"{path.stem}, {prompt}"] = rows
+        print(f"{path.stem}: {len(source)} frames", file=sys.stderr, flush=True)
+    table = summary(list(found.values()))
+    print(as_text(table))
+    if args.json:
+        report = {
+            "summary": table,
+            "clips": found,
+            "frames": args.frames,
+            "max_side": args.max_side,
+            "flow": args.flow,
+            "hardware": hardware(torch.device("cpu")),
+        }
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Temporal consistency as blocks: a refiner for any stylized clip, and its measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..pipelines import charts, report
+from ..pipelines.errors import StyleAVideoError
+from ..pipelines.flow import FLOWS
+from ..pipelines.judges import Clip
+from ..pipelines.measures import Measures, measure
+from ..pipelines.refine import METHODS, Refining, refine_frames
+from ..pipelines.video import Frame
+from . import correction
+
+
+class TemporalRefiner(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAVideoTemporalRefiner",
+            display_name="Temporal Refiner",
+            category="Style-A-Video/video",
+            description=(
+                "Takes the flicker out of a clip that was stylized frame by frame, by whatever "
+                "means: every frame follows the one before along the motion of the source."
+            ),
+            search_aliases=["deflicker", "temporal consistency", "stabilize style", "flicker"],
+            inputs=[
+                io.Image.Input("source", tooltip="The unedited frames, whose motion counts."),
+                io.Image.Input("stylized", tooltip="The same frames, stylized."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="0 leaves every frame as it is, 1 is the whole refinement.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="learned",
+                    tooltip="learned: a small network. blend: the past blended in where the motion "
+                    "explains the source, without a network.",
+                ),
+                io.Combo.Input(
+                    "flow",
+                    options=list(FLOWS),
+                    default="dis",
+                    advanced=True,
+                    tooltip="Who estimates the motion: DIS of OpenCV, or RAFT where its weights are.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE")],
+        )
+
+    @classmethod
+    def execute(cls, source, stylized, strength, method, flow) -> io.NodeOutput:
+        return io.NodeOutput(refined(source, stylized, Refining(strength, method, flow)))
+
+
+def refined(source: Tensor, stylized: Tensor, settings: Refining) -> Tensor:
+    """IMAGE (T,H,W,3) beside its source → the refined IMAGE; the very same at strength 0.
+
+    Raises:
+        StyleAVideoError: other numbers of frames, or no OpenCV.
+    """
+    if len(source) != len(stylized):
+        raise StyleAVideoError(
+            f"The source has {len(source)} frames and the stylized clip {len(stylized)}: connect "
+            "the frames that were stylized."
+        )
+    if settings.strength == 0:
+        return stylized
+    device = comfy.model_management.get_torch_device()
+    bar = comfy.utils.ProgressBar(len(source))
+
+    def pairs():
+        for x, y in zip(source, stylized, strict=True):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            bar.update(1)
+            yield (i[..., :3].movedim(-1, 0).to(device) for i in (x, y))
+
+    frames = [frame.movedim(0, -1).cpu() for frame in refine_frames(pairs(), settings)]
+    return torch.stack(frames).to(stylized)
+
+
+class ConsistencyReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        result = io.Image.Input("result", tooltip="A clip made from the source.")
+        return io.Schema(
+            node_id="StyleAVideoConsistencyReport",
+            display_name="Consistency Report",
+            category="Style-A-Video/video",
+            description=(
+                "How much do clips flicker? Measures any number of results beside their source: "
+                "warping error, flicker, strength, sharpness; as a plot, a table and JSON."
+            ),
+            search_aliases=["flicker", "warping error", "metrics", "temporal consistency"],
+            inputs=[
+                io.Image.Input("source", tooltip="The unedited frames: the floor of every measure."),
+                io.Autogrow.Input(
+                    "results",
+                    template=io.Autogrow.TemplatePrefix(result, prefix="result_", min=1, max=8),
+                    tooltip="Clips to measure; a new place appears for each one connected.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="For likeness by CLIP: to the source, and of neighbouring frames.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=25.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.01,
+                    tooltip="Frames a second: for the time axis of the plot.",
+                ),
+                io.Combo.Input(
+                    "flow",
+                    options=list(FLOWS),
+                    default="dis",
+                    advanced=True,
+                    tooltip="Who estimates the motion: DIS of OpenCV, or RAFT where its weights are.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="plot"),
+                io.String.Output(display_name="table"),
+                io.String.Output(display_name="json", tooltip="All numbers, frame by frame."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, source, results, fps, flow, clip_vision=None) -> io.NodeOutput:
+        charts.check_matplotlib()
+        given = [image for image in results.values() if image is not None]
+        measured = measured_clips(source, given, fps, flow, clip_vision)
+        plot = charts.plot(measured).movedim(1, -1)
+        table = report.table(measured)
+        numbers = json.dumps(report.as_dict(measured), ensure_ascii=False)
+        shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), **ui.PreviewText(table).as_dict()}
+        return io.NodeOutput(plot, table, numbers, ui=shown)
+
+
+def measured_clips(
+    source: Tensor, results: list[Tensor], fps: float, flow: str, vision: Any
+) -> Measures:
+    """IMAGEs (T,H,W,3) beside their source, which takes the first result's size.
+
+    Raises:
+        StyleAVideoError: clips of other lengths or sizes, or no OpenCV.
+    """
+    size = results[0].shape[1:3]
+    clips = [source, *results]
+    bar = comfy.utils.ProgressBar(len(source))
+
+    def frames(clip: Tensor) -> Iterator[Frame]:
+        for i, image in enumerate(clip[..., :3]):
+            x = image.movedim(-1, 0)[None].float()
+            if clip is source and x.shape[2:] != size:
+                x = F.interpolate(x, size, mode="area")
+            yield Frame(x[0], Fraction(i / fps), Fraction(1 / fps))
+
+    def tell(done: int, _: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done)
+
+    names = ["source", *(f"result {k}" for k in range(1, len(clips)))]
+    judge = None if vision is None else Clip("CLIP_VISION", partial(_likeness, vision), None)
+    streams = [frames(clip) for clip in clips]
+    return measure(
+        streams[0], streams[1:], names, flow=FLOWS[flow], clip=judge, progress=tell
+    )
+
+
+def _likeness(vision: Any, frames: Tensor) -> Tensor:
+    """CLIP's embeddings (T,d) of frames (T,3,H,W)."""
+    comfy.model_management.load_models_gpu([vision.patcher])
+    return correction.embed(vision, frames).cpu()

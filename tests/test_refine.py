@@ -1,0 +1,176 @@
+"""The refiners on moving pictures whose motion is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from style_a_video.pipelines import flow as estimators
+from style_a_video.pipelines.core import flow
+from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.pipelines.refine import METHODS, Refined, Refining, refine, refine_frames
+from style_a_video.training import motion
+from torch.nn import functional as F
+
+pytest.importorskip("cv2")
+HEIGHT, WIDTH = 96, 128
+
+
+def smooth(seed: int, height: int, width: int) -> torch.Tensor:
+    """(3,h,w): a picture with detail at all scales, like a photo."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = [
+        F.interpolate(
+            torch.rand(1, 3, max(2, height // k), max(2, width // k), generator=generator),
+            (height, width),
+            mode="bicubic",
+        )
+        * k**0.5
+        for k in (4, 8, 16, 32)
+    ]
+    picture = sum(layers)[0]
+    return ((picture - picture.min()) / (picture.max() - picture.min())).clamp(0, 1)
+
+
+def pan(seed: int = 0, count: int = 8, step: int = 2) -> torch.Tensor:
+    """(T,3,H,W): a camera that goes right by `step` px a frame."""
+    wide = smooth(seed, HEIGHT, WIDTH + step * count)
+    return torch.stack([wide[..., step * i : step * i + WIDTH] for i in range(count)])
+
+
+def styled(frames: torch.Tensor, noise: float = 0.06) -> torch.Tensor:
+    """Another look, with flicker: every frame has its own grain and its own light."""
+    generator = torch.Generator().manual_seed(5)
+    grain = noise * torch.randn(frames.shape, generator=generator)
+    light = 0.5 * noise * torch.randn(len(frames), 3, 1, 1, generator=generator)
+    return (1 - frames.flip(1) ** 2 + grain + light).clamp(0, 1)
+
+
+def moved_error(frames: torch.Tensor, step: int = 2) -> float:
+    """Mean squared difference between frames along the known pan."""
+    a, b = frames[1:, ..., 8 : -8 - step], frames[:-1, ..., 8 + step : -8]
+    return float((a - b).square().mean())
+
+
+def refined(x: torch.Tensor, y: torch.Tensor, settings: Refining) -> torch.Tensor:
+    return torch.stack(list(refine_frames(zip(x, y, strict=True), settings)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_flicker_goes_and_the_picture_stays(method):
+    x, clean = pan(), styled(pan(), 0)
+    y = styled(x)
+    out = refined(x, y, Refining(method=method))
+    assert moved_error(out) < 0.5 * moved_error(y)
+    assert (out - clean).square().mean() < (y - clean).square().mean()
+    assert out.min() >= 0 and out.max() <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_strength_0_is_the_identity_and_the_rest_lies_between(method):
+    x, y = pan(), styled(pan())
+    assert torch.equal(refined(x, y, Refining(0.0, method)), y)
+    errors = [moved_error(refined(x, y, Refining(s, method))) for s in (0, 0.3, 0.6, 1)]
+    assert errors == sorted(errors, reverse=True)
+    near = refined(x, y, Refining(1e-4, method))
+    assert (near - y).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_streamed_run_is_a_whole_run(method):
+    x, y = pan(), styled(pan())
+    settings = Refining(method=method)
+    whole = refined(x, y, settings)
+
+    past, streamed = None, []
+    for a, b in zip(x, y, strict=True):
+        frame, past = refine(a, b, past, settings)
+        streamed.append(frame)
+    assert torch.equal(torch.stack(streamed), whole)
+
+    engine = Refined(lambda frames, indices: y[list(indices)], settings)
+    chunks = [engine(x[i : i + 3], range(i, min(i + 3, len(x)))) for i in range(0, len(x), 3)]
+    assert torch.equal(torch.cat(chunks), whole)
+
+
+def test_a_frame_out_of_order_begins_anew():
+    x, y = pan(), styled(pan())
+    engine = Refined(lambda frames, indices: y[list(indices)], Refining())
+    engine(x[:3], range(3))
+    assert torch.equal(engine(x[5:6], [5])[0], y[5])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_of_the_former_shot_survives_a_cut(method):
+    x = torch.cat([pan(0), pan(1)])
+    y = styled(x)
+    out = refined(x, y, Refining(method=method))
+    assert torch.equal(out[0], y[0]) and torch.equal(out[8], y[8])
+    assert torch.equal(out[8:], refined(x[8:], y[8:], Refining(method=method)))
+
+
+def test_a_still_or_fading_or_moving_shot_is_no_cut():
+    x = pan()
+    fading = x * torch.linspace(1, 0.3, len(x))[:, None, None, None]
+    for clip in (x[:1].expand(4, -1, -1, -1), fading, pan(step=6)):
+        y = styled(clip)
+        out = refined(clip, y, Refining(method="blend"))
+        assert all(not torch.equal(a, b) for a, b in zip(out[1:], y[1:], strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sides_of_any_length_and_another_size_of_the_source(method):
+    x, y = pan()[:3, :, :93, :122], styled(pan())[:3, :, :93, :122]
+    assert refined(x, y, Refining(method=method)).shape == y.shape
+    small = F.interpolate(x, (47, 61), mode="area")
+    assert refined(small, y, Refining(method=method)).shape == y.shape
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ((1.5,), "strength of the refiner lies between 0 and 1, not 1.5"),
+        ((1.0, "magic"), "no method 'magic' of the refiner: choose one of learned, blend"),
+        ((1.0, "blend", "magic"), "no flow 'magic' of the refiner: choose one of dis, raft"),
+    ],
+)
+def test_wrong_settings_are_refused(arguments, words):
+    with pytest.raises(StyleAVideoError, match=words):
+        Refining(*arguments)
+
+
+def test_dis_finds_a_known_pan():
+    x = pan(step=3)
+    to_prev, back = estimators.both_ways(x[1], x[0])
+    inner = to_prev[..., 12:-12, 12:-12]
+    assert (inner[:, 0] - 3).abs().mean() < 0.2 and inner[:, 1].abs().mean() < 0.2
+    assert flow.visible_before(to_prev, back)[..., 12:-12, 12:-12].float().mean() > 0.95
+
+
+def test_raft_without_its_weights_says_what_to_download(monkeypatch, tmp_path):
+    estimators._raft.cache_clear()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(StyleAVideoError, match="download https://|RAFT needs torchvision"):
+        estimators.raft(*pan()[:2])
+
+
+def test_synthetic_motion_is_exact():
+    """What the learned refiner was trained with: the flow explains the frames where visible."""
+    rng = np.random.default_rng(0)
+    photos = [(smooth(s, 320, 448).permute(1, 2, 0) * 255).numpy().astype(np.uint8) for s in (1, 2)]
+    calm = [c for c in (motion.clip(rng, photos) for _ in range(4)) if _steady_light(c)]
+    assert calm
+    for clip in calm:
+        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2) / 255
+        for to, flows, seen in (
+            (frames[:-1], clip.flow_to_prev, clip.visible_before),
+            (frames[:1].expand(5, -1, -1, -1), clip.flow_to_first, clip.visible_first),
+        ):
+            moved = flow.warp(to, torch.from_numpy(flows).permute(0, 3, 1, 2), "bicubic")
+            gap = (moved - frames[1:]).abs().mean(1)[torch.from_numpy(seen)]
+            assert gap.mean() < 2.5 / 255
+
+
+def _steady_light(clip: motion.Clip) -> bool:
+    means = clip.frames.reshape(len(clip.frames), -1).mean(1)
+    return bool(np.ptp(means) < 2)
