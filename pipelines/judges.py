@@ -1,0 +1,165 @@
+"""Networks of others that judge pictures: CLIP (Radford et al. 2021), LPIPS (Zhang et al. 2018)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
+from .errors import StyleAVideoError
+
+if TYPE_CHECKING:
+    from .style_a_video import StyleAVideoPipeline
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One space for pictures and words.
+
+    encode_image: frames (T,3,H,W) in [0,1] → (T,d), of the centre square; encode_text: words →
+    (1,d), or None where the words have no place in that space. `name` says whose it is.
+    """
+
+    name: str
+    encode_image: Callable[[Tensor], Tensor]
+    encode_text: Callable[[str], Tensor] | None
+
+
+Lpips = Callable[[Tensor, Tensor], Tensor]
+"""Two batches of frames (T,3,H,W) in [0,1] → their perceptual distances (T,)."""
+
+
+def load_clip(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Clip:
+    """CLIP by its name: "embedded", the built-in model's, or a folder of transformers' CLIPModel.
+
+    Raises:
+        StyleAVideoError: there is no such folder, or no CLIP in it.
+    """
+    if os.fspath(name) != "embedded":
+        return clip_of_folder(Path(name), device)
+    from ..weights.loading import load
+
+    return clip_of_pipeline(load("embedded", device=device), "embedded")
+
+
+def clip_of_pipeline(pipeline: StyleAVideoPipeline, name: str) -> Clip:
+    """The CLIP inside a pipeline: its image encoder, and its text encoder where both share a space.
+
+    Raises:
+        StyleAVideoError: the pipeline has no image encoder.
+    """
+    if pipeline.image_encoder is None:
+        raise StyleAVideoError(
+            f"The model {name} has no image encoder: measure by another CLIP, such as embedded."
+        )
+
+    @torch.no_grad()
+    def encode_image(frames: Tensor) -> Tensor:
+        return pipeline.encode_images(frames).float()
+
+    @torch.no_grad()
+    def encode_text(words: str) -> Tensor:
+        tokens = _tokens(pipeline.tokenizer, words)
+        return pipeline.text_encoder(tokens.to(pipeline.text_encoder.device)).text_embeds.float()
+
+    def width(encoder: Any) -> int | None:
+        projected = hasattr(encoder, "text_projection") or hasattr(encoder, "visual_projection")
+        return encoder.config.projection_dim if projected else None
+
+    together = width(pipeline.text_encoder) == width(pipeline.image_encoder)
+    return Clip(name, encode_image, encode_text if together else None)
+
+
+def clip_of_folder(folder: Path, device: torch.device | str = "cpu") -> Clip:
+    """A local CLIP as transformers saves it, such as a copy of openai/clip-vit-large-patch14.
+
+    Raises:
+        StyleAVideoError: it is not there, or is no CLIP with its tokenizer.
+    """
+    if not folder.is_dir():
+        raise StyleAVideoError(
+            f"There is no folder {folder}: give one of a CLIPModel, or embedded."
+        )
+    from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+    try:
+        model = CLIPModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StyleAVideoError(
+            f"{folder} holds no CLIP that can be loaded (config.json, model.safetensors and the "
+            "tokenizer's files of a CLIPModel)."
+        ) from error
+    mean, std = CLIP_MEAN, CLIP_STD
+    if (folder / "preprocessor_config.json").is_file():
+        processor = CLIPImageProcessor.from_pretrained(str(folder), local_files_only=True)
+        mean, std = processor.image_mean, processor.image_std
+    model = model.to(device).eval()
+    size = model.config.vision_config.image_size
+
+    @torch.no_grad()
+    def encode_image(frames: Tensor) -> Tensor:
+        pixels = clip_preprocess(frames.to(device), size, mean, std)
+        return model.visual_projection(model.vision_model(pixels).pooler_output).float()
+
+    @torch.no_grad()
+    def encode_text(words: str) -> Tensor:
+        tokens = _tokens(tokenizer, words).to(device)
+        return model.text_projection(model.text_model(tokens).pooler_output).float()
+
+    return Clip(folder.name, encode_image, encode_text)
+
+
+def _tokens(tokenizer: Any, words: str) -> Tensor:
+    length = min(77, tokenizer.model_max_length)
+    options = {"padding": "max_length", "max_length": length, "truncation": True}
+    return tokenizer([words], return_tensors="pt", **options).input_ids
+
+
+def load_lpips(device: torch.device | str = "cpu") -> Lpips:
+    """LPIPS v0.1 on AlexNet, by its authors' package; nothing is downloaded.
+
+    Raises:
+        StyleAVideoError: the package or AlexNet's weights are not here.
+    """
+    try:
+        import lpips
+        from torchvision.models import AlexNet_Weights
+    except ImportError:
+        raise StyleAVideoError(
+            "LPIPS needs the packages lpips and torchvision: pip install lpips torchvision"
+        ) from None
+    url = AlexNet_Weights.IMAGENET1K_V1.url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not file.is_file():  # the package would fetch it without asking
+        raise StyleAVideoError(
+            f"LPIPS needs the weights of torchvision's AlexNet: download {url} to {file}"
+        )
+    with warnings.catch_warnings():  # it calls torchvision by a name of older days
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        network = lpips.LPIPS(net="alex", verbose=False).to(device)
+
+    @torch.no_grad()
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        a, b = _at_least(64, a.to(device)), _at_least(64, b.to(device))
+        return network(a, b, normalize=True).flatten()
+
+    return distance
+
+
+def _at_least(side: int, frames: Tensor) -> Tensor:
+    """Enlarged where the shorter side is below `side` px: AlexNet's strides leave nothing of it."""
+    h, w = frames.shape[-2:]
+    scale = side / min(h, w)
+    if scale <= 1:
+        return frames
+    size = max(side, round(h * scale)), max(side, round(w * scale))
+    return F.interpolate(frames, size, mode="bilinear", align_corners=False)

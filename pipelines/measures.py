@@ -1,0 +1,279 @@
+"""Whole clips measured against their source, as streams: one pass, in memory that does not grow."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from . import report_words as words
+from .core import measures as core
+from .core.flow import visible_before
+from .errors import StyleAVideoError
+from .flow import Flow, both_ways, dis
+from .judges import Clip, Lpips, load_lpips
+from .report_words import Words
+from .stylize import Progress
+from .video import Frame, probe, read_frames
+
+NOTHING = 1e-9  # an E_warp below this is rounding, and no measure for others
+WINDOW = 10  # frames: the long distance of the temporal loss (Huang et al. 2023, section 4)
+
+
+@dataclass
+class ClipMeasures:
+    """One clip: `series` by measure (`report_words.MEASURES`), a number a frame, None where there
+    is none; `means` of what there is, None where there is nothing. E_warp's ratio to the source's
+    is a mean only.
+    """
+
+    name: str
+    series: dict[str, list[float | None]]
+    means: dict[str, float | None]
+
+
+@dataclass
+class Measures:
+    """The clips of one comparison, the unedited source first; `times` of the frames in s."""
+
+    clips: list[ClipMeasures]
+    times: list[float]
+    width: int
+    height: int
+    flow: str
+    prompt: str | None = None
+    clip: str | None = None
+    notes: list[Words] = field(default_factory=list)
+
+
+def measure(
+    source: Iterable[Frame],
+    results: Sequence[Iterable[Frame]],
+    names: Sequence[str],
+    *,
+    flow: Flow = dis,
+    clip: Clip | None = None,
+    prompt: str | None = None,
+    lpips: Lpips | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    expected: int = 0,
+) -> Measures:
+    """Read source and results side by side, frame n beside frame n, and measure them all at once.
+
+    Holds the first frame of each clip and the last ten. The flow is the source's and is found once
+    for all results.
+
+    Args:
+        source: of the results' size; results: one or more.
+        names: of the source, then of each result.
+        clip, lpips: judges to ask too; prompt: for CLIP's style.
+        progress: called with (frames done, frames expected); `expected` says how many.
+
+    Raises:
+        StyleAVideoError: clips of different size or length, without a frame, or without a result.
+    """
+    if not results:
+        raise StyleAVideoError("There is nothing to compare: give at least one result.")
+    meter = _Meter(flow, clip, prompt, lpips)
+    times: list[float] = []
+    rows: list[dict[str, list[float]]] = []
+    shape: tuple[int, ...] = ()
+    for frames in _aligned([source, *results], names):
+        images = torch.stack([frame.image for frame in frames]).to(device).float()
+        rows.append({key: numbers.tolist() for key, numbers in meter(images).items()})
+        times.append(float(frames[0].pts))
+        shape = images.shape
+        if progress is not None:
+            progress(len(rows), max(expected, len(rows)))
+    if not rows:
+        raise StyleAVideoError(f"{names[0]} has no frame: there is nothing to measure.")
+    clips = [_of_clip(k, name, rows) for k, name in enumerate(names)]
+    floor = clips[0].means["warping"] or 0.0
+    for one in clips:
+        error = one.means["warping"]
+        one.means["ratio"] = None if error is None or floor < NOTHING else error / floor
+    return Measures(
+        clips,
+        times,
+        width=shape[-1],
+        height=shape[-2],
+        flow=getattr(flow, "__name__", "given"),
+        prompt=prompt,
+        clip=clip.name if clip else None,
+        notes=_notes(clips[0], clip, prompt),
+    )
+
+
+def measure_videos(
+    source: str | os.PathLike[str],
+    results: Sequence[str | os.PathLike[str]],
+    *,
+    flow: Flow = dis,
+    clip: Clip | None = None,
+    prompt: str | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> Measures:
+    """`measure` on video files; the source is scaled to the results' size as it is decoded.
+
+    LPIPS is measured where its package and weights are; where not, a note says what is missing.
+
+    Raises:
+        StyleAVideoError: as `measure`, and a file that cannot be read.
+    """
+    if not results:
+        raise StyleAVideoError("There is nothing to compare: give at least one result.")
+    paths = [Path(path) for path in (source, *results)]
+    infos = [probe(path) for path in paths]
+    size = infos[1].width, infos[1].height
+    lpips, notes = _lpips_if_here(device)
+    measured = measure(
+        read_frames(paths[0], size=size),
+        [read_frames(path) for path in paths[1:]],
+        names_of(paths),
+        flow=flow,
+        clip=clip,
+        prompt=prompt,
+        lpips=lpips,
+        device=device,
+        progress=progress,
+        expected=infos[1].frames,
+    )
+    measured.notes += notes
+    return measured
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """File names, or whole paths where two files are called the same; nothing unprintable."""
+    alone = [path.name for path in paths]
+    names = alone if len(set(alone)) == len(alone) else [str(path) for path in paths]
+    return ["".join(c if c.isprintable() else "\ufffd" for c in name) for name in names]
+
+
+class _Meter:
+    """Measures one frame of all clips at a time; remembers the first frames and the last ten."""
+
+    def __init__(
+        self, flow: Flow, clip: Clip | None, prompt: str | None, lpips: Lpips | None
+    ) -> None:
+        self.flow, self.clip, self.lpips = flow, clip, lpips
+        self.text = clip.encode_text(prompt) if clip and clip.encode_text and prompt else None
+        self.first: Tensor | None = None
+        self.last: deque[Tensor] = deque(maxlen=WINDOW)
+        self.last_embeds: Tensor | None = None
+
+    def __call__(self, frames: Tensor) -> dict[str, Tensor]:
+        """Frames (K,3,H,W), the source's first → (K,) by measure; without those not defined yet."""
+        source = frames[:1].expand_as(frames)
+        row = {"strength": core.strength(frames, source), "sharpness": core.sharpness(frames)}
+        if self.first is not None:
+            row |= self._along_flow(frames, self.first)
+            row |= self._without_flow(frames)
+        if self.clip is not None:
+            row |= self._by_clip(frames, self.clip)
+        if self.lpips is not None:
+            row["lpips_source"] = self.lpips(frames, source)
+            if self.last:
+                row["lpips_consecutive"] = self.lpips(frames, self.last[-1])
+        if self.first is None:
+            self.first = frames
+        self.last.append(frames)
+        return row
+
+    def _along_flow(self, frames: Tensor, first: Tensor) -> dict[str, Tensor]:
+        prev = self.last[-1]
+        way = self._way(frames, prev)
+        temporal_1 = core.pair_error(frames, prev, *way)
+        to_first = core.pair_error(frames, first, *self._way(frames, first))
+        row = {
+            "warping": core.warping_error(frames, prev, *way),
+            "temporal_1": temporal_1,
+            "pair": to_first + temporal_1,
+        }
+        if len(self.last) == WINDOW:
+            before = self.last[0]
+            row["temporal_10"] = core.pair_error(frames, before, *self._way(frames, before))
+        return row
+
+    def _way(self, frames: Tensor, prev: Tensor) -> tuple[Tensor, Tensor]:
+        """The source's flow to `prev` (K,2,H,W) and what is visible there (K,1,H,W)."""
+        flow_to_prev, prev_flow_to_this = both_ways(frames[0], prev[0], self.flow)
+        visible = visible_before(flow_to_prev, prev_flow_to_this)
+        count = len(frames), -1, -1, -1
+        return flow_to_prev.to(frames).expand(count), visible.to(frames.device).expand(count)
+
+    def _without_flow(self, frames: Tensor) -> dict[str, Tensor]:
+        prev = self.last[-1]
+        four = prev[:1].expand_as(prev), frames[:1].expand_as(frames), prev, frames
+        return {"agreement": core.difference_agreement(*four), "flicker": core.flicker(*four)}
+
+    def _by_clip(self, frames: Tensor, clip: Clip) -> dict[str, Tensor]:
+        embeds = clip.encode_image(frames)
+        row = {"content": cosine_similarity(embeds, embeds[:1])}
+        if self.text is not None:
+            row["style"] = cosine_similarity(embeds, self.text.to(embeds))
+        if self.last_embeds is not None:
+            row["consecutive"] = cosine_similarity(embeds, self.last_embeds)
+        self.last_embeds = embeds
+        return row
+
+
+def _aligned(streams: Sequence[Iterable[Frame]], names: Sequence[str]) -> Iterator[list[Frame]]:
+    """Frame n of every clip; refuses clips that do not fit each other."""
+    for n, frames in enumerate(zip_longest(*streams)):
+        ended = [name for name, frame in zip(names, frames, strict=True) if frame is None]
+        if ended:
+            longer = next(name for name in names if name not in ended)
+            raise StyleAVideoError(
+                f"{ended[0]} ends after {n} frames but {longer} goes on: compare clips of the same "
+                "frames."
+            )
+        sizes = [f"{f.image.shape[-1]}x{f.image.shape[-2]}" for f in frames]
+        for name, size in zip(names, sizes, strict=True):
+            if size != sizes[1]:
+                raise StyleAVideoError(
+                    f"{name} is {size} and {names[1]} is {sizes[1]}: compare clips of one size."
+                )
+        yield list(frames)
+
+
+def _of_clip(k: int, name: str, rows: Sequence[dict[str, list[float]]]) -> ClipMeasures:
+    series: dict[str, list[float | None]] = {}
+    means: dict[str, float | None] = {}
+    for key in (m.key for m in words.MEASURES if m.key != "ratio"):
+        numbers = [row[key][k] if key in row else math.nan for row in rows]
+        defined = [x for x in numbers if math.isfinite(x)]
+        series[key] = [x if math.isfinite(x) else None for x in numbers]
+        means[key] = math.fsum(defined) / len(defined) if defined else None
+    return ClipMeasures(name, series, means)
+
+
+def _notes(source: ClipMeasures, clip: Clip | None, prompt: str | None) -> list[Words]:
+    notes = []
+    if len(source.series["warping"]) <= WINDOW:
+        notes.append(words.NO_TEN)
+    if source.means["flicker"] is None:
+        notes.append(words.NOTHING_STILL)
+    if clip is not None:
+        notes.append(words.CENTRE)
+        if clip.name == "embedded":
+            notes.append(words.OWN_CLIP)
+        if clip.encode_text is None and prompt:
+            notes.append(words.NO_TEXT)
+    return notes
+
+
+def _lpips_if_here(device: torch.device | str) -> tuple[Lpips | None, list[Words]]:
+    try:
+        return load_lpips(device), []
+    except StyleAVideoError as missing:
+        return None, [words.no_lpips(str(missing))]

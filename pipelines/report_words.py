@@ -1,0 +1,260 @@
+"""What a report says, in English and Chinese: the measures, what each means, and its notes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """The same said twice."""
+
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of the report; `better` is "lower", "higher", or "" where neither end is."""
+
+    key: str
+    short: str
+    label: Words
+    better: str
+    meaning: Words
+
+
+MEASURES = (
+    Measure(
+        "strength",
+        "strength",
+        Words("strength", "改动强度"),
+        "",
+        Words(
+            "How much was edited: mean difference to the source's frame. Read every other number "
+            "beside it: a clip that was hardly edited is always steady.",
+            "改动了多少：与原片同一帧的平均差。其他数字都要与它一起看：几乎没有改动的片子总是稳定的。",
+        ),
+    ),
+    Measure(
+        "sharpness",
+        "sharp",
+        Words("sharpness", "清晰度"),
+        "",
+        Words(
+            "Energy of fine detail: mean square of luma minus its blur of 1.5 px. Steadiness that "
+            "is bought by blurring shows here.",
+            "细节的能量：亮度减去其 1.5 像素高斯模糊后的均方。靠变模糊换来的稳定会在这里显出来。",
+        ),
+    ),
+    Measure(
+        "warping",
+        "E_warp",
+        Words("E_warp", "E_warp"),
+        "lower",
+        Words(
+            "Warping error: mean square of the frame minus the one before moved along the source's "
+            "optical flow, where that can be followed (Lai et al. 2018).",
+            "形变误差：当前帧与沿原片光流移过来的前一帧之差的均方，只计能跟踪到的像素"
+            "（Lai 等 2018）。",
+        ),
+    ),
+    Measure(
+        "ratio",
+        "x source",
+        Words("× source", "× 原片"),
+        "lower",
+        Words(
+            "E_warp as a multiple of the unedited source's. The source is the floor, not zero: "
+            "noise and errors of the flow are in it too.",
+            "E_warp 是未编辑原片的几倍。原片就是下限，而不是零：噪声和光流误差也在其中。",
+        ),
+    ),
+    Measure(
+        "pair",
+        "E_pair",
+        Words("E_pair", "E_pair"),
+        "lower",
+        Words(
+            "Mean absolute difference to the first frame plus that to the frame before, both moved "
+            "along the flow (Lei et al. 2020, Deep Video Prior; there called E_warp).",
+            "与第一帧的平均绝对差加上与前一帧的，两者都沿光流移动"
+            "（Lei 等 2020，Deep Video Prior，文中称 E_warp）。",
+        ),
+    ),
+    Measure(
+        "temporal_1",
+        "loss 1",
+        Words("temporal loss, 1 frame", "时间损失，1 帧"),
+        "lower",
+        Words(
+            "Mean absolute difference to the frame before, moved along the flow "
+            "(Huang et al. 2023, Style-A-Video).",
+            "与沿光流移过来的前一帧的平均绝对差（Huang 等 2023，Style-A-Video）。",
+        ),
+    ),
+    Measure(
+        "temporal_10",
+        "loss 10",
+        Words("temporal loss, 10 frames", "时间损失，10 帧"),
+        "lower",
+        Words(
+            "The same to the frame ten before: slow drift of colours and strokes.",
+            "与之前第十帧相比的同一量：颜色和笔触的缓慢漂移。",
+        ),
+    ),
+    Measure(
+        "agreement",
+        "agree",
+        Words("agreement of changes", "变化的一致性"),
+        "higher",
+        Words(
+            "Correlation, over the picture, of how much the source changes since the frame before "
+            "and how much the result does; 1 for the source. Needs no flow.",
+            "原片与结果相对前一帧的变化量在画面上的相关系数；原片为 1。不需要光流。",
+        ),
+    ),
+    Measure(
+        "flicker",
+        "flicker",
+        Words("flicker where still", "静止处的闪烁"),
+        "lower",
+        Words(
+            "Mean change of luma since the frame before where the source stands still (changes by "
+            "less than 2/255).",
+            "原片静止处（变化小于 2/255）亮度相对前一帧的平均变化。",
+        ),
+    ),
+    Measure(
+        "content",
+        "content",
+        Words("CLIP content", "CLIP 内容"),
+        "higher",
+        Words(
+            "Mean cosine between the CLIP embeddings of the source's frame and the result's.",
+            "原片帧与结果帧的 CLIP 向量的平均余弦。",
+        ),
+    ),
+    Measure(
+        "style",
+        "style",
+        Words("CLIP style", "CLIP 风格"),
+        "higher",
+        Words(
+            "Mean cosine between the CLIP embeddings of the frame and of the prompt.",
+            "画面与提示词的 CLIP 向量的平均余弦。",
+        ),
+    ),
+    Measure(
+        "consecutive",
+        "CLIP t-1",
+        Words("CLIP, consecutive", "CLIP 相邻帧"),
+        "higher",
+        Words(
+            "Mean cosine between the CLIP embeddings of a frame and the one before.",
+            "相邻两帧的 CLIP 向量的平均余弦。",
+        ),
+    ),
+    Measure(
+        "lpips_consecutive",
+        "LPIPS t-1",
+        Words("LPIPS, consecutive", "LPIPS 相邻帧"),
+        "lower",
+        Words(
+            "Perceptual distance between a frame and the one before (Zhang et al. 2018); motion "
+            "counts too, so compare with the source's.",
+            "相邻两帧的感知距离（Zhang 等 2018）；运动也计入，因此请与原片的数值比较。",
+        ),
+    ),
+    Measure(
+        "lpips_source",
+        "LPIPS src",
+        Words("LPIPS to source", "LPIPS 与原片"),
+        "",
+        Words(
+            "Perceptual distance to the source's frame (Zhang et al. 2018).",
+            "与原片同一帧的感知距离（Zhang 等 2018）。",
+        ),
+    ),
+)
+
+BETTER = {
+    "": Words("neither end is better", "并非越高或越低越好"),
+    "lower": Words("lower is better", "越低越好"),
+    "higher": Words("higher is better", "越高越好"),
+}
+
+PAGE = {
+    "title": Words("Video stylization report", "视频风格化报告"),
+    "source": Words("source, unedited", "原片，未编辑"),
+    "of": Words("Source", "原片"),
+    "prompt": Words("Prompt", "提示词"),
+    "frames": Words("frames", "帧"),
+    "flow": Words("Optical flow", "光流"),
+    "clips": Words("Side by side", "并排对比"),
+    "play": Words("Play", "播放"),
+    "pause": Words("Pause", "暂停"),
+    "back": Words("One frame back", "后退一帧"),
+    "on": Words("One frame on", "前进一帧"),
+    "scrub": Words("Time", "时间"),
+    "frame": Words("frame", "帧"),
+    "table": Words("Means over the clip", "全片平均"),
+    "clip": Words("clip", "片段"),
+    "time": Words("Over time", "随时间变化"),
+    "time_hint": Words(
+        "Horizontal: seconds. Click a plot to go to that moment.",
+        "横轴：秒。点击曲线可跳到该时刻。",
+    ),
+    "meaning": Words("What the numbers mean", "数字的含义"),
+    "masks": Words(
+        "Flow and occlusions always come from the source, never from a result. “–”: not defined or "
+        "not measured.",
+        "光流和遮挡总是取自原片，而不取自结果。“–”表示没有定义或没有测量。",
+    ),
+    "notes": Words("Notes", "说明"),
+    "unplayable": Words("This browser cannot play this clip.", "此浏览器无法播放该片段。"),
+}
+
+NO_TEN = Words(
+    "The clip has fewer than 11 frames: there is no temporal loss over 10 frames.",
+    "片段不足 11 帧，因此没有 10 帧的时间损失。",
+)
+NOTHING_STILL = Words(
+    "Nothing stands still in the source: flicker is not defined.",
+    "原片中没有静止的地方，闪烁没有定义。",
+)
+OWN_CLIP = Words(
+    "CLIP is the built-in model's own small one: its cosines rank the rows of this table and are "
+    "not comparable with published ones. For those give a folder of a CLIP with --clip.",
+    "CLIP 是内置模型自带的小模型：其余弦值只能用于比较本表各行，不能与论文中的数值比较；"
+    "如需后者，请用 --clip 指定一个 CLIP 文件夹。",
+)
+NO_TEXT = Words(
+    "This CLIP has no text encoder of the same space: no CLIP style.",
+    "此 CLIP 没有同一空间的文本编码器，因此没有 CLIP 风格。",
+)
+CENTRE = Words(
+    "CLIP sees the centre square of the picture only.",
+    "CLIP 只看画面中央的正方形。",
+)
+
+
+def no_lpips(reason: str) -> Words:
+    return Words(
+        f"LPIPS was not measured. {reason}",
+        f"未测量 LPIPS：需要 lpips 和 torchvision 两个包以及 AlexNet 的权重。（{reason}）",
+    )
+
+
+def copied(folder: str) -> Words:
+    return Words(
+        f"The clips are too large to be part of this page: keep the folder {folder} beside it.",
+        f"片段太大，没有放进页面：请把文件夹 {folder} 与本页放在一起。",
+    )
+
+
+def converted(names: str) -> Words:
+    return Words(
+        f"Converted to H.264 for this page only, because browsers may not play them: {names}.",
+        f"浏览器可能无法播放以下片段，仅为本页转换成 H.264：{names}。",
+    )

@@ -1,0 +1,355 @@
+"""Whole clips as streams: equal to the whole at once, in bounded memory, and what is refused."""
+
+import math
+import sys
+import weakref
+from fractions import Fraction
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from style_a_video.pipelines import judges
+from style_a_video.pipelines.core import measures as core
+from style_a_video.pipelines.core.flow import visible_before
+from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.pipelines.judges import Clip, clip_of_folder, clip_of_pipeline
+from style_a_video.pipelines.measures import WINDOW, measure, measure_videos, names_of
+from style_a_video.pipelines.report_words import MEASURES
+from style_a_video.pipelines.video import Frame
+
+clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+H, W, B = 24, 32, 0.02
+
+
+def no_motion(this, other):
+    return torch.zeros(2, *this.shape[-2:])
+
+
+def pan(this, other):
+    """The exact flow of `panned`: a picture names its time in its corner."""
+    by = 2 * round(((other[0, 0, 0] - this[0, 0, 0]) * 100).item())
+    return torch.tensor([-by, 0.0])[:, None, None].expand(2, *this.shape[-2:])
+
+
+def frames_of(images, rate=10):
+    return [Frame(image, Fraction(i, rate), Fraction(1, rate)) for i, image in enumerate(images)]
+
+
+def texture():
+    return torch.rand(3, H, W + 100, generator=torch.Generator().manual_seed(0))
+
+
+def panned(count):
+    images = [texture()[..., 2 * i : 2 * i + W].clone() for i in range(count)]
+    for i, image in enumerate(images):
+        image[0, 0, 0] = i / 100
+    return images
+
+
+def still(count):
+    return [texture()[..., :W]] * count
+
+
+def brightening(count):
+    return [0.5 * image + B * i for i, image in enumerate(still(count))]
+
+
+def embed(images):
+    """A CLIP that sees mean colour."""
+    return images.mean((-2, -1))
+
+
+FAKE = Clip("fake", embed, lambda words: torch.tensor([[1.0, 0.0, 0.0]]))
+
+
+def test_the_unedited_clip_is_the_first_row_and_differs_from_itself_in_nothing():
+    found = measure(frames_of(still(12)), [frames_of(still(12))], ["a", "b"], flow=no_motion)
+    source, result = found.clips
+    assert [source.name, result.name] == ["a", "b"]
+    for clip in found.clips:
+        assert clip.means["strength"] == clip.means["flicker"] == 0
+        for key in ("warping", "pair", "temporal_10"):
+            assert clip.means[key] < 1e-6  # grid_sample finds its pixels in float32
+        assert clip.means["agreement"] == 1
+        assert clip.means["ratio"] is None  # of nothing
+        assert clip.means["style"] is None and clip.means["lpips_source"] is None
+    assert source.means["sharpness"] == result.means["sharpness"] > 0
+    assert (found.width, found.height, found.flow) == (W, H, "no_motion")
+    assert found.times == [i / 10 for i in range(12)]
+
+
+def test_a_clip_that_brightens_step_by_step():
+    count = 14
+    found = measure(frames_of(still(count)), [frames_of(brightening(count))], "xy", flow=no_motion)
+    means, series = found.clips[1].means, found.clips[1].series
+    assert means["warping"] == pytest.approx(B**2, rel=1e-3)
+    assert means["temporal_1"] == pytest.approx(B, rel=1e-3)
+    assert means["temporal_10"] == pytest.approx(10 * B, rel=1e-3)
+    assert means["flicker"] == pytest.approx(B, rel=1e-3)
+    for n in range(1, count):  # to the first frame and to the one before
+        assert series["pair"][n] == pytest.approx(n * B + B, rel=1e-3)
+    assert series["temporal_10"][:10] == [None] * 10 and None not in series["temporal_10"][10:]
+    assert series["warping"][0] is None and None not in series["warping"][1:]
+    assert None not in series["strength"]
+
+
+def test_a_pan_has_no_error_along_its_exact_flow():
+    images = panned(13)
+    negative = [1 - image for image in images]
+    means = measure(frames_of(images), [frames_of(negative)], "xy", flow=pan).clips[1].means
+    # but for the one pixel that tells the time
+    assert means["warping"] < 1e-4 and means["temporal_10"] < 1e-3
+    assert means["agreement"] == pytest.approx(1, abs=1e-3)
+    assert means["sharpness"] == pytest.approx(core.sharpness(torch.stack(images)).mean().item())
+
+
+def test_streams_give_what_the_whole_gives():
+    """All frames at once through the pure functions, against one at a time."""
+    torch.manual_seed(1)
+    x = torch.stack(panned(15))
+    y = (x.flip(1) + 0.1 * torch.rand_like(x)).clamp(0, 1)
+    found = measure(frames_of(x), [frames_of(y)], "xy", flow=pan, clip=FAKE, prompt="red").clips[1]
+
+    def pairs(d, of):
+        flow = torch.stack([pan(x[n], x[n - d]) for n in range(d, 15)])
+        return of(y[d:], y[:-d], flow, visible_before(flow, -flow))
+
+    expected = {
+        "strength": core.strength(y, x),
+        "sharpness": core.sharpness(y),
+        "warping": pairs(1, core.warping_error),
+        "temporal_1": pairs(1, core.pair_error),
+        "temporal_10": pairs(10, core.pair_error),
+        "agreement": core.difference_agreement(x[:-1], x[1:], y[:-1], y[1:]),
+        "content": torch.cosine_similarity(embed(y), embed(x)),
+        "style": embed(y)[:, 0] / embed(y).norm(dim=1),
+        "consecutive": torch.cosine_similarity(embed(y)[1:], embed(y)[:-1]),
+    }
+    for key, numbers in expected.items():
+        late = [None] * (15 - len(numbers))
+        assert found.series[key][: len(late)] == late
+        assert found.series[key][len(late) :] == pytest.approx(numbers.tolist(), rel=1e-4), key
+        assert found.means[key] == pytest.approx(numbers.mean().item(), rel=1e-4)
+
+
+def test_several_results_are_measured_as_each_alone():
+    x, results = panned(4), [panned(4)[::-1], still(4)]
+    alone = [measure(frames_of(x), [frames_of(y)], "xy", flow=pan).clips[1] for y in results]
+    together = measure(frames_of(x), [frames_of(y) for y in results], "xab", flow=pan)
+    for one, same in zip(alone, together.clips[1:], strict=True):
+        for key, numbers in one.series.items():
+            for a, b in zip(numbers, same.series[key], strict=True):
+                assert (a is None) == (b is None) and (
+                    a is None or math.isclose(a, b, abs_tol=1e-6)
+                )
+
+
+def test_only_ten_frames_and_the_first_are_held(monkeypatch):
+    """Batches of all clips are what is kept: count those that live after each frame."""
+    batches, held, stack = [], [], torch.stack
+
+    def watched(tensors, *args):
+        batch = stack(tensors, *args)
+        if batch.shape[1:] == (3, H, W):
+            batches.append(weakref.ref(batch))
+        return batch
+
+    def count(done, total):
+        held.append(sum(batch() is not None for batch in batches))
+
+    monkeypatch.setattr(torch, "stack", watched)
+    stream = (frame for frame in frames_of(still(40)))
+    measure(stream, [frames_of(still(40))], "xy", flow=no_motion, progress=count)
+    assert len(batches) == 40
+    assert max(held) == WINDOW + 1  # the last ten and the first
+
+
+def test_a_flow_or_judge_is_asked_once_for_all_results():
+    calls = []
+
+    def counted(this, other):
+        calls.append(1)
+        return no_motion(this, other)
+
+    streams = [frames_of(still(3)) for _ in range(4)]
+    measure(streams[0], streams[1:], "xabc", flow=counted)
+    assert len(calls) == 2 * 2 * 2  # two frames: to the one before and to the first, both ways
+
+
+def test_notes_say_what_is_not_defined():
+    found = measure(frames_of(still(3)), [frames_of(still(3))], "xy", flow=no_motion)
+    assert ["11 frames" in note.en for note in found.notes] == [True]
+    blinking = [image * (0.5 + 0.5 * (i % 2)) for i, image in enumerate(still(12))]
+    found = measure(frames_of(blinking), [frames_of(blinking)], "xy", flow=no_motion)
+    assert "stands still" in found.notes[0].en and found.clips[1].means["flicker"] is None
+    deaf = Clip("deaf", embed, None)
+    found = measure(
+        frames_of(still(12)), [frames_of(still(12))], "xy", flow=no_motion, clip=deaf, prompt="oil"
+    )
+    assert found.clips[0].means["style"] is None
+    assert any("no text encoder" in note.en for note in found.notes)
+    assert all(note.zh and not note.zh.isascii() for note in found.notes)
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [((4, 3), "y ends after 3 frames but x goes on"), ((3, 4), "x ends after 3 frames but y")],
+)
+def test_clips_of_other_lengths(lengths, message):
+    x, y = (frames_of(still(n)) for n in lengths)
+    with pytest.raises(StyleAVideoError, match=message):
+        measure(x, [y], "xy", flow=no_motion)
+
+
+def test_clips_of_other_sizes_none_and_empty():
+    small = [image[..., :20] for image in still(2)]
+    with pytest.raises(StyleAVideoError, match="b is 20x24 and a is 32x24: compare clips of one"):
+        measure(frames_of(still(2)), [frames_of(still(2)), frames_of(small)], "xab", flow=no_motion)
+    with pytest.raises(StyleAVideoError, match="at least one result"):
+        measure(frames_of(still(2)), [], "x")
+    with pytest.raises(StyleAVideoError, match="x has no frame"):
+        measure([], [[]], "xy")
+
+
+# files
+
+
+def test_files_with_the_source_scaled_to_the_result(tmp_path, monkeypatch):
+    pytest.importorskip("cv2")
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    large = [clips.quadrants(128, 96)] * 3
+    source = clips.encode(tmp_path / "in.mp4", large)
+    result = clips.encode(tmp_path / "out.mp4", [clips.quadrants(64, 48)] * 3)
+    told = []
+    found = measure_videos(source, [result], progress=lambda *at: told.append(at))
+    assert (found.width, found.height, found.flow) == (64, 48, "dis")
+    assert found.clips[1].means["strength"] < 0.02 and found.clips[1].means["warping"] < 1e-3
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert any("pip install lpips" in note.en for note in found.notes)
+    longer = clips.encode(tmp_path / "long.mp4", [clips.quadrants(64, 48)] * 5)
+    with pytest.raises(StyleAVideoError, match="in.mp4 ends after 3 frames but long.mp4 goes on"):
+        measure_videos(source, [longer])
+
+
+def test_names():
+    assert names_of([Path("a/x.mp4"), Path("b/y.mp4")]) == ["x.mp4", "y.mp4"]
+    same = [Path("a/x.mp4"), Path("b/x.mp4")]
+    assert names_of(same) == [str(path) for path in same]
+    assert names_of([Path("a\x1b[31m.mp4")]) == ["a\ufffd[31m.mp4"]
+
+
+# judges
+
+
+def test_the_pipelines_own_clip(tiny_pipeline, clip):
+    judge = clip_of_pipeline(tiny_pipeline, "tiny")
+    embeds, words = judge.encode_image(clip), judge.encode_text("oil")
+    assert embeds.shape == (3, 16) and words.shape == (1, 16)
+    assert not embeds.requires_grad and not words.requires_grad
+    torch.testing.assert_close(embeds, tiny_pipeline.encode_images(clip).detach())
+
+
+def test_a_pipeline_without_image_encoder(sd15_pipeline):
+    with pytest.raises(StyleAVideoError, match="sd15 has no image encoder"):
+        clip_of_pipeline(sd15_pipeline, "sd15")
+
+
+@pytest.fixture
+def clip_folder(tiny_tokenizer, tmp_path):
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "projection_dim": 8}
+    ids = {
+        "bos_token_id": tiny_tokenizer.bos_token_id,
+        "eos_token_id": tiny_tokenizer.eos_token_id,
+        "pad_token_id": tiny_tokenizer.pad_token_id,
+    }
+    config = CLIPConfig(
+        text_config={**small, **heads, **ids, "vocab_size": len(tiny_tokenizer)},
+        vision_config={**small, **heads, "image_size": 32, "patch_size": 8},
+        projection_dim=8,
+    )
+    model = CLIPModel(config).eval()
+    model.save_pretrained(tmp_path / "clip")
+    tiny_tokenizer.save_pretrained(tmp_path / "clip")
+    return tmp_path / "clip", model
+
+
+def test_a_folder_of_transformers(clip_folder, clip, tiny_tokenizer):
+    from transformers import CLIPImageProcessor
+
+    folder, model = clip_folder
+    judge = clip_of_folder(folder)
+    assert judge.name == "clip"
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    pixels = processor([x.permute(1, 2, 0).numpy() for x in clip], do_rescale=False)["pixel_values"]
+    pixels = torch.stack([torch.as_tensor(p) for p in pixels]).float()
+    tokens = tiny_tokenizer(["an oil"], padding="max_length", max_length=77, return_tensors="pt")
+    with torch.no_grad():
+        output = model(pixel_values=pixels, input_ids=tokens.input_ids)
+    image, text = judge.encode_image(clip), judge.encode_text("an oil")
+    # transformers rounds to 8 bits in between
+    assert torch.cosine_similarity(image, output.image_embeds).min() > 0.999
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(text), output.text_embeds, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_folders_without_clip(tmp_path):
+    with pytest.raises(StyleAVideoError, match="There is no folder"):
+        judges.load_clip(tmp_path / "none")
+    with pytest.raises(StyleAVideoError, match="holds no CLIP that can be loaded"):
+        judges.load_clip(tmp_path)
+
+
+def lpips_package(monkeypatch, home):
+    """Stand-ins for the two packages, which need not be here."""
+
+    class LPIPS(torch.nn.Module):
+        def __init__(self, net, verbose):
+            super().__init__()
+            assert (net, verbose) == ("alex", False)
+
+        def forward(self, a, b, normalize):
+            assert normalize and min(a.shape[-2:]) >= 64
+            return (a - b).abs().mean((1, 2, 3), keepdim=True)
+
+    url = "https://example.org/alexnet-1234.pth"
+    weights = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url))
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=LPIPS))
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torchvision.models", SimpleNamespace(AlexNet_Weights=weights))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(home))
+
+
+def test_lpips_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
+    lpips_package(monkeypatch, tmp_path)
+    with pytest.raises(StyleAVideoError, match="download https://.*alexnet-1234.pth to .*check"):
+        judges.load_lpips()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "alexnet-1234.pth").touch()
+    lpips = judges.load_lpips()
+    assert lpips(torch.zeros(2, 3, 24, 32), torch.ones(2, 3, 24, 32)).tolist() == [1, 1]
+    x, y = still(3), brightening(3)
+    found = measure(frames_of(x), [frames_of(y)], "xy", flow=no_motion, lpips=lpips).clips[1]
+    assert found.series["lpips_consecutive"][0] is None
+    assert found.means["lpips_consecutive"] == pytest.approx(B, rel=1e-3)
+    assert found.means["lpips_source"] == pytest.approx(found.means["strength"], rel=0.05)
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(StyleAVideoError, match="pip install lpips torchvision"):
+        judges.load_lpips()
+
+
+def test_every_measure_is_told_in_both_languages():
+    for measure_ in MEASURES:
+        assert measure_.meaning.en.isascii() or "–" in measure_.meaning.en
+        assert not measure_.meaning.zh.isascii()
