@@ -1,4 +1,4 @@
-"""style-a-video stylize | demo | info
+"""style-a-video stylize | demo | report | info
 
 Exit codes: 0 done, 2 arguments or input that cannot be used (one line on stderr says which and what
 to do), 130 interrupted, 1 anything unforeseen (with its traceback).
@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
         prog="style-a-video",
         description="Stylize a video from words (Style-A-Video, arXiv 2305.05464).",
     )
-    commands = main.add_subparsers(dest="command", required=True, metavar="stylize | demo | info")
+    commands = main.add_subparsers(
+        dest="command", required=True, metavar="stylize | demo | report | info"
+    )
 
     stylize = commands.add_parser(
         "stylize",
@@ -105,6 +107,31 @@ def parser() -> argparse.ArgumentParser:
     )
     _engine_options(demo)
 
+    report = commands.add_parser(
+        "report",
+        help="how steady, strong and sharp results are, beside their source",
+        description="Measure results against the source they were made from, frame by frame: print "
+        "a table with the unedited source in the first row, and write a page with the clips side "
+        "by side and curves over time.",
+    )
+    report.add_argument("source", metavar="SOURCE", type=Path, help="video file")
+    report.add_argument(
+        "results", metavar="RESULT", type=Path, nargs="+", help="made from it: as many frames"
+    )
+    report.add_argument("--html", type=Path, metavar="FILE.html", help="page to look at and share")
+    report.add_argument("--json", type=Path, metavar="FILE.json", help="all numbers")
+    report.add_argument(
+        "--flow", choices=("dis", "raft"), default="dis", help="optical flow (%(default)s)"
+    )
+    report.add_argument("--prompt", metavar="TEXT", help="the style asked for, for CLIP's style")
+    report.add_argument(
+        "--clip",
+        default="embedded",
+        metavar="embedded|FOLDER|none",
+        help="CLIP to ask (%(default)s: the built-in model's; a folder of transformers' CLIPModel)",
+    )
+    _device_option(report)
+
     info = commands.add_parser("info", help="models, styles, device and precision")
     _device_options(info)
     return main
@@ -144,8 +171,12 @@ def _engine_options(to: argparse.ArgumentParser) -> None:
     _device_options(to)
 
 
-def _device_options(to: argparse.ArgumentParser) -> None:
+def _device_option(to: argparse.ArgumentParser) -> None:
     to.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+
+
+def _device_options(to: argparse.ArgumentParser) -> None:
+    _device_option(to)
     to.add_argument(
         "--dtype",
         default="auto",
@@ -158,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         args = parser().parse_args(argv)
-        {"stylize": _stylize, "demo": _demo, "info": _info}[args.command](args)
+        {"stylize": _stylize, "demo": _demo, "report": _report, "info": _info}[args.command](args)
     except StyleAVideoError as error:
         print(f"style-a-video: error: {error}", file=sys.stderr)
         return 2
@@ -234,12 +265,10 @@ class _Loaded:
 
     def _load(self) -> StyleAVideoPipeline:
         import diffusers
-        import transformers
 
         from ..weights.loading import load
 
-        diffusers.utils.logging.disable_progress_bar()
-        transformers.utils.logging.disable_progress_bar()
+        _load_quietly()
         pipeline = load(self.args.model, dtype=self.dtype, device=self.device)
         pipeline.set_progress_bar_config(disable=True)
         if self.args.scheduler is not None:
@@ -306,6 +335,15 @@ class _Loaded:
         ]
 
 
+def _load_quietly() -> None:
+    """Without the libraries' own progress bars."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def _lists_styles() -> bool:
     from ..weights import styles
 
@@ -336,6 +374,13 @@ def _bar(name: str, unit: str) -> Progress:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def _write_json(path: Path, what: dict[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    text = json.dumps(what, indent=2, ensure_ascii=False)
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, path)
 
 
 # the commands
@@ -389,10 +434,7 @@ def _stylize(args: argparse.Namespace) -> None:
         rows = sampled.rows(["source", args.prompt])
         sheet.save(sheet.contact_sheet(rows), args.preview)
     if args.report:
-        part = args.report.with_name(f".{args.report.name}.part")
-        text = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, args.report)
+        _write_json(args.report, report.as_dict())
     _say(
         f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s "
         f"({report.frames_per_second:.2f} frames/s)"
@@ -439,6 +481,48 @@ def _demo_prompts(model: str) -> list[str]:
 
     names = [style.name for style in styles.styles()]
     return [names[i] for i in sheet.evenly(12, len(names))]
+
+
+def _report(args: argparse.Namespace) -> None:
+    from .checks import check_prompts
+    from .video import check_target, probe
+
+    if args.prompt is not None:
+        check_prompts("The prompt", args.prompt, 1)
+    for path, suffixes in ((args.html, (".html", ".htm")), (args.json, (".json",))):
+        if path is not None:
+            check_target(path, suffixes)
+    videos = [args.source, *args.results]
+    for path in videos:
+        probe(path)
+    from . import report
+    from .device import pick_device
+    from .flow import FLOWS
+    from .judges import load_clip
+    from .measures import measure_videos
+
+    if args.html:
+        report.check_page()
+    device = pick_device(args.device)
+    _load_quietly()
+    measures = measure_videos(
+        args.source,
+        args.results,
+        flow=FLOWS[args.flow],
+        clip=None if args.clip == "none" else load_clip(args.clip, device),
+        prompt=args.prompt,
+        device=device,
+        progress=_bar("report", " frames"),
+    )
+    print(report.table(measures))
+    for note in measures.notes:
+        _say(note.en)
+    if args.json:
+        _write_json(args.json, report.as_dict(measures))
+        print(args.json)
+    if args.html:
+        report.write_page(measures, videos, args.html)
+        print(args.html)
 
 
 def _info(args: argparse.Namespace) -> None:

@@ -1,0 +1,181 @@
+"""Measures for people: a table of text, numbers for programs, a page to look at and share."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import quote
+
+from . import charts, report_words
+from .charts import plot as plot
+from .errors import StyleAVideoError
+from .measures import Measures
+from .report_words import MEASURES, Words
+from .video import VideoInfo, VideoWriter, check_target, probe, read_frames
+
+EMBEDDED_MAX = 40_000_000  # bytes: what browsers and mail take as one page without trouble
+PLAYED = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
+CODECS = {"h264", "vp8", "vp9", "av1"}
+NAME = 24  # columns of a name in the table
+BLOCKS = (  # what stands together in the table, each no wider than a terminal
+    ("strength", "sharpness", "warping", "ratio", "pair", "temporal_1"),
+    ("temporal_10", "agreement", "flicker", "content", "style", "consecutive"),
+    ("lpips_consecutive", "lpips_source"),
+)
+
+
+def number(x: float | None) -> str:
+    """Three digits; a dash where nothing is defined or measured."""
+    return "–" if x is None else f"{x:.3g}"
+
+
+def table(measures: Measures) -> str:
+    """Means as text, a row a clip, the unedited source first; in blocks of 80 columns."""
+    by_key = {m.key: m for m in MEASURES}
+    blocks = []
+    for keys in BLOCKS:
+        shown = [by_key[k] for k in keys if any(c.means[k] is not None for c in measures.clips)]
+        if not shown:
+            continue
+        lines = [" " * NAME + "".join(f"{m.short:>9}" for m in shown)]
+        for clip in measures.clips:
+            numbers = "".join(f"{number(clip.means[m.key]):>9}" for m in shown)
+            lines.append(_fixed(clip.name, NAME) + numbers)
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def as_dict(measures: Measures) -> dict[str, Any]:
+    """Everything measured, for JSON: means and series by measure, None where undefined."""
+    return asdict(measures) | {"notes": [note.en for note in measures.notes]}
+
+
+def write_page(
+    measures: Measures, videos: Sequence[str | os.PathLike[str]], target: str | os.PathLike[str]
+) -> None:
+    """Write an HTML page with the clips side by side, the table and the curves.
+
+    It needs no network. Clips of together less than 40 MB are part of it; larger ones are copied
+    into a folder beside it, and a note says so. Clips that browsers may not play are converted.
+
+    Args:
+        videos: the files, in the order of `measures.clips`.
+
+    Raises:
+        StyleAVideoError: no matplotlib or Jinja2 here, a file that cannot be read, a target that
+            cannot be written.
+    """
+    target = check_target(target, (".html", ".htm"))
+    template = _template()
+    with TemporaryDirectory() as folder:
+        files, notes = _playable([probe(path) for path in videos], measures, Path(folder))
+        if sum(file.stat().st_size for file in files) <= EMBEDDED_MAX:
+            links = [_inline(file) for file in files]
+        else:
+            beside = target.with_name(f"{target.stem}_files")
+            links = _copy(files, beside)
+            notes.append(report_words.copied(beside.name))
+    begin, end = charts.span(measures.times)
+    page = template.render(
+        words=report_words.PAGE,
+        better=report_words.BETTER,
+        measures=measures,
+        columns=[m for m in MEASURES if any(c.means[m.key] is not None for c in measures.clips)],
+        curves=[(m, _data(charts.svg(measures, m.key))) for m in charts.drawn(measures)],
+        clips=list(zip(measures.clips, links, map(charts.colour, range(99)), strict=False)),
+        notes=[*measures.notes, *notes],
+        number=number,
+        axes=charts.AXES,
+        begin=begin,
+        end=end,
+    )
+    part = target.with_name(f".{target.name}.part")
+    try:
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_page() -> None:
+    """Raises StyleAVideoError where a package for `write_page` is missing, before anything long."""
+    _template()
+    charts.check_matplotlib()
+
+
+def _template() -> Any:
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError:
+        raise StyleAVideoError(
+            "The page needs Jinja2, which is not installed: pip install jinja2"
+        ) from None
+    # File names and prompts come from strangers: everything is escaped.
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    text = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
+def _playable(
+    infos: Sequence[VideoInfo], measures: Measures, folder: Path
+) -> tuple[list[Path], list[Words]]:
+    """Files that browsers play: the clips themselves, or converted copies in `folder`."""
+    files, converted = [], []
+    for k, info in enumerate(infos):
+        known = info.path.suffix.lower() in PLAYED and info.codec in CODECS and info.bits == 8
+        files.append(info.path if known else _convert(info, folder / f"{k}.mp4"))
+        if not known:
+            converted.append(measures.clips[k].name)
+    return files, [report_words.converted(", ".join(converted))] if converted else []
+
+
+def _convert(info: VideoInfo, target: Path) -> Path:
+    rate: Fraction = info.frame_rate
+    with VideoWriter(target, frame_rate=rate, time_base=info.time_base) as writer:
+        for frame in read_frames(info.path):
+            writer.write(frame)
+    return target
+
+
+def _inline(file: Path) -> str:
+    data = base64.b64encode(file.read_bytes()).decode("ascii")
+    return f"data:{PLAYED[file.suffix.lower()]};base64,{data}"
+
+
+def _data(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
+
+
+def _copy(files: Sequence[Path], beside: Path) -> list[str]:
+    """Copies under names of ours; links to them as the page writes them."""
+    try:
+        beside.mkdir(exist_ok=True)
+        names = [f"{k}{file.suffix.lower()}" for k, file in enumerate(files)]
+        for file, name in zip(files, names, strict=True):
+            shutil.copyfile(file, beside / name)
+    except OSError as error:
+        raise StyleAVideoError(
+            f"The clips cannot be copied to {beside} ({error.strerror}): free space or choose "
+            "another place."
+        ) from error
+    return [f"{quote(beside.name)}/{name}" for name in names]
+
+
+def _fixed(text: str, columns: int) -> str:
+    """The text cut or filled to a width; Chinese takes two columns a character."""
+    while _width(text) > columns:
+        text = text.rstrip("…")[:-1] + "…"
+    return text + " " * (columns - _width(text))
+
+
+def _width(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(char) in ("W", "F") for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)

@@ -1,0 +1,277 @@
+"""What a report says and writes: table, JSON, picture, page; and the command behind it."""
+
+import base64
+import json
+import re
+import sys
+from fractions import Fraction
+from html.parser import HTMLParser
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from style_a_video.pipelines import charts, cli, report
+from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.pipelines.measures import measure
+from style_a_video.pipelines.report_words import MEASURES
+from style_a_video.pipelines.video import Frame, probe
+
+clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+
+EVIL = "<script>alert(1)</script>&\"'.mp4"
+
+
+def no_motion(this, other):
+    return torch.zeros(2, *this.shape[-2:])
+
+
+def frames(step, count=12):
+    picture = 0.2 + 0.5 * torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(0))
+    times = [Fraction(i, 10) for i in range(count)]
+    return [Frame(picture + step * i, t, Fraction(1, 10)) for i, t in enumerate(times)]
+
+
+def measured(*names, count=12, **kwargs):
+    streams = [frames(0.01 * (k + 1), count) for k in range(len(names))]
+    return measure(streams[0], streams[1:], names, flow=no_motion, **kwargs)
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and what is readable in each language."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self._open = [], {"en": [], "zh": [], "": []}, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img", "input", "link", "br"):
+            self._open.append((tag, dict(attributes).get("class", "")))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop()[0] == tag
+
+    def handle_data(self, data):
+        inside = [name for _, name in self._open]
+        if data.strip() and self._open[-1][0] not in ("style", "script"):
+            language = next((name for name in inside if name in ("en", "zh")), "")
+            self.words[language].append(data.strip())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+# table, JSON, picture
+
+
+def test_the_table_has_a_row_a_clip_the_source_first():
+    found = measured("in.mp4", "twice.mp4", "水彩画的一个非常长的文件名称.mp4")
+    blocks = report.table(found).split("\n\n")
+    for block in blocks:
+        head, *rows = block.splitlines()
+        assert [row.split()[0] for row in rows] == ["in.mp4", "twice.mp4", rows[2].split()[0]]
+        assert rows[2].startswith("水彩画") and "…" in rows[2]
+        assert {report._width(line) for line in (head, *rows)} == {report._width(head)}
+        assert report._width(head) <= 80
+    rows = [re.findall(".{9}", line[report.NAME :]) for line in blocks[0].splitlines()[:3]]
+    head, source, twice = ([cell.strip() for cell in row] for row in rows)
+    numbers = dict(zip(head, zip(source, twice, strict=True), strict=True))
+    assert numbers["E_warp"] == ("0.0001", "0.0004") and numbers["x source"] == ("1", "4")
+    assert "style" not in report.table(found) and "LPIPS" not in report.table(found)
+
+
+def test_json_holds_everything_and_no_nan():
+    found = measured("in.mp4", "out.mp4")
+    told = json.loads(json.dumps(report.as_dict(found), allow_nan=False))
+    source, result = told["clips"]
+    assert result["means"]["ratio"] == pytest.approx(4, rel=1e-3)
+    assert set(source["series"]) == {m.key for m in MEASURES} - {"ratio"}
+    assert result["series"]["warping"][0] is None and len(result["series"]["warping"]) == 12
+    assert told["times"][1] == 0.1 and told["notes"] == [note.en for note in found.notes]
+
+
+def test_the_plot_is_a_picture():
+    pytest.importorskip("matplotlib")
+    found = measured("in.mp4", "$\\frac$ _水彩.mp4")
+    picture = charts.plot(found)
+    assert picture.shape[:2] == (1, 3) and picture.shape[3] == charts.COLUMNS * charts.CELL[0]
+    assert 0 <= picture.min() and picture.max() <= 1
+    for k in range(2):  # each clip's colour is there: in the legend and in the curves
+        rgb = [int(charts.colour(k)[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        near = (picture[0] - torch.tensor(rgb)[:, None, None]).abs().amax(0) < 0.02
+        assert near[:60].sum() >= 60 and near[60:].sum() >= 60
+    charts.plot(measured("in.mp4", "out.mp4", count=1))
+
+
+def test_a_curve_is_drawn_where_the_page_puts_its_cursor():
+    pytest.importorskip("matplotlib")
+    drawn = charts.svg(measured("in.mp4", "out.mp4"), "strength")
+    width, height = (float(x) for x in re.search(r'viewBox="0 0 (\S+) (\S+)"', drawn).groups())
+    frame = re.search(r'<clipPath id="\w+">\s*<rect x="(\S+)" y="(\S+)" width="(\S+)"', drawn)
+    left, top, wide = (float(x) for x in frame.groups())
+    assert (left / width, wide / width) == pytest.approx((charts.AXES[0], charts.AXES[2]), abs=1e-3)
+    assert top / height == pytest.approx(1 - charts.AXES[1] - charts.AXES[3], abs=1e-3)
+    assert charts.colour(1) in drawn and "<script" not in drawn
+
+
+def test_nothing_installed_is_said_in_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(StyleAVideoError, match="Plots need matplotlib.*pip install matplotlib$"):
+        report.plot(measured("a", "b"))
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(StyleAVideoError, match="needs Jinja2.*pip install jinja2$"):
+        report.check_page()
+
+
+# the page
+
+
+@pytest.fixture
+def videos(tmp_path):
+    names = ["in.mp4", EVIL.replace("/", "_")]
+    return [clips.encode(tmp_path / name, clips.ramp(12)) for name in names]
+
+
+@pytest.fixture
+def page(tmp_path):
+    pytest.importorskip("matplotlib")
+    return tmp_path / "报告.html"
+
+
+def test_the_page_is_one_file_that_needs_nothing_else(videos, page, tmp_path):
+    before = set(tmp_path.iterdir())
+    report.write_page(measured("in.mp4", "out.mp4"), videos, page)
+    assert set(tmp_path.iterdir()) - before == {page}
+    text = page.read_text(encoding="utf-8")
+    shown = Page(text)
+    sources = [video["src"] for video in shown.all("video")]
+    assert [base64.b64decode(src.split(",")[1]) for src in sources] == [
+        path.read_bytes() for path in videos
+    ]
+    links = [a[key] for _, a in shown.tags for key in ("src", "href") if key in a]
+    assert links and all(link.startswith("data:") for link in links)
+    assert not re.findall(r"(?:https?:)?//[\w.]+\.\w+", re.sub(r"base64,[\w+/=]+", "", text))
+    assert len(shown.all("img")) == len(charts.drawn(measured("in.mp4", "out.mp4")))
+
+
+def test_every_word_of_the_page_is_there_in_both_languages(videos, page):
+    report.write_page(measured("in.mp4", "out.mp4"), videos, page)
+    words = Page(page.read_text(encoding="utf-8")).words
+    assert len(words["en"]) == len(words["zh"]) > 40
+    assert words["en"].count("lower is better") == words["zh"].count("越低越好") > 3
+    # In one language only: names, numbers and signs.
+    free = [word for word in words[""] if not re.fullmatch(r"[\d.e×–‹›↑↓,\s-]*", word)]
+    names = {"in.mp4", "out.mp4", "no_motion"}
+    assert {word for word in free if word not in names and "·" not in word} == set()
+
+
+def test_names_and_prompts_of_strangers_are_only_text(videos, page):
+    found = measured("in.mp4", EVIL)
+    found.prompt = "</b><img src=x onerror=alert(2)> {{ 7*7 }} 水彩画"
+    report.write_page(found, videos, page)
+    text = page.read_text(encoding="utf-8")
+    shown = Page(text)
+    assert len(shown.all("script")) == 1 and not any("onerror" in a for _, a in shown.tags)
+    assert EVIL in shown.words[""] and found.prompt in shown.words[""]
+    assert shown.all("video")[1]["aria-label"] == EVIL
+
+
+def test_large_clips_lie_beside_the_page(videos, page, monkeypatch):
+    monkeypatch.setattr(report, "EMBEDDED_MAX", 100)
+    report.write_page(measured("in.mp4", EVIL), videos, page)
+    shown = Page(page.read_text(encoding="utf-8"))
+    links = [video["src"] for video in shown.all("video")]
+    assert links == ["%E6%8A%A5%E5%91%8A_files/0.mp4", "%E6%8A%A5%E5%91%8A_files/1.mp4"]
+    copies = [page.with_name("报告_files") / f"{k}.mp4" for k in range(2)]
+    assert [c.read_bytes() for c in copies] == [v.read_bytes() for v in videos]
+    assert any("报告_files" in word for word in shown.words["en"])
+    assert any("报告_files" in word for word in shown.words["zh"])
+
+
+def test_a_clip_that_browsers_may_not_play_is_converted(tmp_path, page):
+    old = clips.encode(tmp_path / "old.mkv", clips.ramp(3), codec="mpeg4")
+    new = clips.encode(tmp_path / "new.mp4", clips.ramp(3))
+    report.write_page(measured("old.mkv", "new.mp4", count=3), [old, new], page)
+    shown = Page(page.read_text(encoding="utf-8"))
+    first = base64.b64decode(shown.all("video")[0]["src"].split(",")[1])
+    (tmp_path / "shown.mp4").write_bytes(first)
+    assert probe(tmp_path / "shown.mp4").codec == "h264"
+    assert clips.times(tmp_path / "shown.mp4") == clips.times(old)
+    assert any("Converted" in word and "old.mkv" in word for word in shown.words["en"])
+
+
+# the command
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+@pytest.fixture
+def two(tmp_path):
+    pytest.importorskip("cv2")
+    source = clips.encode(tmp_path / "in.mp4", [clips.quadrants()] * 4)
+    result = clips.encode(tmp_path / "油画.mp4", [255 - clips.quadrants()] * 4)
+    return source, result
+
+
+@pytest.fixture
+def embedded(monkeypatch, tiny_pipeline):
+    monkeypatch.setattr("style_a_video.weights.loading.load", lambda *_, **__: tiny_pipeline)
+
+
+def test_the_command_prints_writes_and_says(two, page, tmp_path, embedded, capsys):
+    numbers = tmp_path / "report.json"
+    options = ("--html", page, "--json", numbers, "--prompt", "oil", "--device", "cpu")
+    assert run("report", *two, *options) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(" ") and out.endswith(f"{numbers}\n{page}\n")
+    assert "in.mp4" in out and "油画.mp4" in out and "style" in out
+    assert "LPIPS" in err and "fewer than 11 frames" in err
+    told = json.loads(numbers.read_text(encoding="utf-8"))
+    assert [clip["name"] for clip in told["clips"]] == ["in.mp4", "油画.mp4"]
+    assert told["clips"][0]["means"]["content"] == pytest.approx(1, abs=1e-5)
+    assert (told["prompt"], told["clip"], told["flow"]) == ("oil", "embedded", "dis")
+    assert len(Page(page.read_text(encoding="utf-8")).all("video")) == 2
+
+
+def test_the_command_without_clip_needs_no_model(two, monkeypatch, capsys):
+    def load(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("style_a_video.weights.loading.load", load)
+    assert run("report", *two, "--clip", "none", "--device", "cpu") == 0
+    assert "content" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prompt", " "), "prompt is empty"),
+        (("--html", "r.txt"), ".html"),
+        (("--html", "nowhere/r.html"), "does not exist"),
+        (("--json", "r.html"), ".json"),
+        (("--flow", "best"), "choose from"),
+        (("--clip", "nowhere"), "There is no folder nowhere"),
+        (("none.mp4",), "none.mp4 does not exist"),
+    ],
+)
+def test_bad_arguments(options, message, two, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert run("report", *two, *options, "--device", "cpu") == 2
+    out, err = capsys.readouterr()
+    assert message in err and err.startswith("style-a-video: error: ")
+    assert err.count("\n") == 1 and out == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_result_of_another_length_or_none(two, tmp_path, capsys):
+    short = clips.encode(tmp_path / "short.mp4", [clips.quadrants()] * 2)
+    assert run("report", two[0], short, "--clip", "none", "--device", "cpu") == 2
+    assert "short.mp4 ends after 2 frames but in.mp4 goes on" in capsys.readouterr().err
+    assert run("report", two[0]) == 2
+    assert "RESULT" in capsys.readouterr().err
