@@ -4,7 +4,7 @@
         [--work DIR] [--flow dis|raft] [--json FILE]
 
 Rows: the unedited source (the floor), each frame by itself, that through the refiners, and through
-what people reach for otherwise (ffmpeg's deflicker, hqdn3d and tmix). DIR holds clips/*.mp4, which
+what people reach for otherwise (ffmpeg's deflicker and tmix). DIR holds clips/*.mp4, which
 no training saw. Stylized frames are kept in --work, so that a stopped run goes on.
 """
 
@@ -79,7 +79,6 @@ ROWS: dict[str, Row] = {
     "+ blend (no training)": refined("blend"),
     "+ learned refiner": refined("learned"),
     "ffmpeg deflicker": ffmpeg("deflicker", "size=5"),
-    "ffmpeg hqdn3d": ffmpeg("hqdn3d", ""),
     "ffmpeg tmix": ffmpeg("tmix", "frames=3"),
 }
 

@@ -60,7 +60,7 @@ class TemporalRefiner(io.ComfyNode):
                     options=list(FLOWS),
                     default="dis",
                     advanced=True,
-                    tooltip="Who estimates the motion: DIS of OpenCV, or RAFT where its weights are.",
+                    tooltip="Who estimates the motion: OpenCV's DIS, or RAFT with its weights.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="IMAGE")],
@@ -111,7 +111,9 @@ class ConsistencyReport(io.ComfyNode):
             ),
             search_aliases=["flicker", "warping error", "metrics", "temporal consistency"],
             inputs=[
-                io.Image.Input("source", tooltip="The unedited frames: the floor of every measure."),
+                io.Image.Input(
+                    "source", tooltip="The unedited frames: the floor of every measure."
+                ),
                 io.Autogrow.Input(
                     "results",
                     template=io.Autogrow.TemplatePrefix(result, prefix="result_", min=1, max=8),
@@ -135,7 +137,7 @@ class ConsistencyReport(io.ComfyNode):
                     options=list(FLOWS),
                     default="dis",
                     advanced=True,
-                    tooltip="Who estimates the motion: DIS of OpenCV, or RAFT where its weights are.",
+                    tooltip="Who estimates the motion: OpenCV's DIS, or RAFT with its weights.",
                 ),
             ],
             outputs=[
@@ -184,9 +186,7 @@ def measured_clips(
     names = ["source", *(f"result {k}" for k in range(1, len(clips)))]
     judge = None if vision is None else Clip("CLIP_VISION", partial(_likeness, vision), None)
     streams = [frames(clip) for clip in clips]
-    return measure(
-        streams[0], streams[1:], names, flow=FLOWS[flow], clip=judge, progress=tell
-    )
+    return measure(streams[0], streams[1:], names, flow=FLOWS[flow], clip=judge, progress=tell)
 
 
 def _likeness(vision: Any, frames: Tensor) -> Tensor:

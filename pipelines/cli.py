@@ -21,6 +21,7 @@ from .errors import StyleAVideoError
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
     import torch
 
+    from .refine import Refining
     from .style_a_video import StyleAVideoPipeline
     from .stylize import Engine, Progress
 
@@ -163,6 +164,19 @@ def _engine_options(to: argparse.ArgumentParser) -> None:
     to.add_argument("--scheduler", choices=SCHEDULERS, help="sampler (the model's own)")
     to.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (%(default)s)")
     to.add_argument(
+        "--refine",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="take out the flicker, along the source's motion (on)",
+    )
+    to.add_argument(
+        "--refine-strength",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how much of that, 0 to 1 (%(default)g)",
+    )
+    to.add_argument(
         "--chunk",
         default="auto",
         metavar="N|auto",
@@ -216,6 +230,11 @@ def _check_engine(args: argparse.Namespace, prompts: Sequence[str]) -> None:
         check_count("--steps", args.steps)
         check_number("--steps", args.steps, high=1000)
     check_number("--seed", args.seed, high=2**63 - 1)
+    if args.refine:
+        from .flow import check_flow
+
+        check_number("--refine-strength", args.refine_strength, high=1)
+        check_flow("dis")
     if args.chunk != "auto":
         if not re.fullmatch(r"[0-9]{1,6}", args.chunk):
             raise StyleAVideoError(f"--chunk must be a whole number or auto, not {args.chunk!r}.")
@@ -301,6 +320,11 @@ class _Loaded:
 
         return stylize
 
+    def refining(self) -> Refining | None:
+        from .refine import Refining
+
+        return Refining(self.args.refine_strength) if self.args.refine else None
+
     def describe(self, prompt: str) -> dict[str, Any]:
         """Everything that decides the result, for the report."""
         from .device import hardware
@@ -316,6 +340,7 @@ class _Loaded:
             "device": str(self.device),
             "hardware": hardware(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
+            "refine": self.args.refine_strength if self.args.refine else 0.0,
             **asdict(resolved),
         }
 
@@ -402,6 +427,7 @@ def _stylize(args: argparse.Namespace) -> None:
         if path is not None:
             check_target(path, suffixes)
     from . import sheet
+    from .refine import Refined
     from .stylize import MAX_SIDE, check_not_input, check_range, stylize_video
 
     info = probe(args.source)
@@ -412,10 +438,11 @@ def _stylize(args: argparse.Namespace) -> None:
     for remark in remarks:
         _say(remark)
     sampled = sheet.Sampled()
+    engine, refining = loaded.engine(args.prompt), loaded.refining()
     report = stylize_video(
         info,
         args.target,
-        loaded.engine(args.prompt),
+        Refined(engine, refining) if refining else engine,
         start=args.start,
         end=args.end,
         max_frames=args.frames,
@@ -461,6 +488,7 @@ def _demo(args: argparse.Namespace) -> None:
         args.output,
         args.input,
         seconds=args.seconds,
+        refining=loaded.refining(),
         chunk_size=None if args.chunk == "auto" else args.chunk,
         device=loaded.device,
         progress=lambda stage: _bar(stage, " frames" if stage == "video" else " prompts"),

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from . import sheet
 from .errors import StyleAVideoError
+from .refine import Refined, Refining
 from .stylize import Engine, Progress, fit, stylize_video
 from .video import Frame, VideoWriter, check_target, probe, read_frames
 
@@ -134,6 +135,7 @@ def run(
     source: str | os.PathLike[str] | None = None,
     *,
     seconds: float = 4.0,
+    refining: Refining | None = None,
     chunk_size: int | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[str], Progress] | None = None,
@@ -145,6 +147,7 @@ def run(
         prompts: rows of the sheet; the first `MOVING` are in the video.
         output: path without suffix; its folder is made.
         source: a clip of the user's own, of which the first `seconds` are shown.
+        refining: of the video; the sheet's frames are too far apart.
         progress: name of a stage → what is told (done, total) in it.
 
     Returns:
@@ -183,10 +186,13 @@ def run(
         tell(n, len(engines))
     sheet.save(sheet.contact_sheet(rows), picture)
 
+    shown = [engines[prompt] for prompt in moving]
+    if refining is not None:
+        shown = [Refined(engine, refining) for engine in shown]
     stylize_video(
         info,
         video,
-        montage([engines[prompt] for prompt in moving], moving),
+        montage(shown, moving),
         max_frames=limit if limit < info.frames else None,
         size=size,
         chunk_size=chunk_size or "auto",

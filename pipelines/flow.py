@@ -47,6 +47,11 @@ def raft(this: Tensor, other: Tensor) -> Tensor:
 FLOWS: dict[str, Flow] = {"dis": dis, "raft": raft}
 
 
+def check_flow(name: str) -> None:
+    """Raises StyleAVideoError where that estimator lacks a library or weights."""
+    _dis() if name == "dis" else _raft("cpu")
+
+
 def both_ways(this: Tensor, prev: Tensor, flow: Flow = dis) -> tuple[Tensor, Tensor]:
     """flow_to_prev and prev_flow_to_this, (1,2,H,W) each."""
     return flow(this, prev)[None], flow(prev, this)[None]

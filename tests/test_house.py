@@ -153,14 +153,17 @@ def test_one_version():
     assert re.search(r"^version: (.+)$", citation, re.MULTILINE)[1] == style_a_video.__version__
 
 
-def test_comfyui_requirements_are_the_package_s_without_torch():
+def test_comfyui_requirements_are_the_package_s_without_torch_and_opencv():
+    """Which ComfyUI's Python has already (torch) or in a build of its own (OpenCV: install.py)."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)[1]
     dependencies = set(re.findall(r'"(.+)"', block))
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = {line for line in lines if line and not line.startswith("#")}
-    assert listed == {d for d in dependencies if not re.match(r"torch\b", d)}
-    assert "torch>=2.4" in dependencies
+    assert listed - {"matplotlib"} == {
+        d for d in dependencies if not re.match(r"torch\b|opencv", d)
+    }
+    assert {"torch>=2.4", "opencv-python-headless"} <= dependencies
 
 
 def test_every_package_is_shipped():
