@@ -32,6 +32,7 @@ PREVIEWS = {
     "MaskPreview": 240,
     "SaveVideo": 240,
     "PreviewAny": 100,
+    "StyleAVideoLoadFrames": 220,
     "StyleAVideoAttentionMap": 220,
     "StyleAVideoCompare": 300,
 }
@@ -327,7 +328,8 @@ def save(g: Graph, images: Any, frames: Node, name: str = "") -> None:
 
 
 def compare(g: Graph, frames: Node, images: Any, **inputs: Any) -> None:
-    g.add("StyleAVideoCompare", wide=480, source=frames["frames"], stylized=images, **inputs)
+    given = {"wide": 480, "source": frames["frames"], "stylized": images} | inputs
+    g.add("StyleAVideoCompare", **given)
 
 
 # The graphs
@@ -337,10 +339,11 @@ def quick_start(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g)
-    g.stage("2 · Stylize · 风格化")
+    # Few columns: ComfyUI writes no text on the nodes of a graph much wider than the screen.
+    g.stage("2 · Stylize and compare · 风格化与对比")
     stylized = g.add(
         "StyleAVideoStylize",
-        wide=360,
+        wide=400,
         model=model["MODEL"],
         clip=model["CLIP"],
         vae=model["VAE"],
@@ -348,10 +351,9 @@ def quick_start(g: Graph) -> None:
         frame_info=frames["frame_info"],
         prompt="watercolour",
     )
+    compare(g, frames, stylized, wide=400)
     g.stage("3 · Save · 保存")
     save(g, stylized, frames)
-    g.stage("4 · Compare · 对比")
-    compare(g, frames, stylized)
 
 
 def paper_method(g: Graph) -> None:
