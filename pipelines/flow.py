@@ -71,7 +71,7 @@ def _dis() -> Any:
         raise StyleAVideoError(
             "Optical flow needs OpenCV, which is not installed: pip install opencv-python-headless"
         ) from None
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 
 @lru_cache(1)

@@ -90,8 +90,8 @@ class Refiner(nn.Module):
             for _ in range(blocks)
         )
         self.tail = nn.Conv2d(channels, 6 * PATCH**2, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, seen: Seen, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         """ŷ^f (T,3,H,W), unclamped, and the memory (T,channels,H/4,W/4) for the next frame.
