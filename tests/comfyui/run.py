@@ -1,8 +1,7 @@
 """Runs the tests of this folder with ComfyUI's own Python, or says loudly why it does not.
 
 ComfyUI is looked for at COMFYUI_PATH, else at ~/comfy/ComfyUI; its Python at COMFYUI_PYTHON, else
-in its folder as .venv or venv. The browser tests are not steady yet and run by name only:
-`python tests/comfyui/run.py tests/comfyui/test_browser.py`.
+in its folder as .venv or venv.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DEFAULT = ["tests/comfyui", "--ignore=tests/comfyui/test_browser.py"]
 NEEDED = ("pytest", "diffusers", "einops", "accelerate", "skimage")
 
 
@@ -32,7 +30,7 @@ def main() -> int:
         return absent(f"{python} lacks one of {', '.join(NEEDED)}; install them there")
     command = [python, "-m", "pytest", "--import-mode=importlib", "-p", "no:cacheprovider"]
     return subprocess.call(
-        [*command, *(sys.argv[1:] or DEFAULT)],
+        [*command, *(sys.argv[1:] or ["tests/comfyui"])],
         cwd=ROOT,
         env={**os.environ, "COMFYUI_PATH": str(comfyui), "PYTHONDONTWRITEBYTECODE": "1"},
     )
