@@ -1,5 +1,6 @@
-# make demo [INPUT=my.mp4] [PROMPT="watercolour"]   make test   make bench   make setup
+# make demo [INPUT=my.mp4] [PROMPT="watercolour"]   make test   make test-comfyui   make bench   make setup
 # Everything lives in .venv. TORCH names the torch to install where .venv has none, e.g. TORCH="torch==2.13.0".
+# ComfyUI's tests: COMFYUI_PATH, COMFYUI_PYTHON and COMFYUI_TORCH, see tests/comfyui/run.py.
 
 PYTHON ?= python3
 TORCH ?= torch
@@ -11,14 +12,17 @@ override INPUT := $(value INPUT)
 override PROMPT := $(value PROMPT)
 export INPUT PROMPT
 
-.PHONY: demo test bench setup
+.PHONY: demo test test-comfyui bench setup
 
 demo: $(RUNTIME)
 	@$(BIN)/style-a-video demo $${INPUT:+--input "$$INPUT"} $${PROMPT:+--prompt "$$PROMPT"}
 
-# ComfyUI's own tests run in its own environment, where there is a ComfyUI.
 test: .venv/.installed-test
 	$(BIN)/pytest
+	@$(MAKE) --no-print-directory test-comfyui
+
+# In an environment of ComfyUI's requirements, where there is a ComfyUI.
+test-comfyui: | $(BIN)/pip
 	@$(BIN)/python tests/comfyui/run.py
 
 bench: $(RUNTIME)
