@@ -43,6 +43,7 @@ class _Container:
     options: dict[str, str]
     audio: frozenset[str] | None  # None: any
     container_options: dict[str, str] = field(default_factory=dict)
+    pixels: str = "yuv420p"
 
 
 # cpu-independent: x264's AVX-512 code gives other pixels from one run to the next.
@@ -515,33 +516,40 @@ class VideoWriter:
 
     def write(self, frame: Frame) -> None:
         """Encodes one frame, image (3,H,W) in [0,1]; times must increase."""
-        try:
-            self._write(frame)
-        except (av.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+        self.write_picture(self.picture(frame.image), frame.pts, frame.duration)
 
-    def _write(self, frame: Frame) -> None:
-        height, width = frame.image.shape[-2:]
-        if self._output is None:
-            self._open(width, height)
-        pixels = frame.image.detach().permute(1, 2, 0).float().mul(255).round_().clamp_(0, 255)
+    def picture(self, image: Tensor) -> av.VideoFrame:
+        """An image (3,H,W) in [0,1] in the pixels that are encoded: nothing is lost after this."""
+        height, width = image.shape[-2:]
+        pixels = image.detach().permute(1, 2, 0).float().mul(255).round_().clamp_(0, 255)
         rgb = pixels.to(torch.uint8).cpu().numpy()
         if width % 2 or height % 2:
             rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        picture = self._scaler.reformat(
+        return self._scaler.reformat(
             av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
-            format="yuv420p",
+            format=self.kind.pixels,
             dst_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
             interpolation=_RESAMPLING,
         )
-        time = frame.pts - (self.since or 0)
+
+    def write_picture(self, picture: av.VideoFrame, pts: Fraction, duration: Fraction) -> None:
+        """Encodes what `picture` gave, shown at `pts` for `duration` (s, the source's clock)."""
+        try:
+            self._write(picture, pts, duration)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _write(self, picture: av.VideoFrame, pts: Fraction, duration: Fraction) -> None:
+        if self._output is None:
+            self._open(picture.width, picture.height)
+        time = pts - (self.since or 0)
         # Two frames at one time (broken sources have them) would stop the muxer: one tick apart.
         self._pts = max(round(time / self.time_base), self._pts + 1)
         picture.pts, picture.time_base = self._pts, self.time_base
-        self._durations[self._pts] = max(1, round(frame.duration / self.time_base))
-        self._end = time + frame.duration
+        self._durations[self._pts] = max(1, round(duration / self.time_base))
+        self._end = time + duration
         self._mux(self._stream.encode(picture))
         if self._audio is not None:
             for packet in self._audio.until(time):
@@ -556,8 +564,8 @@ class VideoWriter:
         stream = self._output.add_stream(
             self.kind.codec, rate=self.frame_rate, options=dict(self.kind.options)
         )
-        stream.width, stream.height = width + width % 2, height + height % 2
-        stream.pix_fmt = "yuv420p"
+        stream.width, stream.height = width, height
+        stream.pix_fmt = self.kind.pixels
         context = stream.codec_context
         context.time_base = self.time_base
         context.color_range, context.colorspace = 1, 1
