@@ -165,9 +165,10 @@ class Stylize(io.ComfyNode):
             outputs=[io.Image.Output(display_name="IMAGE")],
         )
 
-    # ComfyUI hands over a dynamic input whether named or not, and nothing where it is unknown.
+    # Where a dynamic input is unknown ComfyUI drops it and notes the error under another that is
+    # asked for here: one with nothing to validate.
     @classmethod
-    def validate_inputs(cls, guidance=None) -> bool | str:
+    def validate_inputs(cls, negative="", guidance=None) -> bool | str:
         if guidance is None:
             return "guidance must be one of: model's own, instruct-pix2pix, paper."
         return True
