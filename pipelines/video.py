@@ -469,6 +469,23 @@ class _Audio:
         self.container.close()
 
 
+def to_picture(image: Tensor, pixels: str) -> av.VideoFrame:
+    """An image (3,H,W) in [0,1] in this pixel format, as it is encoded."""
+    height, width = image.shape[-2:]
+    values = image.detach().permute(1, 2, 0).float().mul(255).round_().clamp_(0, 255)
+    rgb = values.to(torch.uint8).cpu().numpy()
+    if width % 2 or height % 2:
+        rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return VideoReformatter().reformat(
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
+        format=pixels,
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=_RESAMPLING,
+    )
+
+
 class VideoWriter:
     """Writes frames to a file that appears under its name only when everything went well.
 
@@ -506,7 +523,6 @@ class VideoWriter:
         self._output: Any = None
         self._stream: Any = None
         self._audio: _Audio | None = None
-        self._scaler = VideoReformatter()
         self._durations: dict[int, int] = {}
         self._pts = -(2**62)
         self._end = Fraction(0)
@@ -520,19 +536,7 @@ class VideoWriter:
 
     def picture(self, image: Tensor) -> av.VideoFrame:
         """An image (3,H,W) in [0,1] in the pixels that are encoded: nothing is lost after this."""
-        height, width = image.shape[-2:]
-        pixels = image.detach().permute(1, 2, 0).float().mul(255).round_().clamp_(0, 255)
-        rgb = pixels.to(torch.uint8).cpu().numpy()
-        if width % 2 or height % 2:
-            rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        return self._scaler.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
-            format=self.kind.pixels,
-            dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=_RESAMPLING,
-        )
+        return to_picture(image, self.kind.pixels)
 
     def write_picture(self, picture: av.VideoFrame, pts: Fraction, duration: Fraction) -> None:
         """Encodes what `picture` gave, shown at `pts` for `duration` (s, the source's clock)."""
