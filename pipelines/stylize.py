@@ -1,31 +1,38 @@
-"""The one way in: a stream of frames → an engine → a stream of frames, in bounded memory.
+"""The one way in: a video file → an engine → a video file, of any length, in bounded memory.
 
-An engine is any callable `(frames (T,3,H,W) in [0,1], frame_indices) → frames (T,3,H',W')`. What it
-does to them is its own affair.
+    one pass for the shots → segments of some frames each: read, stylized, refined, packed in the
+    job directory → all of them encoded as one stream
+
+Reading and refining run beside the engine. What is done survives the process: see pipelines.job.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
+from . import segments, shots
 from .checks import check_count
 from .errors import StyleAVideoError
-from .video import Frame, VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
+from .job import Job, digest, versions
+from .overlap import ahead, behind
+from .refine import Past, Refining
+from .segments import Engine, Finished, Work
+from .shots import Plan, Segment, Shot
+from .video import VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
 
-Engine = Callable[[Tensor, Sequence[int]], Tensor]
-Progress = Callable[[int, int], None]
-Observer = Callable[[Frame, Frame], None]
+Progress = Callable[[str, int, int], None]
+"""(stage, done, of): stage "shots", "stylize" or "write", in frames."""
 
 MAX_SIDE = 512  # px; Huang et al. 2023 report 512x256, Stable Diffusion 1.5 was trained at 512
 BYTES_PER_PIXEL = 4096  # what a frame of 1 px may cost at the worst place of an engine, the decoder
@@ -34,54 +41,32 @@ MAX_CHUNK = 8  # frames; larger batches gain nothing measurable on CPUs
 
 @dataclass
 class StylizeReport:
-    """What a run did and what it cost. Times in seconds, memory in MiB (peak of the process)."""
+    """What a run did and what it cost. Times in seconds, memory in MiB (peak of the process).
+
+    `resumed`: frames that a former run had finished. `engine_seconds` is the engine alone; reading
+    and refining go on beside it; `plan_seconds` and `write_seconds` come before and after it.
+    """
 
     source: str
     target: str
     frames: int
+    resumed: int
     width: int
     height: int
     frame_rate: float
     chunk_size: int
+    shots: list[dict[str, Any]]
     seconds: float
     frames_per_second: float
-    decode_seconds: float
+    plan_seconds: float
     engine_seconds: float
-    encode_seconds: float
+    write_seconds: float
     peak_memory_mib: float | None
     notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def stylize_frames(
-    frames: Iterable[Frame], engine: Engine, chunk_size: int = 1, first_index: int = 0
-) -> Iterator[Frame]:
-    """Frames through the engine, `chunk_size` at a time, with their timestamps kept.
-
-    The engine is told each frame's absolute index (counted from `first_index`), so that what it
-    draws for a frame need not depend on the chunk the frame came in.
-
-    Raises:
-        StyleAVideoError: the engine gave numbers that are not finite.
-        ValueError: the engine gave another number of frames.
-    """
-    stream, index = iter(frames), first_index
-    while chunk := list(islice(stream, chunk_size)):
-        indices = range(index, index + len(chunk))
-        stylized = engine(torch.stack([frame.image for frame in chunk]), indices)
-        if len(stylized) != len(chunk):
-            raise ValueError(f"engine: {len(chunk)} frames in, {len(stylized)} out")
-        if not stylized.isfinite().all():
-            raise StyleAVideoError(
-                f"The result of frames {indices[0]} to {indices[-1]} is not finite: use --dtype "
-                "fp32 or lower scales."
-            )
-        for frame, image in zip(chunk, stylized, strict=True):
-            yield replace(frame, image=image)
-        index += len(chunk)
 
 
 def fit(width: int, height: int, max_side: int = MAX_SIDE) -> tuple[int, int]:
@@ -169,11 +154,47 @@ def expected_frames(
     return count if max_frames is None else min(count, max_frames)
 
 
+Runner = Callable[
+    [Work, Engine, Sequence[Segment], Callable[[Segment], Past | None], Callable[[int], None]],
+    Iterator[Finished],
+]
+"""(work, engine, segments to do, the refiner's past before a segment, told of frames) → segments,
+those of a shot in order."""
+
+
+def here(
+    work: Work,
+    engine: Engine,
+    todo: Sequence[Segment],
+    past_before: Callable[[Segment], Past | None],
+    told: Callable[[int], None],
+) -> Iterator[Finished]:
+    """The segments in order, in this process: read ahead, and refined behind the engine's back."""
+    last: Finished | None = None
+
+    def stylized() -> Iterator[tuple[Segment, Any, torch.Tensor]]:
+        read = ahead(segments.read(work, todo))
+        for segment, frames in zip(todo, read, strict=True):
+            yield segment, frames, segments.stylize(work, engine, segment, frames, told)
+
+    def finish(item: tuple[Segment, Any, torch.Tensor]) -> Finished:
+        nonlocal last
+        segment, frames, images = item
+        carried = last is not None and segment.follows(last.segment)
+        past = last.past if last is not None and carried else past_before(segment)
+        past = segments.on_device(past, images.device)
+        last = segments.finish(work, segment, frames, images, past)
+        return last
+
+    return behind(finish, stylized())
+
+
 def stylize_video(
     source: str | os.PathLike[str] | VideoInfo,
     target: str | os.PathLike[str],
     engine: Engine,
     *,
+    refining: Refining | None = None,
     start: Fraction | float | None = None,
     end: Fraction | float | None = None,
     max_frames: int | None = None,
@@ -181,134 +202,174 @@ def stylize_video(
     max_side: int = MAX_SIDE,
     chunk_size: int | Literal["auto"] = "auto",
     device: torch.device | str = "cpu",
+    begins: Sequence[Shot] | None = None,
+    job: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    run: Runner = here,
     progress: Progress | None = None,
-    observe: Observer | None = None,
 ) -> StylizeReport:
-    """Read → resize → engine → write. Memory does not grow with the clip.
+    """Read → resize → engine → refine → write. Memory does not grow with the clip.
 
     Frames are shown to the engine upright, at `size` (width, height) or, by default, in the
     source's shape with the longer side at most `max_side`; the output has the engine's size and the
     source's shape, frame rate, timestamps and audio. With `start` (s) the output begins at 0. Frame
-    indices count from the first frame of the range.
+    indices count from the first frame of the range. No chunk holds frames of two shots.
 
     Args:
         source: a path, or what `probe` said of it.
+        refining: takes the flicker out; None leaves the frames as the engine gave them.
         device: where the engine computes; for `chunk_size="auto"` (see `auto_chunk`) and the peak.
-        progress: called with (frames written, frames expected) after each.
-        observe: called with each frame before and after the engine.
+        begins: the shots, where they are known (`shots.read_shots`); else cuts are looked for.
+        job: a directory that keeps what is done: the same call goes on where another one ended.
+            None: nothing is kept.
+        settings: what decides the engine's pixels, as JSON values. A job of others is refused.
+        fresh: throw away what the job directory holds.
+        run: where the segments are made: `here`, or `cluster.on_ray(...)`.
+        progress: called with (stage, frames done, frames in all).
 
     Raises:
         StyleAVideoError: a source that cannot be read, an empty range, a target that cannot be
-            written. Nothing is then left under the target's name.
+            written, a job of other settings. Nothing is then left under the target's name.
     """
     began = time.perf_counter()
     info = source if isinstance(source, VideoInfo) else probe(source)
-    source = info.path
     target = check_target(target)
-    check_not_input(target, source)
+    check_not_input(target, info.path)
     if max_frames is not None:
         check_count("The number of frames", max_frames)
     begin, stop = seconds(start), seconds(end)
     check_range(info, begin, stop)
     where = torch.device(device)
-    width, height = size or fit(info.width, info.height, max_side)
-    chunk = auto_chunk(width, height, where) if chunk_size == "auto" else chunk_size
+    size = size or fit(info.width, info.height, max_side)
+    chunk = auto_chunk(*size, where) if chunk_size == "auto" else chunk_size
     check_count("The chunk size", chunk)
-    total = expected_frames(info, begin, stop, max_frames)
+    tell = progress or (lambda stage, done, total: None)
 
-    clock = _Clock()
-    frames = clock.each("decode", read_frames(source, begin, stop, max_frames, (width, height)))
-    shown: list[Frame] = []  # at most a chunk of them waits for its stylized counterpart
-
-    def watched() -> Iterator[Frame]:
-        for frame in frames:
-            shown.append(frame)
-            yield frame
-
-    def timed(images: Tensor, indices: Sequence[int]) -> Tensor:
-        with clock("engine"):
-            return engine(images, indices).cpu()
-
-    stream = stylize_frames(watched(), timed, chunk)
-    first = next(stream, None)
-    if first is None:
-        raise StyleAVideoError(
-            f"{source} shows no frame between {float(begin or 0):g} s and "
-            f"{float(stop or info.end):g} s: choose a longer range."
-        )
-    count = 0
-    with VideoWriter(
+    trimmed = stop is not None or max_frames is not None
+    writer = VideoWriter(
         target,
         frame_rate=info.frame_rate,
         time_base=info.time_base,
-        aspect=info.aspect if _same_picture(first, width, height) else None,
-        audio_from=source if info.has_audio else None,
-        since=None if begin is None else first.pts,
-        trimmed=stop is not None or max_frames is not None,
-    ) as writer:
-        for frame in _chain(first, stream):
-            with clock("encode"):
-                writer.write(frame)
-            before = shown.pop(0)
-            count += 1
-            if observe is not None:
-                observe(before, frame)
-            if progress is not None:
-                progress(count, max(total, count))
-        finishing = time.perf_counter()
-    clock.seconds["encode"] += time.perf_counter() - finishing
+        aspect=info.aspect,
+        audio_from=info.path if info.has_audio else None,
+        trimmed=trimmed,
+    )
+    work = Work(info.path, size, chunk, writer.kind.pixels, refining)
+    identity = {
+        "range": [str(begin), str(stop), max_frames],
+        "size": list(size),
+        "pixels": work.pixels,
+        "refine": None if refining is None else asdict(refining),
+        "shots": None if begins is None else [[shot.start, shot.prompt] for shot in begins],
+        "settings": dict(settings or {}),
+    }
+    if job is not None:
+        identity |= {"input": digest(info.path), "versions": versions()}
+    with _folder(job, target) as folder, Job(Path(folder), identity, fresh) as kept:
+        plan = kept.plan()
+        if plan is None:
+            total = expected_frames(info, begin, stop, max_frames)
+            small = read_frames(
+                info.path, begin, stop, max_frames, fit(*size, max_side=shots.SIDE)
+            )
+            length = shots.segment_length(*size)
+            plan = shots.plan(
+                ahead(small, 8), length, begins, lambda n: tell("shots", n, max(n, total))
+            )
+            if not plan.frames:
+                raise StyleAVideoError(
+                    f"{info.path} shows no frame between {float(begin or 0):g} s and "
+                    f"{float(stop or info.end):g} s: choose a longer range."
+                )
+            kept.keep_plan(plan)
+        planned = time.perf_counter()
+        resumed, engine_seconds = _stylize(kept, plan, work, engine, run, tell)
+        stylized = time.perf_counter()
+        writer.since = None if begin is None else plan.shots[0].time
+        out_size = _write(kept, plan, writer, size, tell)
+        if job is not None:
+            kept.remove()
     took = time.perf_counter() - began
-    out_height, out_width = first.image.shape[-2:]
     return StylizeReport(
-        source=str(source),
+        source=str(info.path),
         target=str(target),
-        frames=count,
-        width=out_width,
-        height=out_height,
+        frames=plan.frames,
+        resumed=resumed,
+        width=out_size[0],
+        height=out_size[1],
         frame_rate=float(info.frame_rate),
         chunk_size=chunk,
+        shots=[shots.as_dict(shot) for shot in plan.shots],
         seconds=took,
-        frames_per_second=count / took,
-        decode_seconds=clock.seconds["decode"],
-        engine_seconds=clock.seconds["engine"],
-        encode_seconds=clock.seconds["encode"],
+        frames_per_second=(plan.frames - resumed) / took,
+        plan_seconds=planned - began,
+        engine_seconds=engine_seconds,
+        write_seconds=time.perf_counter() - stylized,
         peak_memory_mib=peak_memory_mib(where),
         notes=writer.notes,
     )
 
 
-def _same_picture(frame: Frame, width: int, height: int) -> bool:
-    """Whether the engine kept the size it was given; a montage has a shape of its own."""
-    return frame.image.shape[-2:] == (height, width)
+def _folder(
+    job: str | os.PathLike[str] | None, target: Path
+) -> AbstractContextManager[str | os.PathLike[str]]:
+    """The job's folder; one beside the target that vanishes, where nothing is to be kept."""
+    if job is not None:
+        return nullcontext(job)
+    return tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent)
 
 
-def _chain(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from rest
+def _stylize(
+    job: Job, plan: Plan, work: Work, engine: Engine, run: Runner, tell: Progress
+) -> tuple[int, float]:
+    """The segments that the job lacks → frames it had, seconds in the engine."""
+    before: dict[Segment, Segment] = {}
+    for former, segment in zip(plan.segments, plan.segments[1:], strict=False):
+        if segment.follows(former):
+            before[segment] = former
+    continued = set(before.values())
+    todo = [segment for segment in plan.segments if not job.has(segment)]
+    resumed = done = plan.frames - sum(map(len, todo))
+    clock = [0.0]
+
+    def timed(images: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+        began = time.perf_counter()
+        stylized = engine(images, indices)
+        clock[0] += time.perf_counter() - began
+        return stylized
+
+    def told(count: int) -> None:
+        nonlocal done
+        done += count
+        tell("stylize", done, plan.frames)
+
+    def past_before(segment: Segment) -> Past | None:
+        return job.past(before[segment]) if segment in before else None
+
+    if todo:
+        tell("stylize", resumed, plan.frames)
+        for finished in run(work, timed if run is here else engine, todo, past_before, told):
+            job.keep(finished, last=finished.segment not in continued)
+            if finished.segment in before:
+                job.forget_past(before[finished.segment])
+    return resumed, clock[0]
 
 
-class _Clock:
-    """Seconds spent in the named parts of one run; one part at a time, never nested."""
-
-    def __init__(self) -> None:
-        self.seconds = {"decode": 0.0, "engine": 0.0, "encode": 0.0}
-        self._part = ""
-        self._since = 0.0
-
-    def __call__(self, part: str) -> _Clock:
-        self._part = part
-        return self
-
-    def __enter__(self) -> None:
-        self._since = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds[self._part] += time.perf_counter() - self._since
-
-    def each(self, part: str, items: Iterator[Frame]) -> Iterator[Frame]:
-        while True:
-            with self(part):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
+def _write(
+    job: Job, plan: Plan, writer: VideoWriter, size: tuple[int, int], tell: Progress
+) -> tuple[int, int]:
+    """All segments as one stream → its size."""
+    shown = (0, 0)
+    count = 0
+    pictures = (picture for segment in plan.segments for picture in job.pictures(segment))
+    with writer:
+        for picture, pts, duration in ahead(pictures, 8):
+            if not count:
+                shown = picture.width, picture.height
+                if any(abs(a - b) > 1 for a, b in zip(shown, size, strict=True)):
+                    writer.aspect = None  # a montage has a shape of its own
+            writer.write_picture(picture, pts, duration)
+            count += 1
+            tell("write", count, plan.frames)
+    return shown

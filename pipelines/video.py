@@ -312,7 +312,7 @@ def _to_image(frame: Any, size: tuple[int, int], scaler: VideoReformatter) -> Te
 
 def seconds(time: Fraction | float | None) -> Fraction | None:
     """A time (s) as the fraction that was meant: 0.9 is 9/10, not the double beside it."""
-    return None if time is None else Fraction(time).limit_denominator(1_000_000)
+    return Fraction(time).limit_denominator(1_000_000) if isinstance(time, float) else time
 
 
 def read_frames(
@@ -491,7 +491,7 @@ class VideoWriter:
 
     H.264 (VP9 in .webm), 4:2:0, BT.709, the frames' own timestamps. Odd sizes get one replicated
     row or column, which 4:2:0 needs. `aspect` is the shape of the picture as shown: the pixel shape
-    is set so that it is kept exactly whatever the frame size. `audio_from` names a file whose audio
+    is set so that it is kept exactly whatever the frame size. `tracks_from` names a file whose audio
     is copied untouched; `since` (s on that file's clock) becomes 0, None keeps the clock; `trimmed`
     ends the audio with the last frame. What could not be kept is said in `notes`.
 
@@ -505,7 +505,7 @@ class VideoWriter:
         frame_rate: Fraction,
         time_base: Fraction | None = None,
         aspect: Fraction | None = None,
-        audio_from: str | os.PathLike[str] | None = None,
+        tracks_from: str | os.PathLike[str] | None = None,
         since: Fraction | None = None,
         trimmed: bool = False,
     ) -> None:
@@ -514,7 +514,7 @@ class VideoWriter:
         self.frame_rate = Fraction(frame_rate)
         self.time_base = time_base or 1 / self.frame_rate
         self.aspect = aspect
-        self.audio_from = Path(audio_from) if audio_from is not None else None
+        self.tracks_from = Path(tracks_from) if tracks_from is not None else None
         self.since = since
         self.trimmed = trimmed
         self.notes: list[str] = []
@@ -585,9 +585,9 @@ class VideoWriter:
                     "leave out --size."
                 )
         self._stream = stream
-        if self.audio_from is not None:
+        if self.tracks_from is not None:
             suffix = self.target.suffix.lower()
-            self._audio = _Audio(self.audio_from, self._output, self.kind, suffix, self.since)
+            self._audio = _Audio(self.tracks_from, self._output, self.kind, suffix, self.since)
             self.notes += self._audio.notes
 
     def _mux(self, packets: list[Any]) -> None:

@@ -204,7 +204,7 @@ def test_a_shape_that_webm_cannot_keep_is_said(tmp_path):
 def test_audio_packets_are_copied_untouched(tmp_path, suffix):
     source = clips.encode(tmp_path / "a.mp4", clips.ramp(10), audio=1.0)
     target = tmp_path / f"out{suffix}"
-    writer = write(target, source, audio_from=source)
+    writer = write(target, source, tracks_from=source)
     assert writer.notes == []
     given, copied = clips.audio_packets(source), clips.audio_packets(target)
     assert len(given) > 5 and [data for _, data in copied] == [data for _, data in given]
@@ -222,7 +222,7 @@ def test_audio_is_trimmed_with_the_pictures(tmp_path):
         tmp_path / "out.mkv",
         frame_rate=info.frame_rate,
         time_base=info.time_base,
-        audio_from=source,
+        tracks_from=source,
         since=Fraction(1, 2),
         trimmed=True,
     ) as writer:
@@ -242,11 +242,11 @@ def test_audio_is_trimmed_with_the_pictures(tmp_path):
 
 def test_audio_that_a_container_cannot_hold_is_said(tmp_path):
     source = clips.encode(tmp_path / "a.mkv", clips.ramp(4), audio=0.4, audio_codec="pcm_s16le")
-    writer = write(tmp_path / "out.mp4", source, audio_from=source)
+    writer = write(tmp_path / "out.mp4", source, tracks_from=source)
     assert len(writer.notes) == 1
     assert "pcm_s16le" in writer.notes[0] and ".mkv" in writer.notes[0]
     assert not probe(tmp_path / "out.mp4").has_audio
-    assert write(tmp_path / "out.mov", source, audio_from=source).notes == []
+    assert write(tmp_path / "out.mov", source, tracks_from=source).notes == []
     assert probe(tmp_path / "out.mov").audio == ("pcm_s16le",)
 
 
