@@ -1,4 +1,4 @@
-"""style-a-video stylize | demo | report | info
+"""style-a-video stylize | demo | shots | report | info
 
 Exit codes: 0 done, 2 arguments or input that cannot be used (one line on stderr says which and what
 to do), 130 interrupted, 1 anything unforeseen (with its traceback).
@@ -11,8 +11,10 @@ import json
 import os
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,8 +24,11 @@ if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
     import torch
 
     from .refine import Refining
+    from .segments import Engine
+    from .shots import Shot
     from .style_a_video import StyleAVideoPipeline
-    from .stylize import Engine, Progress
+    from .stylize import StylizeReport
+    from .video import VideoInfo
 
 # What --preset stands for, beneath what is given explicitly; "fast" is the model's own few steps.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -55,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         description="Stylize a video from words (Style-A-Video, arXiv 2305.05464).",
     )
     commands = main.add_subparsers(
-        dest="command", required=True, metavar="stylize | demo | report | info"
+        dest="command", required=True, metavar="stylize | demo | shots | report | info"
     )
 
     stylize = commands.add_parser(
@@ -78,10 +83,22 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="longer side to work and write at, in the source's shape, never enlarged (512)",
     )
-    stylize.add_argument("--start", type=float, metavar="S", help="from here, seconds")
-    until = stylize.add_mutually_exclusive_group()
-    until.add_argument("--end", type=float, metavar="S", help="to here, seconds")
-    until.add_argument("--frames", type=int, metavar="N", help="at most this many frames")
+    _range_options(stylize)
+    stylize.add_argument(
+        "--shots",
+        type=Path,
+        metavar="FILE.json",
+        help="where shots begin, each with a prompt of its own (see style-a-video shots)",
+    )
+    stylize.add_argument(
+        "--job",
+        type=Path,
+        metavar="FOLDER",
+        help="keeps what is done until all is: the same command goes on (OUT.job)",
+    )
+    stylize.add_argument(
+        "--fresh", action="store_true", help="start over, whatever the job's folder holds"
+    )
     stylize.add_argument(
         "--report", type=Path, metavar="FILE.json", help="what was done, at what cost"
     )
@@ -133,9 +150,26 @@ def parser() -> argparse.ArgumentParser:
     )
     _device_option(report)
 
+    shots = commands.add_parser(
+        "shots",
+        help="where a clip cuts",
+        description="List the shots of a clip, and write the file that stylize --shots reads: put "
+        "a prompt to each.",
+    )
+    shots.add_argument("source", metavar="IN", type=Path, help="video file")
+    shots.add_argument("--json", type=Path, metavar="FILE.json", help="file to write prompts into")
+    _range_options(shots)
+
     info = commands.add_parser("info", help="models, styles, device and precision")
     _device_options(info)
     return main
+
+
+def _range_options(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--start", type=float, metavar="S", help="from here, seconds")
+    until = to.add_mutually_exclusive_group()
+    until.add_argument("--end", type=float, metavar="S", help="to here, seconds")
+    until.add_argument("--frames", type=int, metavar="N", help="at most this many frames")
 
 
 def _engine_options(to: argparse.ArgumentParser) -> None:
@@ -203,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         args = parser().parse_args(argv)
-        {"stylize": _stylize, "demo": _demo, "report": _report, "info": _info}[args.command](args)
+        COMMANDS[args.command](args)
     except StyleAVideoError as error:
         print(f"style-a-video: error: {error}", file=sys.stderr)
         return 2
@@ -296,27 +330,31 @@ class _Loaded:
         return pipeline
 
     def engine(self, prompt: str) -> Engine:
-        from torch import cuda
+        def stylize(frames: torch.Tensor, frame_indices: Sequence[int]) -> torch.Tensor:
+            (stylized,) = self.pipeline(
+                frames,
+                prompt,
+                self.args.negative,
+                seed=self.args.seed,
+                frame_indices=frame_indices,
+                output_type="pt",
+                return_dict=False,
+                **self.settings,
+            )
+            return stylized
+
+        return stylize
+
+    def engine_of_shots(self, prompt: str, begins: Sequence[Shot]) -> Engine:
+        """An engine with a prompt for each shot; `prompt` where a shot has none."""
+        engines = {
+            text: self.engine(text) for text in {prompt, *(s.prompt or prompt for s in begins)}
+        }
+        starts = [shot.start for shot in begins]
 
         def stylize(frames: torch.Tensor, frame_indices: Sequence[int]) -> torch.Tensor:
-            try:
-                (stylized,) = self.pipeline(
-                    frames,
-                    prompt,
-                    self.args.negative,
-                    seed=self.args.seed,
-                    frame_indices=frame_indices,
-                    output_type="pt",
-                    return_dict=False,
-                    **self.settings,
-                )
-            except cuda.OutOfMemoryError as error:
-                height, width = frames.shape[-2:]
-                raise StyleAVideoError(
-                    f"{self.device} has too little memory for {len(frames)} frames of "
-                    f"{width}x{height} at a time: use --chunk 1, or a smaller --max-side."
-                ) from error
-            return stylized
+            shot = begins[bisect_right(starts, frame_indices[0]) - 1]
+            return engines[shot.prompt or prompt](frames, frame_indices)
 
         return stylize
 
@@ -326,8 +364,8 @@ class _Loaded:
         return Refining(self.args.refine_strength) if self.args.refine else None
 
     def describe(self, prompt: str) -> dict[str, Any]:
-        """Everything that decides the result, for the report."""
-        from .device import hardware
+        """Everything that decides the engine's pixels."""
+        from .job import fingerprint
         from .settings import Settings
 
         resolved = Settings.resolve(self.pipeline.config.defaults, **self.settings)
@@ -335,12 +373,11 @@ class _Loaded:
             "prompt": prompt,
             "negative": self.args.negative,
             "model": self.args.model,
+            "weights": fingerprint(self.pipeline),
             "seed": self.args.seed,
             "scheduler": type(self.pipeline.scheduler).__name__,
             "device": str(self.device),
-            "hardware": hardware(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
-            "refine": self.args.refine_strength if self.args.refine else 0.0,
             **asdict(resolved),
         }
 
@@ -375,26 +412,31 @@ def _lists_styles() -> bool:
     return (styles.EMBEDDED / "styles.json").is_file()
 
 
-def _bar(name: str, unit: str) -> Progress:
-    """A progress bar on a terminal: frames a second and the time left. Nothing in a log file."""
-    from tqdm import tqdm
+class _Bars:
+    """A progress bar a stage, on a terminal: frames a second, the time left. No bar in a log."""
 
-    bar = tqdm(
-        desc=name,
-        total=0,
-        unit=unit,
-        disable=None,
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
-        "[{rate_noinv_fmt}, {remaining} left]",
-    )
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
 
-    def tell(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            self._stage = stage
+            self._bar = tqdm(
+                desc=stage,
+                initial=done,  # what a former run has done says nothing about the speed of this one
+                total=total,
+                unit=" frames",
+                disable=None,
+                bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
+                "[{rate_noinv_fmt}, {remaining} left]",
+            )
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
         if done >= total:
-            bar.close()
-
-    return tell
+            self._bar.close()
 
 
 def _say(line: str) -> None:
@@ -426,47 +468,96 @@ def _stylize(args: argparse.Namespace) -> None:
     for path, suffixes in ((args.report, (".json",)), (args.preview, PICTURES)):
         if path is not None:
             check_target(path, suffixes)
-    from . import sheet
-    from .refine import Refined
+    from .device import hardware
+    from .shots import read_shots
     from .stylize import MAX_SIDE, check_not_input, check_range, stylize_video
 
     info = probe(args.source)
     check_not_input(args.target, info.path)
     check_range(info, seconds(args.start), seconds(args.end))
+    begins = None if args.shots is None else read_shots(args.shots)
     loaded = _Loaded(args)
-    remarks = loaded.place(args.prompt)
+    prompts = dict.fromkeys([args.prompt, *(s.prompt for s in begins or [] if s.prompt)])
+    remarks = [remark for prompt in prompts for remark in loaded.place(prompt)]
     for remark in remarks:
         _say(remark)
-    sampled = sheet.Sampled()
-    engine, refining = loaded.engine(args.prompt), loaded.refining()
-    report = stylize_video(
-        info,
-        args.target,
-        Refined(engine, refining) if refining else engine,
-        start=args.start,
-        end=args.end,
-        max_frames=args.frames,
-        size=size,
-        max_side=args.max_side or MAX_SIDE,
-        chunk_size=args.chunk,
-        device=loaded.device,
-        progress=_bar("stylize", " frames"),
-        observe=sampled if args.preview else None,
-    )
+    engine = loaded.engine(args.prompt)
+    settings = loaded.describe(args.prompt)
+    job = args.job or args.target.with_name(f"{args.target.name}.job")
+    try:
+        report = stylize_video(
+            info,
+            args.target,
+            loaded.engine_of_shots(args.prompt, begins) if begins else engine,
+            refining=loaded.refining(),
+            start=args.start,
+            end=args.end,
+            max_frames=args.frames,
+            size=size,
+            max_side=args.max_side or MAX_SIDE,
+            chunk_size=args.chunk,
+            device=loaded.device,
+            begins=begins,
+            job=job,
+            settings=settings,
+            fresh=args.fresh,
+            progress=_Bars(),
+        )
+    except KeyboardInterrupt:
+        _say(f"What is done is kept in {job}: the same command goes on.")
+        raise
     for note in report.notes:
         _say(note)
     report.notes += remarks
-    report.settings = loaded.describe(args.prompt)
+    refine = args.refine_strength if args.refine else 0.0
+    report.settings = settings | {"refine": refine, "hardware": hardware(loaded.device)}
     if args.preview:
-        rows = sampled.rows(["source", args.prompt])
-        sheet.save(sheet.contact_sheet(rows), args.preview)
+        _write_preview(args, info, report)
     if args.report:
         _write_json(args.report, report.as_dict())
+    if report.resumed:
+        _say(f"{report.resumed} frames were done by a former run.")
     _say(
         f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s "
         f"({report.frames_per_second:.2f} frames/s)"
     )
     print(args.target)
+
+
+def _write_preview(args: argparse.Namespace, info: VideoInfo, report: StylizeReport) -> None:
+    """Both clips are read once more: the frames of a former run are gone."""
+    from . import sheet
+    from .video import read_frames
+
+    sampled = sheet.Sampled()
+    before = read_frames(
+        info.path, args.start, args.end, args.frames, size=(report.width, report.height)
+    )
+    for pair in zip(before, read_frames(args.target), strict=False):
+        sampled(*pair)
+    sheet.save(sheet.contact_sheet(sampled.rows(["source", args.prompt])), args.preview)
+
+
+def _shots(args: argparse.Namespace) -> None:
+    from . import shots
+    from .stylize import check_range, expected_frames, fit
+    from .video import check_target, probe, read_frames, seconds
+
+    if args.json is not None:
+        check_target(args.json, (".json",))
+    info = probe(args.source)
+    begin, end = seconds(args.start), seconds(args.end)
+    check_range(info, begin, end)
+    small = read_frames(
+        info.path, begin, end, args.frames, fit(info.width, info.height, shots.SIDE)
+    )
+    total, bars = expected_frames(info, begin, end, args.frames), _Bars()
+    found = shots.plan(small, told=lambda done: bars("shots", done, max(done, total))).shots
+    for n, shot in enumerate(found, 1):
+        print(f"{n:5d}  {float(shot.time):9.3f} s  frames {shot.start} to {shot.end - 1}")
+    if args.json is not None:
+        args.json.write_text(shots.as_text(found), encoding="utf-8")
+        print(args.json)
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -491,7 +582,7 @@ def _demo(args: argparse.Namespace) -> None:
         refining=loaded.refining(),
         chunk_size=None if args.chunk == "auto" else args.chunk,
         device=loaded.device,
-        progress=lambda stage: _bar(stage, " frames" if stage == "video" else " prompts"),
+        progress=_Bars(),
     )
     for n, prompt in enumerate(prompts, 1):
         _say(f"row {n}: {prompt}")
@@ -540,7 +631,7 @@ def _report(args: argparse.Namespace) -> None:
         clip=None if args.clip == "none" else load_clip(args.clip, device),
         prompt=args.prompt,
         device=device,
-        progress=_bar("report", " frames"),
+        progress=partial(_Bars(), "report"),
     )
     print(report.table(measures))
     for note in measures.notes:
@@ -576,6 +667,15 @@ def _info(args: argparse.Namespace) -> None:
         print("\nstyles of the built-in model (in your own words, in English or Chinese):")
         for style in styles.styles():
             print(f"  {style.name}  {style.chinese}  ({style.kind})")
+
+
+COMMANDS = {
+    "stylize": _stylize,
+    "demo": _demo,
+    "shots": _shots,
+    "report": _report,
+    "info": _info,
+}
 
 
 if __name__ == "__main__":

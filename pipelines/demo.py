@@ -138,7 +138,7 @@ def run(
     refining: Refining | None = None,
     chunk_size: int | None = None,
     device: torch.device | str = "cpu",
-    progress: Callable[[str], Progress] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Path, Path]:
     """Write OUTPUT.jpg and OUTPUT.mp4, and OUTPUT-source.mp4 where the clip is our own.
 
@@ -148,7 +148,7 @@ def run(
         output: path without suffix; its folder is made.
         source: a clip of the user's own, of which the first `seconds` are shown.
         refining: of the video; the sheet's frames are too far apart.
-        progress: name of a stage → what is told (done, total) in it.
+        progress: told (stage, done, of): stage "contact sheet", then those of `stylize_video`.
 
     Returns:
         The paths of the video and of the sheet.
@@ -166,7 +166,7 @@ def run(
     info = probe(clip)
     limit = max(1, round(seconds * info.frame_rate))
     engines = {prompt: engine_for(prompt) for prompt in prompts}
-    told = progress or (lambda stage: lambda done, total: None)
+    tell = progress or (lambda stage, done, total: None)
 
     moving = list(prompts)[:MOVING]
     size = fit(info.width, info.height, CELL_SIDE if len(moving) > 1 or not source else 512)
@@ -177,13 +177,12 @@ def run(
         if i in columns
     ]
     rows: list[tuple[str, Sequence[Tensor]]] = [("source", frames)]
-    tell = told("contact sheet")
     for n, (prompt, engine) in enumerate(engines.items(), 1):
         images = [
             engine(frame[None], [i])[0].cpu() for i, frame in zip(columns, frames, strict=False)
         ]
         rows.append((prompt, images))
-        tell(n, len(engines))
+        tell("contact sheet", n, len(engines))
     sheet.save(sheet.contact_sheet(rows), picture)
 
     shown = [engines[prompt] for prompt in moving]
@@ -197,6 +196,6 @@ def run(
         size=size,
         chunk_size=chunk_size or "auto",
         device=device,
-        progress=told("video"),
+        progress=tell,
     )
     return video, picture

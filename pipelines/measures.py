@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -21,8 +21,11 @@ from .errors import StyleAVideoError
 from .flow import Flow, both_ways, dis
 from .judges import Clip, Lpips, load_lpips
 from .report_words import Words
-from .stylize import Progress
+from .shots import Cuts
 from .video import Frame, probe, read_frames
+
+Progress = Callable[[int, int], None]
+"""(frames done, frames expected)."""
 
 NOTHING = 1e-9  # an E_warp below this is rounding, and no measure for others
 WINDOW = 10  # frames: the long distance of the temporal loss (Huang et al. 2023, section 4)
@@ -69,8 +72,8 @@ def measure(
 ) -> Measures:
     """Read source and results side by side, frame n beside frame n, and measure them all at once.
 
-    Holds the first frame of each clip and the last ten. The flow is the source's and is found once
-    for all results.
+    Holds the first frame of each clip's shot and the last ten. The flow is the source's and is
+    found once for all results. Frames of different shots are not compared.
 
     Args:
         source: of the results' size; results: one or more.
@@ -109,7 +112,7 @@ def measure(
         flow=getattr(flow, "__name__", "given"),
         prompt=prompt,
         clip=clip.name if clip else None,
-        notes=_notes(clips[0], clip, prompt),
+        notes=_notes(clips[0], meter.shots, clip, prompt),
     )
 
 
@@ -160,19 +163,27 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 class _Meter:
-    """Measures one frame of all clips at a time; remembers the first frames and the last ten."""
+    """Measures one frame of all clips at a time; remembers the shot's first and its last ten.
+
+    Frames of two shots have nothing to be compared by: after a cut of the source it begins anew.
+    """
 
     def __init__(
         self, flow: Flow, clip: Clip | None, prompt: str | None, lpips: Lpips | None
     ) -> None:
         self.flow, self.clip, self.lpips = flow, clip, lpips
         self.text = clip.encode_text(prompt) if clip and clip.encode_text and prompt else None
+        self.cuts, self.shots = Cuts(), 1
         self.first: Tensor | None = None
         self.last: deque[Tensor] = deque(maxlen=WINDOW)
         self.last_embeds: Tensor | None = None
 
     def __call__(self, frames: Tensor) -> dict[str, Tensor]:
         """Frames (K,3,H,W), the source's first → (K,) by measure; without those not defined yet."""
+        if self.cuts(frames[0].cpu()):
+            self.shots += 1
+            self.first = self.last_embeds = None
+            self.last.clear()
         source = frames[:1].expand_as(frames)
         row = {"strength": core.strength(frames, source), "sharpness": core.sharpness(frames)}
         if self.first is not None:
@@ -257,8 +268,10 @@ def _of_clip(k: int, name: str, rows: Sequence[dict[str, list[float]]]) -> ClipM
     return ClipMeasures(name, series, means)
 
 
-def _notes(source: ClipMeasures, clip: Clip | None, prompt: str | None) -> list[Words]:
-    notes = []
+def _notes(
+    source: ClipMeasures, shots: int, clip: Clip | None, prompt: str | None
+) -> list[Words]:
+    notes = [words.several_shots(shots)] if shots > 1 else []
     if len(source.series["warping"]) <= WINDOW:
         notes.append(words.NO_TEN)
     if source.means["flicker"] is None:

@@ -5,7 +5,7 @@ It knows nothing of how the frames were stylized: any clip can be refined beside
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,7 +17,6 @@ from ..weights.refiner import load_refiner
 from .core import refiner
 from .errors import StyleAVideoError
 from .flow import FLOWS, both_ways
-from .stylize import Engine
 
 METHODS = ("learned", "blend")
 
@@ -95,12 +94,14 @@ def refine_frames(
 
 
 class Refined:
-    """An engine (pipelines.stylize) whose frames are refined as they come; made for one run.
+    """An engine (pipelines.segments) whose frames are refined as they come; made for one run.
 
     A frame that does not follow the last one begins anew, as a new shot does.
     """
 
-    def __init__(self, engine: Engine, settings: Refining) -> None:
+    def __init__(
+        self, engine: Callable[[Tensor, Sequence[int]], Tensor], settings: Refining
+    ) -> None:
         self.engine, self.settings = engine, settings
         self._past: Past | None = None
         self._last: int | None = None

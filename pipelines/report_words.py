@@ -215,6 +215,13 @@ PAGE = {
     "unplayable": Words("This browser cannot play this clip.", "此浏览器无法播放该片段。"),
 }
 
+def several_shots(count: int) -> Words:
+    return Words(
+        f"The source has {count} shots: frames of different shots are not compared.",
+        f"原片有 {count} 个镜头：不同镜头的帧不作比较。",
+    )
+
+
 NO_TEN = Words(
     "The clip has fewer than 11 frames: there is no temporal loss over 10 frames.",
     "片段不足 11 帧，因此没有 10 帧的时间损失。",

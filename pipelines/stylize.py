@@ -252,7 +252,7 @@ def stylize_video(
         frame_rate=info.frame_rate,
         time_base=info.time_base,
         aspect=info.aspect,
-        audio_from=info.path if info.has_audio else None,
+        tracks_from=info.path,
         trimmed=trimmed,
     )
     work = Work(info.path, size, chunk, writer.kind.pixels, refining)
@@ -270,9 +270,7 @@ def stylize_video(
         plan = kept.plan()
         if plan is None:
             total = expected_frames(info, begin, stop, max_frames)
-            small = read_frames(
-                info.path, begin, stop, max_frames, fit(*size, max_side=shots.SIDE)
-            )
+            small = read_frames(info.path, begin, stop, max_frames, fit(*size, max_side=shots.SIDE))
             length = shots.segment_length(*size)
             plan = shots.plan(
                 ahead(small, 8), length, begins, lambda n: tell("shots", n, max(n, total))

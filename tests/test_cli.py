@@ -253,24 +253,32 @@ def test_nothing_but_a_command_is_an_error_too(capsys):
     assert capsys.readouterr().err.startswith("style-a-video: error: ")
 
 
-def test_ctrl_c_leaves_nothing_behind(clip, tmp_path, monkeypatch, capsys):
-    calls = []
+def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys):
+    given = cli._Loaded.engine
 
-    def load(*_, **__):
-        def pipeline(frames, *_, **__):
-            calls.append(len(frames))
-            if len(calls) == 2:
+    def interrupted(self, prompt):
+        engine = given(self, prompt)
+
+        def stylize(frames, frame_indices):
+            if frame_indices[0] >= 2:
                 raise KeyboardInterrupt
-            return (frames,)
+            return engine(frames, frame_indices)
 
-        pipeline.set_progress_bar_config = lambda **_: None
-        return pipeline
+        return stylize
 
-    monkeypatch.setattr("style_a_video.weights.loading.load", load)
-    options = ("--model", "any/model", "--device", "cpu", "--chunk", 2)
-    assert stylize(clip, tmp_path / "out.mp4", *options) == 130
-    assert calls == [2, 2] and "stopped" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+    monkeypatch.setattr("style_a_video.pipelines.shots.SEGMENT", 2)
+    assert stylize(clip, tmp_path / "whole.mp4") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(cli._Loaded, "engine", interrupted)
+        assert stylize(clip, tmp_path / "out.mp4") == 130
+    assert not (tmp_path / "out.mp4").exists()
+    assert "kept in" in capsys.readouterr().err
+    assert stylize(clip, tmp_path / "out.mp4", "--seed", 5) == 2
+    assert "settings seed was 0 and is 5" in capsys.readouterr().err
+    assert stylize(clip, tmp_path / "out.mp4") == 0
+    assert "2 frames were done by a former run" in capsys.readouterr().err
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
 
 
 # device and precision

@@ -1,4 +1,4 @@
-"""Frames through an engine: chunks, order, times, sizes, what is reported and what is refused."""
+"""Video files through an engine: chunks, times, sizes, what is reported and what is refused."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -10,8 +10,8 @@ import pytest
 import torch
 from style_a_video.pipelines import stylize
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.stylize import auto_chunk, fit, stylize_frames, stylize_video
-from style_a_video.pipelines.video import Frame, probe, read_frames
+from style_a_video.pipelines.stylize import auto_chunk, fit, stylize_video
+from style_a_video.pipelines.video import probe, read_frames
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 
@@ -25,45 +25,6 @@ class Invert:
     def __call__(self, frames, frame_indices):
         self.calls.append((tuple(frames.shape), list(frame_indices)))
         return 1 - frames
-
-
-def frames(count):
-    return [
-        Frame(torch.full((3, 4, 6), i / 10), Fraction(i, 7), Fraction(1, 7)) for i in range(count)
-    ]
-
-
-def test_chunks_cover_every_frame_once_and_in_order():
-    engine = Invert()
-    out = list(stylize_frames(frames(7), engine, chunk_size=3))
-    assert engine.calls == [
-        ((3, 3, 4, 6), [0, 1, 2]),
-        ((3, 3, 4, 6), [3, 4, 5]),
-        ((1, 3, 4, 6), [6]),
-    ]
-    for i, frame in enumerate(out):
-        assert (frame.pts, frame.duration) == (Fraction(i, 7), Fraction(1, 7))
-        assert torch.allclose(frame.image, torch.full((3, 4, 6), 1 - i / 10))
-
-
-def test_no_more_than_a_chunk_is_read_ahead():
-    read = []
-
-    def source():
-        for i, frame in enumerate(frames(8)):
-            read.append(i)
-            yield frame
-
-    next(stylize_frames(source(), Invert(), chunk_size=2))
-    assert read == [0, 1]
-
-
-def test_an_engine_that_loses_frames_or_gives_nan_is_stopped():
-    with pytest.raises(ValueError, match="2 frames in, 1 out"):
-        list(stylize_frames(frames(2), lambda x, i: x[:1], chunk_size=2))
-    with pytest.raises(StyleAVideoError, match="frames 2 to 3 is not finite.*fp32"):
-        nan = torch.tensor(float("nan"))
-        list(stylize_frames(frames(4), lambda x, i: x * nan if i[0] else x, chunk_size=2))
 
 
 @pytest.mark.parametrize(
@@ -100,34 +61,23 @@ def test_a_clip_keeps_its_times_shape_and_audio(tmp_path):
         tmp_path / "out.mp4",
         engine,
         chunk_size=4,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda *told: seen.append(told),
     )
     assert [indices for _, indices in engine.calls] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert clips.times(tmp_path / "out.mp4") == clips.times(source)
     assert clips.audio_packets(tmp_path / "out.mp4") == clips.audio_packets(source)
     inverted = [[255 - v for v in colour] for colour in (clips.RED, clips.GREEN, clips.BLUE)]
     assert clips.near(clips.corners(next(read_frames(tmp_path / "out.mp4")).image)[:3], inverted)
-    assert seen == [(i, 10) for i in range(1, 11)]
+    assert [told for told in seen if told[0] == "shots"][-1] == ("shots", 10, 10)
+    assert [done for stage, done, of in seen if stage == "stylize" and of == 10] == [0, 4, 8, 10]
+    assert [done for stage, done, of in seen if stage == "write" and of == 10] == [*range(1, 11)]
     assert (report.frames, report.width, report.height, report.frame_rate) == (10, 64, 48, 10)
     assert report.chunk_size == 4 and report.notes == []
-    parts = report.decode_seconds, report.engine_seconds, report.encode_seconds
+    parts = report.plan_seconds, report.engine_seconds, report.write_seconds
     assert all(part > 0 for part in parts) and sum(parts) <= report.seconds
+    assert report.resumed == 0 and report.shots == [{"start": 0, "end": 10, "time": "0"}]
     assert report.peak_memory_mib > 10
     assert report.as_dict()["target"] == str(tmp_path / "out.mp4")
-
-
-def test_what_is_watched_is_each_frame_before_and_after(tmp_path):
-    source, pairs = clips.encode(tmp_path / "a.mp4", clips.ramp(5)), []
-    stylize_video(
-        source,
-        tmp_path / "out.mp4",
-        Invert(),
-        chunk_size=2,
-        observe=lambda before, after: pairs.append((before, after)),
-    )
-    assert [before.pts for before, _ in pairs] == [Fraction(i, 10) for i in range(5)]
-    for before, after in pairs:
-        assert torch.equal(after.image, 1 - before.image) and before.pts == after.pts
 
 
 def test_rotated_and_odd_clips_come_out_upright_in_their_shape(tmp_path):

@@ -1,0 +1,190 @@
+"""One segment of a clip: read, stylized, refined, packed. Any machine gives the same pixels.
+
+What a segment needs of the one before is the refiner's past, handed over as a value.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import torch
+from torch import Tensor
+
+from .errors import StyleAVideoError
+from .refine import Past, Refining, refine
+from .shots import Segment
+from .video import Frame, read_frames, to_picture
+
+Engine = Callable[[Tensor, Sequence[int]], Tensor]
+"""(frames (T,3,H,W) in [0,1], frame_indices) → frames (T,3,H',W'); what it does is its own affair.
+
+It is told each frame's absolute index, so that what it draws for a frame need not depend on the
+chunk the frame came in."""
+
+# Lossless; every slice has its checksum.
+_PACKED = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the segments of one run are made.
+
+    Attributes:
+        size: (width, height) px that the engine is shown.
+        chunk: frames at a time.
+        pixels: the pixel format of the target's encoder.
+        refining: None leaves the frames as the engine gave them.
+    """
+
+    source: Path
+    size: tuple[int, int]
+    chunk: int
+    pixels: str
+    refining: Refining | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A segment's pictures, packed without loss, their times, and the past of what follows.
+
+    `times`: when each is shown and for how long (s).
+    """
+
+    segment: Segment
+    video: bytes
+    times: tuple[tuple[Fraction, Fraction], ...]
+    past: Past | None
+
+
+def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
+    """The frames of these segments, one list each; those in between are passed over.
+
+    Raises:
+        StyleAVideoError: the file has fewer frames than planned: it has changed.
+    """
+    stream: Iterator[Frame] = iter(())
+    at = -1
+    for segment in segments:
+        if segment.start != at:
+            stream, at = read_frames(work.source, segment.time, size=work.size), segment.start
+        frames = list(islice(stream, len(segment)))
+        if len(frames) < len(segment):
+            raise StyleAVideoError(
+                f"{work.source} ends before frame {segment.end}, which was there when the work on "
+                "it began: has it changed? Start over with --fresh."
+            )
+        at = segment.end
+        yield frames
+
+
+def stylize(
+    work: Work,
+    engine: Engine,
+    segment: Segment,
+    frames: Sequence[Frame],
+    told: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """The frames of a segment through the engine, `work.chunk` at a time → (T,3,H',W').
+
+    Where the memory does not suffice a chunk is halved and tried again.
+
+    Args:
+        told: called with the number of frames that one chunk brought.
+
+    Raises:
+        StyleAVideoError: one frame does not fit into memory; numbers that are not finite.
+        ValueError: the engine gave another number of frames.
+    """
+    results = []
+    for i in range(0, len(frames), work.chunk):
+        images = torch.stack([frame.image for frame in frames[i : i + work.chunk]])
+        indices = range(segment.start + i, segment.start + i + len(images))
+        results.append(_within_memory(engine, images, indices))
+        told(len(images))
+    return torch.cat(results)
+
+
+def _within_memory(engine: Engine, images: Tensor, indices: range) -> Tensor:
+    try:
+        stylized = engine(images, indices)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        if len(indices) == 1:
+            height, width = images.shape[-2:]
+            raise StyleAVideoError(
+                f"There is too little memory for a frame of {width}x{height}: use a smaller "
+                "--max-side."
+            ) from error
+    else:
+        return _checked(stylized, indices)
+    gc.collect()  # what the failed attempt held
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = (len(indices) + 1) // 2
+    first = _within_memory(engine, images[:half], indices[:half])
+    return torch.cat([first, _within_memory(engine, images[half:], indices[half:])])
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has no class of its own for a CPU that has no memory left."""
+    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
+def _checked(stylized: Tensor, indices: range) -> Tensor:
+    if len(stylized) != len(indices):
+        raise ValueError(f"engine: {len(indices)} frames in, {len(stylized)} out")
+    if not stylized.isfinite().all():
+        raise StyleAVideoError(
+            f"The result of frames {indices[0]} to {indices[-1]} is not finite: use --dtype fp32 "
+            "or lower scales."
+        )
+    return stylized
+
+
+def finish(
+    work: Work, segment: Segment, frames: Sequence[Frame], stylized: Tensor, past: Past | None
+) -> Finished:
+    """Refined (`past`: of the segment before in the same shot, else None), and packed."""
+    pictures = []
+    for frame, image in zip(frames, stylized, strict=True):
+        if work.refining is not None:
+            image, past = refine(frame.image.to(image.device), image, past, work.refining)
+        pictures.append(to_picture(image, work.pixels))
+    times = tuple((frame.pts, frame.duration) for frame in frames)
+    return Finished(segment, pack(pictures), times, past)
+
+
+def pack(pictures: Sequence[av.VideoFrame]) -> bytes:
+    """Pictures of one size and format as a Matroska file of FFV1."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=25, options=_PACKED)
+        stream.width, stream.height = pictures[0].width, pictures[0].height
+        stream.pix_fmt = pictures[0].format.name
+        for i, picture in enumerate(pictures):
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def unpack(video: bytes) -> Iterator[av.VideoFrame]:
+    """What `pack` was given."""
+    with av.open(io.BytesIO(video), "r") as container:
+        yield from container.decode(video=0)
+
+
+def on_device(past: Past | None, device: torch.device) -> Past | None:
+    if past is None:
+        return None
+    memory = None if past.memory is None else past.memory.to(device)
+    return Past(past.source.to(device), past.refined.to(device), memory)

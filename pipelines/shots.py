@@ -1,0 +1,204 @@
+"""Shots: where a clip cuts from one to the next, and the pieces that are worked on one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from .checks import check_prompts
+from .core import refiner
+from .errors import StyleAVideoError
+from .flow import both_ways
+from .refine import is_cut
+from .video import Frame
+
+SIDE = 128  # px: cuts show as well in small pictures, at 10 ms a frame
+SEGMENT = 16  # frames: what is lost at most when a run ends before its time
+SEGMENT_BYTES = 128 << 20  # of decoded frames; three segments are in memory at a time
+MAX_FILE = 16 << 20  # bytes of a shots file; a film has some thousand shots
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Frames start ≤ f < end, counted from the first one that is stylized; `time` (s) of `start`.
+
+    `prompt`: the style of this shot; None: that of the run.
+    """
+
+    start: int
+    end: int
+    time: Fraction
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames start ≤ f < end of one shot, the first of them shown at `time` (s)."""
+
+    start: int
+    end: int
+    time: Fraction
+    shot: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def follows(self, other: Segment) -> bool:
+        """Whether it goes on where `other` ends, in the same shot."""
+        return self.start == other.end and self.shot == other.shot
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A clip as shots, and these as segments, in order."""
+
+    shots: tuple[Shot, ...]
+    segments: tuple[Segment, ...]
+
+    @property
+    def frames(self) -> int:
+        return self.shots[-1].end if self.shots else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        segments = [[s.start, s.end, str(s.time), s.shot] for s in self.segments]
+        return {"shots": [as_dict(shot) for shot in self.shots], "segments": segments}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Plan:
+        shots = (
+            Shot(s["start"], s["end"], Fraction(s["time"]), s.get("prompt")) for s in given["shots"]
+        )
+        segments = (Segment(a, b, Fraction(t), shot) for a, b, t, shot in given["segments"])
+        return cls(tuple(shots), tuple(segments))
+
+
+class Cuts:
+    """Told frame after frame, says whether a new shot begins with this one."""
+
+    def __init__(self) -> None:
+        self._last: Tensor | None = None
+
+    def __call__(self, image: Tensor) -> bool:
+        """image (3,H,W) in [0,1], all of one size."""
+        h, w = image.shape[-2:]
+        if max(h, w) > SIDE:
+            size = [max(16, side * SIDE // max(h, w)) for side in (h, w)]
+            image = F.interpolate(image[None], size, mode="area")[0]
+        last, self._last = self._last, image
+        if last is None:
+            return False
+        x, before = image[None], last[None]
+        return is_cut(refiner.see(x, x, before, before, *both_ways(image, last)))
+
+
+def plan(
+    frames: Iterable[Frame],
+    length: int = SEGMENT,
+    begins: Sequence[Shot] | None = None,
+    told: Callable[[int], None] = lambda done: None,
+) -> Plan:
+    """One pass over small frames (see SIDE) → shots and segments of at most `length` frames.
+
+    Args:
+        begins: shots that are known already (`read_shots`), instead of looking for cuts.
+        told: called with the number of frames seen.
+
+    Raises:
+        StyleAVideoError: a shot of `begins` lies beyond the last frame; no OpenCV here.
+    """
+    cuts = Cuts()
+    wanted = None if begins is None else {shot.start for shot in begins}
+    starts: list[tuple[int, Fraction]] = []
+    segments: list[tuple[int, Fraction, int]] = []
+    index, last = 0, None
+    for index, frame in enumerate(frames):
+        cut = cuts(frame.image) if wanted is None else index in wanted
+        if cut or not starts:
+            starts.append((index, frame.pts))
+        begun = segments[-1] if segments else None
+        # A segment is found again by its time: it cannot begin at a frame that repeats one.
+        full = begun is None or (index - begun[0] >= length and frame.pts != last)
+        if cut or full:
+            segments.append((index, frame.pts, len(starts) - 1))
+        last = frame.pts
+        told(index + 1)
+    if not starts:
+        return Plan((), ())
+    count = index + 1
+    prompts = [] if begins is None else [shot.prompt for shot in begins]
+    if begins is not None and len(starts) < len(begins):
+        raise StyleAVideoError(
+            f"The shots file has a shot at frame {begins[len(starts)].start}, and there are "
+            f"{count} frames: take out what lies beyond them."
+        )
+    ends = [*(start for start, _ in starts[1:]), count]
+    shots = (
+        Shot(start, end, time, prompts[i] if prompts else None)
+        for i, ((start, time), end) in enumerate(zip(starts, ends, strict=True))
+    )
+    stops = [*(start for start, _, _ in segments[1:]), count]
+    pieces = (
+        Segment(start, stop, time, shot)
+        for (start, time, shot), stop in zip(segments, stops, strict=True)
+    )
+    return Plan(tuple(shots), tuple(pieces))
+
+
+def segment_length(width: int, height: int) -> int:
+    """Frames of this size in a segment."""
+    return max(1, min(SEGMENT, SEGMENT_BYTES // (12 * width * height)))
+
+
+def as_dict(shot: Shot) -> dict[str, Any]:
+    found = {"start": shot.start, "end": shot.end, "time": str(shot.time)}
+    return found if shot.prompt is None else {**found, "prompt": shot.prompt}
+
+
+def as_text(shots: Iterable[Shot]) -> str:
+    """What `read_shots` reads, to write prompts into."""
+    listed = [{**as_dict(s), "time": f"{float(s.time):.3f}", "prompt": s.prompt} for s in shots]
+    return json.dumps({"shots": listed}, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_shots(path: str | os.PathLike[str]) -> list[Shot]:
+    """A file {"shots": [{"start": FRAME, "prompt": TEXT or null}, ...]}; other keys are not read.
+
+    Raises:
+        StyleAVideoError: no such file, other content, starts that do not begin at 0 or do not grow.
+    """
+    path = Path(path)
+    hint = 'write {"shots": [{"start": 0, "prompt": "watercolour"}, ...]}'
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE + 1)
+        listed = json.loads(text[:MAX_FILE])["shots"]
+        starts = [shot["start"] for shot in listed]
+        prompts = [shot.get("prompt") for shot in listed]
+    except OSError as error:
+        raise StyleAVideoError(
+            f"The shots file {path} cannot be read ({error.strerror}): check the path."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StyleAVideoError(f"{path} is not a shots file: {hint}.") from error
+    whole = all(isinstance(s, int) and not isinstance(s, bool) for s in starts)
+    growing = whole and all(a < b for a, b in zip(starts, starts[1:], strict=False))
+    if not starts or not growing or starts[0] != 0:
+        raise StyleAVideoError(
+            f"The shots of {path} must start at frame 0 and each after the one before: {hint}."
+        )
+    for start, prompt in zip(starts, prompts, strict=True):
+        if prompt is not None:
+            check_prompts(f"The prompt of the shot at frame {start}", prompt, 1)
+    ends = [*starts[1:], starts[-1] + 1]
+    return [
+        Shot(start, end, Fraction(0), prompt)
+        for start, end, prompt in zip(starts, ends, prompts, strict=True)
+    ]
