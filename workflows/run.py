@@ -2,6 +2,8 @@
 
 python workflows/run.py workflows/api/quick_start.api.json --input my.mp4 --prompt "oil painting" \\
     --seed 3 --out result.mp4
+
+Ctrl-C cancels the run on the server.
 """
 
 from __future__ import annotations
@@ -191,6 +193,12 @@ class Client:
                 return
         raise Failure("The server closed the connection before the run was done: see its log.")
 
+    async def cancel(self, run: str) -> None:
+        """Off the server's queue, or stopped there if it is running; others' runs go on."""
+        for path, body in (("queue", {"delete": [run]}), ("interrupt", {"prompt_id": run})):
+            async with self.http.post(f"{self.url}/{path}", json=body):
+                pass
+
     async def results(self, run: str) -> dict[str, list[dict[str, str]]]:
         """Node → the files it made."""
         for _ in range(100):  # the history is written just after the run is told to be done
@@ -267,7 +275,13 @@ async def execute(
         for line in changed:
             print(line)
         run = await client.queue(prompt)
-        await client.wait(prompt, run)
+        try:
+            await client.wait(prompt, run)
+        except asyncio.CancelledError:  # Ctrl-C
+            await client.cancel(run)
+            tell("")
+            print("Cancelled, on the server too.", file=sys.stderr)
+            raise
         tell("")
         files = [file for made in (await client.results(run)).values() for file in made]
         # What was saved; previews where nothing was.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -421,3 +422,42 @@ def test_run_says_which_node_failed(server, clip, tmp_path):
         "--prompt", '0: "ink", 0: "oil"', cwd=tmp_path,
     )  # fmt: skip
     assert said(done).startswith("Prompts by frame failed: The prompt schedule names frame 0 twice")
+
+
+def test_ctrl_c_cancels_on_the_server(server, tmp_path):
+    """One that waits leaves the queue, and then the one before it stops within a step."""
+    paths = [tmp_path / f"{seed}.json" for seed in (1, 2)]
+    runs = []
+    for waiting, path in enumerate(paths):
+        prompt = api("quick_start")
+        prompt["3"]["inputs"] |= {"steps": 50, "seed": waiting}
+        path.write_text(json.dumps(prompt))
+        command = [sys.executable, str(FOLDER / "run.py"), str(path), "--server", server.url]
+        # In a background job SIGINT is ignored, and children inherit that.
+        runs.append(
+            subprocess.Popen(
+                command,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=tmp_path,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )  # fmt: skip
+        )
+        wait_for_queue(server, 1, waiting)
+    for run, left in zip(reversed(runs), (1, 0), strict=True):
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+        assert (run.returncode, said) == (130, "Cancelled, on the server too.\n")
+        wait_for_queue(server, left, 0)
+    last = list(server.get("/history").values())[-1]
+    assert "execution_interrupted" in [name for name, _ in last["status"]["messages"]]
+
+
+def wait_for_queue(server, running, waiting):
+    for _ in range(300):
+        queue = server.get("/queue")
+        counts = len(queue["queue_running"]), len(queue["queue_pending"])
+        if counts == (running, waiting):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{counts[0]} running and {counts[1]} waiting")
