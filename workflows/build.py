@@ -35,6 +35,7 @@ PREVIEWS = {
     "StyleAVideoLoadFrames": 220,
     "StyleAVideoAttentionMap": 220,
     "StyleAVideoCompare": 300,
+    "StyleAVideoConsistencyReport": 360,
 }
 COLOURS = ("#3f789e", "#8A8", "#b06634", "#88A", "#A88")
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "CURVE", "COMFY_DYNAMICCOMBO_V3")
@@ -145,7 +146,9 @@ class Graph:
         self._x += (self._wide or WIDTH) + GAP
         self._y = self._wide = 0
 
-    def add(self, kind: str, title: str = "", wide: int = WIDTH, **inputs: Any) -> Node:
+    def add(
+        self, kind: str, title: str = "", wide: int = WIDTH, taller: int = 0, **inputs: Any
+    ) -> Node:
         """A node below the last one. A dot in an input's name is written `__`; a Node as a value is
         its first output."""
         if kind not in self.definitions:
@@ -160,7 +163,7 @@ class Graph:
         known = {f.name: f for f in fields(node)}
         if unknown := set(given) - set(known):
             sys.exit(f"{self.name}: {kind} has no input {', '.join(sorted(unknown))}.")
-        node.size = (wide, _height(node))
+        node.size = (wide, _height(node) + taller)
         self._y += node.size[1] + TITLE + GAP
         self._wide = max(self._wide, wide)
         self.nodes.append(node)
@@ -207,19 +210,22 @@ class Graph:
 
     def _ui_node(self, node: Node, links: list[list[Any]]) -> dict[str, Any]:
         slots, values = [], []
-        for entry in fields(node):
+        # A connected widget keeps its value, and has its place after the other inputs.
+        for entry in sorted(fields(node), key=lambda f: f.is_widget):
             value = node.inputs.get(entry.name)
-            if entry.is_widget:
-                values += _widget_values(entry, entry.default if value is None else value)
-                continue
             slot = {"name": entry.name, "type": entry.type, "link": None}
-            if entry.optional:
+            if entry.is_widget:
+                unset = value is None or isinstance(value, Output)
+                values += _widget_values(entry, entry.default if unset else value)
+                slot["widget"] = {"name": entry.name}
+            elif entry.optional:
                 slot["shape"] = 7
             if isinstance(value, Output):
                 slot["link"] = len(links) + 1
                 ends = [value.node.id, value.slot, node.id, len(slots)]
                 links.append([slot["link"], *ends, value.type])
-            slots.append(slot)
+            if slot["link"] or not entry.is_widget:
+                slots.append(slot)
         if any(f.options.get("video_upload") for f in fields(node)):
             values.append("image")  # the upload button, last of all
         given = node.definition
@@ -633,6 +639,38 @@ def correction_on_off(g: Graph) -> None:
     compare(g, frames, images[0], others__other_0=images[1])
 
 
+def temporal_consistency(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    model = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g)
+    g.stage("2 · Stylize and refine · 风格化与稳定")
+    stylized = g.add(
+        "StyleAVideoStylize",
+        model=model["MODEL"],
+        clip=model["CLIP"],
+        vae=model["VAE"],
+        frames=frames["frames"],
+        frame_info=frames["frame_info"],
+        prompt="pencil sketch",
+    )
+    refined = g.add("StyleAVideoTemporalRefiner", source=frames["frames"], stylized=stylized)
+    g.stage("3 · Measure, save, compare · 测量、保存、对比")
+    report = g.add(
+        "StyleAVideoConsistencyReport",
+        "Source, frame by frame (1), refined (2)",
+        wide=520,
+        source=frames["frames"],
+        results__result_0=stylized,
+        results__result_1=refined,
+        clip_vision=model["CLIP_VISION"],
+        fps=frames["fps"],
+    )
+    g.add("PreviewAny", "Table", wide=520, taller=130, source=report["table"])
+    g.column()
+    save(g, refined, frames)
+    compare(g, frames, stylized, wide=WIDTH, others__other_0=refined)
+
+
 GRAPHS: tuple[Callable[[Graph], None], ...] = (
     quick_start,
     paper_method,
@@ -641,6 +679,7 @@ GRAPHS: tuple[Callable[[Graph], None], ...] = (
     prompt_travel,
     attention_inspector,
     correction_on_off,
+    temporal_consistency,
 )
 
 

@@ -21,7 +21,10 @@ from run import FOLDER, Client, Failure, Prompt, read_workflow
 
 SIZE, COLUMNS, LINE = (640, 360), 3, 2
 EVERY = 13  # of the example's frames: three shots of it
+SHOT = 9  # its first frames, without a cut
 LIMIT = 60_000  # bytes
+CHARTS = 224  # px, the height of a row of them in pipelines/charts.py
+REPORT = "StyleAVideoConsistencyReport"
 
 
 def simplified(prompt: Prompt) -> Prompt:
@@ -29,6 +32,8 @@ def simplified(prompt: Prompt) -> Prompt:
     for key, node in list(prompt.items()):
         inputs = node["inputs"]
         match node["class_type"]:
+            case "StyleAVideoLoadFrames" if REPORT in kinds(prompt):
+                inputs["max_frames"] = SHOT
             case "StyleAVideoLoadFrames":
                 inputs |= {"every_nth": EVERY, "max_frames": COLUMNS}
             case "CheckpointLoaderSimple":
@@ -45,6 +50,10 @@ def simplified(prompt: Prompt) -> Prompt:
                     "inputs": kept | {"pixels": frames},
                 }
     return {k: n for k, n in prompt.items() if n["class_type"] not in ("ControlNetLoader", "Canny")}
+
+
+def kinds(prompt: Prompt) -> set[str]:
+    return {node["class_type"] for node in prompt.values()}
 
 
 def _few_steps(prompt: Prompt) -> None:
@@ -71,7 +80,8 @@ def _redirect(prompt: Prompt, old: list, new: list) -> None:
 
 
 async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
-    """Six cells, row by row: a saved video's frames below the source's, or else the previews."""
+    """Six cells, row by row: a saved video's frames below the source's, or else the previews;
+    where clips are measured, some of the curves below a frame of each."""
     async with Client(url) as client:
         run = await client.queue(prompt)
         await client.wait(prompt, run)
@@ -90,6 +100,9 @@ async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
         if previews:  # three settings, one frame of each
             return source + [previews[i * len(previews) // COLUMNS + i] for i in range(COLUMNS)]
         compared = [Image.open(path) for path in await fetched("StyleAVideoCompare")]
+        if REPORT in kinds(prompt):
+            (report,) = await fetched(REPORT)
+            return parts(compared[-1], COLUMNS) + charts(Image.open(report).convert("RGB"))
         if compared and compared[0].width > 4 * compared[0].height:  # source and two results
             return [
                 cell for picture in (compared[0], compared[-1]) for cell in parts(picture, COLUMNS)
@@ -108,6 +121,14 @@ def parts(picture: Image.Image, count: int) -> list[Image.Image]:
         picture.crop((round(i * wide) + LINE, 0, round((i + 1) * wide) - LINE, picture.height))
         for i in range(count)
     ]
+
+
+def charts(plot: Image.Image) -> list[Image.Image]:
+    """The first row of a report's plot: strength, sharpness, warping error."""
+    legend = plot.height % CHARTS
+    row = plot.crop((0, legend, plot.width, legend + CHARTS))
+    cell = (SIZE[0] // COLUMNS, SIZE[1] // 2)
+    return [ImageOps.pad(chart, cell, color="white") for chart in parts(row, COLUMNS)]
 
 
 def strip(cells: list[Image.Image]) -> Image.Image:

@@ -73,9 +73,8 @@ Shoot = Callable[[str], None]
 # The browser
 
 
-@pytest.fixture(
-    scope="module"
-)  # Playwright keeps an event loop running; other tests start their own
+# Not for the session: playwright keeps an event loop running, and other tests start their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=OPTIONS)
@@ -446,6 +445,24 @@ def test_an_uploaded_clip_runs(page, clip, shoot, complaints):
     assert done == steps >= 1
     check_result(page, SIZE)
     shoot("uploaded_finished")
+    assert complaints == []
+
+
+def test_consistency_is_measured(page, shoot, complaints):
+    report = "StyleAVideoConsistencyReport"
+    open_template(page, "temporal_consistency")
+    rate = "node.inputs.find(i => i.name === 'fps')"
+    assert node(page, report, f"Boolean({rate}.link) && node.widgets[0].name === 'fps'")
+    limit = "node.widgets.find(w => w.name === 'max_frames')"
+    node(page, "StyleAVideoLoadFrames", f"{limit}.value = {FRAMES}")
+    run(page)
+    check_graph(page)
+    wait_for_node(page, report, "node.imgs?.length === 1 && node.imgs[0].naturalWidth > 0")
+    (text,) = node(page, report, "app.nodeOutputs[node.id].text")
+    assert [line.split()[0] for line in text.splitlines()[1:4]] == ["source", "result", "result"]
+    shoot("measured")
+    look_at(page, report)
+    shoot("measured_close")
     assert complaints == []
 
 
