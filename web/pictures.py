@@ -7,16 +7,22 @@ anew, the same every time, in under two minutes on a CPU. ComfyUI serves web/ an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import torch
 from PIL import Image
 from skimage import data
-from style_a_video.pipelines import sheet
+from style_a_video.pipelines import charts, sheet
 from style_a_video.pipelines.core import attention, guidance
+from style_a_video.pipelines.core.flow import warp
 from style_a_video.pipelines.core.noise import MODES
 from style_a_video.pipelines.encoding import Text
+from style_a_video.pipelines.flow import dis
+from style_a_video.pipelines.measures import measure
+from style_a_video.pipelines.refine import refine_frames
 from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
+from style_a_video.pipelines.video import Frame
 from style_a_video.weights.loading import load
 from style_a_video.weights.styles import styles
 from torch import Tensor
@@ -211,6 +217,41 @@ def compare(pipeline: StyleAVideoPipeline) -> Image.Image:
     return page
 
 
+def filmed(pipeline: StyleAVideoPipeline) -> tuple[Tensor, Tensor, Tensor]:
+    """A clip, stylized frame by frame, and that refined."""
+    frames = film("chelsea", (384, 256), 9)
+    stylized = pipeline(frames, "pencil sketch").frames.float()
+    return frames, stylized, torch.stack(list(refine_frames(zip(frames, stylized, strict=True))))
+
+
+def temporal_refiner(pipeline: StyleAVideoPipeline) -> Image.Image:
+    """Below each clip what the motion of the source does not explain: mostly flicker."""
+    clips = filmed(pipeline)
+    flow_to_prev = dis(clips[0][-1], clips[0][-2])[None]
+    rests = [(c[-1:] - warp(c[-2:-1], flow_to_prev)).abs()[0] for c in clips]
+    tiles = list(zip(("source", "frame by frame", "refined"), (c[-1] for c in clips), strict=True))
+    tiles += [(f"beyond the motion, x {FLICKER}", (FLICKER * r).clamp(0, 1)) for r in rests]
+    return tiled(tiles, 3)
+
+
+FLICKER = 4
+
+
+def consistency_report(pipeline: StyleAVideoPipeline) -> Image.Image:
+    """The first charts of its plot, two a row to be read at this width."""
+    clips = [
+        [Frame(image, Fraction(i, 12), Fraction(1, 12)) for i, image in enumerate(clip)]
+        for clip in filmed(pipeline)
+    ]
+    measured = measure(clips[0], clips[1:], ("source", "frame by frame", "refined"))
+    charts.COLUMNS, columns = 2, charts.COLUMNS
+    plot = sheet.to_pil(charts.plot(measured)[0])
+    charts.COLUMNS = columns
+    row = charts.CELL[1] + 24
+    plot = plot.crop((0, 0, plot.width, plot.height % row + 2 * row))
+    return plot.resize((WIDTH, WIDTH * plot.height // plot.width), Image.Resampling.LANCZOS)
+
+
 PICTURES: tuple[Callable[[StyleAVideoPipeline], Image.Image], ...] = (
     builtin_model,
     stylize,
@@ -222,6 +263,8 @@ PICTURES: tuple[Callable[[StyleAVideoPipeline], Image.Image], ...] = (
     clip_correction,
     frame_noise,
     compare,
+    temporal_refiner,
+    consistency_report,
 )
 
 
@@ -232,7 +275,7 @@ def main() -> None:
     for make in PICTURES:
         path = FOLDER / f"{make.__name__}.jpg"
         picture = make(pipeline)
-        for quality in (85, 75, 65):
+        for quality in (85, 75, 65, 60, 55):
             picture.save(path, quality=quality, optimize=True)
             if path.stat().st_size <= LIMIT:
                 break
