@@ -1,0 +1,100 @@
+"""Frames of a file as a stream: nothing here holds more than a few."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.video.reformatter import VideoReformatter
+
+from .decoded import Decoded, to_frame
+from .frames import RATE, Frame, VideoInfo, seconds
+from .opening import damaged, open_input, origin_of, rate_of, sample_of, video_stream
+from .stills import decode_folder, decode_webp, is_webp
+
+
+def read_frames(
+    source: str | os.PathLike[str] | VideoInfo,
+    start: Fraction | float | None = None,
+    end: Fraction | float | None = None,
+    max_frames: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> Iterator[Frame]:
+    """The frames shown in start ≤ t < end (s), upright, at `size` (width, height; None: as shown).
+
+    Decodes as it is iterated: one frame is held at a time.
+
+    Args:
+        source: a path, or what `probe` said of it: the rate of a folder, and whether what cannot be
+            decoded is passed over.
+
+    Raises:
+        StyleAVideoError: the file cannot be decoded any further.
+    """
+    start, end = seconds(start), seconds(end)
+    scaler, count = VideoReformatter(), 0
+    with closing(_decode(source, start)) as pictures:
+        while max_frames is None or count < max_frames:
+            shown = next(pictures, None)
+            if shown is None or (end is not None and shown.pts >= end):
+                return
+            if start is not None and shown.pts < start:
+                continue
+            yield to_frame(shown, size, scaler)
+            count += 1
+
+
+def _decode(source: str | os.PathLike[str] | VideoInfo, start: Fraction | None) -> Any:
+    known = source if isinstance(source, VideoInfo) else None
+    path = known.path if known else Path(source)  # type: ignore[arg-type]
+    if path.is_dir():
+        return decode_folder(path, known.frame_rate if known else RATE)
+    if is_webp(path):
+        return decode_webp(path)
+    return _decode_container(path, start, known is not None and known.partial)
+
+
+def _decode_container(path: Path, start: Fraction | None, partial: bool) -> Iterator[Decoded]:
+    """The pictures from `start` (s) or a little before it."""
+    with open_input(path) as container:
+        stream = video_stream(container, path)
+        origin, step, sample = origin_of(container), 1 / rate_of(stream), sample_of(stream)
+        if start is not None and start + origin > 0:
+            # Half a second early: the index is by decoding time, which runs ahead of showing.
+            early = max(Fraction(0), start + origin - Fraction(1, 2))
+            container.seek(int(early / stream.time_base), stream=stream, backward=True)
+        time: Fraction | None = None
+        for picture in _pictures(container, stream, path, partial):
+            if picture.pts is not None:
+                time = picture.pts * picture.time_base - origin
+            else:
+                time = Fraction(0) if time is None else time + step
+            duration = (picture.duration or 0) * picture.time_base or step
+            yield Decoded(picture, time, duration, sample)
+
+
+def _pictures(container: Any, stream: Any, path: Path, partial: bool) -> Iterator[Any]:
+    """What the decoder gives; with `partial`, what it cannot decode is passed over."""
+    time, packets = Fraction(0), container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            pictures = packet.decode()
+        except EOFError:  # a decoder that was told of the end already
+            return
+        except av.FFmpegError as error:
+            if partial:
+                continue
+            raise damaged(path, time, error) from error
+        for picture in pictures:
+            if partial and picture.is_corrupt:
+                continue
+            time = (picture.pts or 0) * picture.time_base - origin_of(container)
+            yield picture

@@ -1,0 +1,173 @@
+"""Sources that are not containers of packets: a folder of pictures, an animated WebP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import StyleAVideoError
+from .decoded import Decoded, has_alpha, matrix_of
+from .frames import RATE, VideoInfo
+from .opening import check_pixels, open_input, video_stream
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+# a folder of pictures
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Its PNG and JPEG pictures in natural order: frame2 before frame10."""
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURES and path.is_file() and not path.name.startswith(".")
+    ]
+    return sorted(found, key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part.lower()) for part in parts]
+
+
+def probe_folder(folder: Path, rate: Fraction = RATE) -> VideoInfo:
+    """What a folder of pictures shows at `rate` pictures/s.
+
+    Raises:
+        StyleAVideoError: no picture, one that cannot be opened, pictures of different sizes.
+    """
+    paths = pictures_in(folder)
+    if not paths:
+        raise StyleAVideoError(
+            f"{folder} is a folder without PNG or JPEG pictures: give one that has them, or a "
+            "video file."
+        )
+    first, size = _read_picture(paths[0]), _size(paths[0])
+    for path in paths:
+        if (other := _size(path)) != size:
+            raise StyleAVideoError(
+                f"{path} is {other[0]}x{other[1]} and {paths[0].name} {size[0]}x{size[1]}: bring "
+                "the pictures to one size, or put them into different folders."
+            )
+    width, height = first.width, first.height
+    if matrix_of(first)[1]:
+        width, height = height, width
+    return VideoInfo(
+        path=folder,
+        width=width,
+        height=height,
+        aspect=Fraction(width, height),
+        frame_rate=rate,
+        time_base=1 / rate,
+        origin=Fraction(0),
+        start=Fraction(0),
+        end=len(paths) / rate,
+        frames=len(paths),
+        rotation=first.rotation % 360,
+        bits=first.format.components[0].bits,
+        codec=paths[0].suffix.lower().removeprefix("."),
+        audio=(),
+        alpha=has_alpha(first),
+    )
+
+
+def decode_folder(folder: Path, rate: Fraction = RATE) -> Iterator[Decoded]:
+    """Its pictures, one read at a time."""
+    for i, path in enumerate(pictures_in(folder)):
+        yield Decoded(_read_picture(path), i / rate, 1 / rate)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height, from the head of the file alone."""
+    with _opened(path) as image:
+        return image.size
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ValueError) as error:
+        raise StyleAVideoError(
+            f"{path} is not a picture that can be read: take it out of the folder, or save it "
+            "again."
+        ) from error
+    check_pixels(path, *image.size)
+    return image
+
+
+def _read_picture(path: Path) -> av.VideoFrame:
+    """By PyAV, which keeps 16 bits; and turned as a camera says."""
+    with open_input(path) as container:
+        try:
+            return next(container.decode(video_stream(container, path)))
+        except (av.FFmpegError, StopIteration) as error:
+            raise StyleAVideoError(
+                f"{path} cannot be decoded: take it out of the folder, or save it again."
+            ) from error
+
+
+# animated WebP, which FFmpeg reads only in its newest releases
+
+
+def is_webp(path: Path) -> bool:
+    """By its first bytes, whatever its name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[:4] == b"RIFF" and head[8:] == b"WEBP"
+
+
+def probe_webp(path: Path) -> VideoInfo:
+    """What an animated or still WebP holds.
+
+    Raises:
+        StyleAVideoError: it cannot be decoded.
+    """
+    times = [(shown.pts, shown.duration) for shown in decode_webp(path)]
+    with _opened(path) as image:
+        width, height = image.size
+        alpha = image.mode == "RGBA"
+    end = times[-1][0] + times[-1][1]
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        aspect=Fraction(width, height),
+        frame_rate=Fraction(len(times)) / end,
+        time_base=Fraction(1, 1000),
+        origin=Fraction(0),
+        start=Fraction(0),
+        end=end,
+        frames=len(times),
+        rotation=0,
+        bits=8,
+        codec="webp",
+        audio=(),
+        alpha=alpha,
+    )
+
+
+def decode_webp(path: Path) -> Iterator[Decoded]:
+    """Its pictures with their own times; a still one is shown for 1/25 s."""
+    with _opened(path) as image:
+        time = Fraction(0)
+        for i in range(getattr(image, "n_frames", 1)):
+            try:
+                image.seek(i)
+                values = np.array(image)
+            except (OSError, EOFError, ValueError) as error:
+                raise StyleAVideoError(
+                    f"{path} is damaged near {float(time):.2f} s: copy or download it again."
+                ) from error
+            duration = Fraction(image.info.get("duration", 0), 1000) or 1 / RATE
+            pixels = "rgba" if values.shape[-1] == 4 else "rgb24"
+            yield Decoded(av.VideoFrame.from_ndarray(values, format=pixels), time, duration)
+            time += duration
