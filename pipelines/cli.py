@@ -14,6 +14,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -69,8 +70,15 @@ def parser() -> argparse.ArgumentParser:
         description="Stylize IN by a prompt and write OUT, with IN's frame rate, timestamps, shape "
         "and audio; rotated clips come out upright. OUT appears only when it is complete.",
     )
-    stylize.add_argument("source", metavar="IN", type=Path, help="video file")
-    stylize.add_argument("target", metavar="OUT", type=Path, help=".mp4, .mov, .mkv or .webm file")
+    stylize.add_argument(
+        "source", metavar="IN", type=Path, help="video file, or folder of PNG or JPEG pictures"
+    )
+    stylize.add_argument(
+        "target",
+        metavar="OUT",
+        type=Path,
+        help=".mp4, .mov, .mkv, .webm, .gif or .webp file; no suffix: folder of PNG pictures",
+    )
     stylize.add_argument(
         "--prompt", required=True, help="the style, in words: 'a watercolour painting', 水彩画"
     )
@@ -84,6 +92,12 @@ def parser() -> argparse.ArgumentParser:
         help="longer side to work and write at, in the source's shape, never enlarged (512)",
     )
     _range_options(stylize)
+    _reading_options(stylize)
+    stylize.add_argument(
+        "--codec",
+        metavar="NAME",
+        help="h264, hevc, av1, vp9, prores (4444 with alpha) or ffv1 (what OUT's suffix stands for)",
+    )
     stylize.add_argument(
         "--shots",
         type=Path,
@@ -159,6 +173,7 @@ def parser() -> argparse.ArgumentParser:
     shots.add_argument("source", metavar="IN", type=Path, help="video file")
     shots.add_argument("--json", type=Path, metavar="FILE.json", help="file to write prompts into")
     _range_options(shots)
+    _reading_options(shots)
 
     info = commands.add_parser("info", help="models, styles, device and precision")
     _device_options(info)
@@ -170,6 +185,30 @@ def _range_options(to: argparse.ArgumentParser) -> None:
     until = to.add_mutually_exclusive_group()
     until.add_argument("--end", type=float, metavar="S", help="to here, seconds")
     until.add_argument("--frames", type=int, metavar="N", help="at most this many frames")
+
+
+def _reading_options(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--rate",
+        type=_frame_rate,
+        metavar="N",
+        help="pictures a second of a folder: 24, 29.97, 30000/1001 (25)",
+    )
+    to.add_argument(
+        "--partial",
+        action="store_true",
+        help="of a file that is cut short or damaged, take what can be decoded",
+    )
+
+
+def _frame_rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1000 pictures/s, not {text!r}")
+    return rate
 
 
 def _engine_options(to: argparse.ArgumentParser) -> None:
@@ -457,14 +496,14 @@ def _stylize(args: argparse.Namespace) -> None:
     _check_engine(args, [args.prompt])
     size = _check_size(args)
     from .checks import check_count, check_number
-    from .video import check_target, probe, seconds
+    from .video import check_target, kind_of, probe, seconds
 
     if args.frames is not None:
         check_count("--frames", args.frames)
     for name in ("start", "end"):
         if getattr(args, name) is not None:
             check_number(f"--{name}", getattr(args, name))
-    check_target(args.target)
+    kind_of(check_target(args.target), args.codec)
     for path, suffixes in ((args.report, (".json",)), (args.preview, PICTURES)):
         if path is not None:
             check_target(path, suffixes)
@@ -472,9 +511,11 @@ def _stylize(args: argparse.Namespace) -> None:
     from .shots import read_shots
     from .stylize import MAX_SIDE, check_not_input, check_range, stylize_video
 
-    info = probe(args.source)
+    info = probe(args.source, args.rate, args.partial)
     check_not_input(args.target, info.path)
     check_range(info, seconds(args.start), seconds(args.end))
+    for note in info.notes:
+        _say(note)
     begins = None if args.shots is None else read_shots(args.shots)
     loaded = _Loaded(args)
     prompts = dict.fromkeys([args.prompt, *(s.prompt for s in begins or [] if s.prompt)])
@@ -496,6 +537,7 @@ def _stylize(args: argparse.Namespace) -> None:
             size=size,
             max_side=args.max_side or MAX_SIDE,
             chunk_size=args.chunk,
+            codec=args.codec,
             device=loaded.device,
             begins=begins,
             job=job,
@@ -506,7 +548,7 @@ def _stylize(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         _say(f"What is done is kept in {job}: the same command goes on.")
         raise
-    for note in report.notes:
+    for note in report.notes[len(info.notes) :]:
         _say(note)
     report.notes += remarks
     refine = args.refine_strength if args.refine else 0.0
@@ -531,7 +573,7 @@ def _write_preview(args: argparse.Namespace, info: VideoInfo, report: StylizeRep
 
     sampled = sheet.Sampled()
     before = read_frames(
-        info.path, args.start, args.end, args.frames, size=(report.width, report.height)
+        info, args.start, args.end, args.frames, size=(report.width, report.height)
     )
     for pair in zip(before, read_frames(args.target), strict=False):
         sampled(*pair)
@@ -545,12 +587,10 @@ def _shots(args: argparse.Namespace) -> None:
 
     if args.json is not None:
         check_target(args.json, (".json",))
-    info = probe(args.source)
+    info = probe(args.source, args.rate, args.partial)
     begin, end = seconds(args.start), seconds(args.end)
     check_range(info, begin, end)
-    small = read_frames(
-        info.path, begin, end, args.frames, fit(info.width, info.height, shots.SIDE)
-    )
+    small = read_frames(info, begin, end, args.frames, fit(info.width, info.height, shots.SIDE))
     total, bars = expected_frames(info, begin, end, args.frames), _Bars()
     found = shots.plan(small, told=lambda done: bars("shots", done, max(done, total))).shots
     for n, shot in enumerate(found, 1):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
-from pathlib import Path
 
 import av
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 from .errors import StyleAVideoError
 from .refine import Past, Refining, refine
 from .shots import Segment
-from .video import Frame, read_frames, to_picture
+from .video import Frame, VideoInfo, read_frames, to_picture
 
 Engine = Callable[[Tensor, Sequence[int]], Tensor]
 """(frames (T,3,H,W) in [0,1], frame_indices) → frames (T,3,H',W'); what it does is its own affair.
@@ -43,7 +42,7 @@ class Work:
         refining: None leaves the frames as the engine gave them.
     """
 
-    source: Path
+    source: VideoInfo
     size: tuple[int, int]
     chunk: int
     pixels: str
@@ -77,8 +76,8 @@ def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
         frames = list(islice(stream, len(segment)))
         if len(frames) < len(segment):
             raise StyleAVideoError(
-                f"{work.source} ends before frame {segment.end}, which was there when the work on "
-                "it began: has it changed? Start over with --fresh."
+                f"{work.source.path} ends before frame {segment.end}, which was there when the "
+                "work on it began: has it changed? Start over with --fresh."
             )
         at = segment.end
         yield frames
@@ -106,7 +105,8 @@ def stylize(
     for i in range(0, len(frames), work.chunk):
         images = torch.stack([frame.image for frame in frames[i : i + work.chunk]])
         indices = range(segment.start + i, segment.start + i + len(images))
-        results.append(_within_memory(engine, images, indices))
+        # Refined on the CPU, beside the engine: the same pixels whatever the engine runs on.
+        results.append(_within_memory(engine, images, indices).cpu())
         told(len(images))
     return torch.cat(results)
 
@@ -157,8 +157,8 @@ def finish(
     pictures = []
     for frame, image in zip(frames, stylized, strict=True):
         if work.refining is not None:
-            image, past = refine(frame.image.to(image.device), image, past, work.refining)
-        pictures.append(to_picture(image, work.pixels))
+            image, past = refine(frame.image, image, past, work.refining)
+        pictures.append(to_picture(image, work.pixels, frame.alpha))
     times = tuple((frame.pts, frame.duration) for frame in frames)
     return Finished(segment, pack(pictures), times, past)
 
@@ -181,10 +181,3 @@ def unpack(video: bytes) -> Iterator[av.VideoFrame]:
     """What `pack` was given."""
     with av.open(io.BytesIO(video), "r") as container:
         yield from container.decode(video=0)
-
-
-def on_device(past: Past | None, device: torch.device) -> Past | None:
-    if past is None:
-        return None
-    memory = None if past.memory is None else past.memory.to(device)
-    return Past(past.source.to(device), past.refined.to(device), memory)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,8 +44,9 @@ MAX_CHUNK = 8  # frames; larger batches gain nothing measurable on CPUs
 class StylizeReport:
     """What a run did and what it cost. Times in seconds, memory in MiB (peak of the process).
 
-    `resumed`: frames that a former run had finished. `engine_seconds` is the engine alone; reading
-    and refining go on beside it; `plan_seconds` and `write_seconds` come before and after it.
+    `resumed`: frames that a former run had finished. `engine_seconds` is the engine alone (0 where
+    it runs elsewhere); reading and refining go on beside it; `plan_seconds` and `write_seconds`
+    come before and after it.
     """
 
     source: str
@@ -155,16 +157,16 @@ def expected_frames(
 
 
 Runner = Callable[
-    [Work, Engine, Sequence[Segment], Callable[[Segment], Past | None], Callable[[int], None]],
+    [Work, Sequence[Segment], Callable[[Segment], Past | None], Callable[[int], None]],
     Iterator[Finished],
 ]
-"""(work, engine, segments to do, the refiner's past before a segment, told of frames) → segments,
-those of a shot in order."""
+"""(work, segments to do, the refiner's past before a segment, told of frames) → those segments,
+in order: made by `here` or on a cluster (cluster.Cluster.runner)."""
 
 
 def here(
-    work: Work,
     engine: Engine,
+    work: Work,
     todo: Sequence[Segment],
     past_before: Callable[[Segment], Past | None],
     told: Callable[[int], None],
@@ -182,7 +184,6 @@ def here(
         segment, frames, images = item
         carried = last is not None and segment.follows(last.segment)
         past = last.past if last is not None and carried else past_before(segment)
-        past = segments.on_device(past, images.device)
         last = segments.finish(work, segment, frames, images, past)
         return last
 
@@ -192,7 +193,7 @@ def here(
 def stylize_video(
     source: str | os.PathLike[str] | VideoInfo,
     target: str | os.PathLike[str],
-    engine: Engine,
+    engine: Engine | None,
     *,
     refining: Refining | None = None,
     start: Fraction | float | None = None,
@@ -201,23 +202,26 @@ def stylize_video(
     size: tuple[int, int] | None = None,
     max_side: int = MAX_SIDE,
     chunk_size: int | Literal["auto"] = "auto",
+    codec: str | None = None,
     device: torch.device | str = "cpu",
     begins: Sequence[Shot] | None = None,
     job: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     fresh: bool = False,
-    run: Runner = here,
+    run: Runner | None = None,
     progress: Progress | None = None,
 ) -> StylizeReport:
     """Read → resize → engine → refine → write. Memory does not grow with the clip.
 
     Frames are shown to the engine upright, at `size` (width, height) or, by default, in the
     source's shape with the longer side at most `max_side`; the output has the engine's size and the
-    source's shape, frame rate, timestamps and audio. With `start` (s) the output begins at 0. Frame
-    indices count from the first frame of the range. No chunk holds frames of two shots.
+    source's shape, frame rate, timestamps, transparency, and all its other tracks. With `start` (s)
+    the output begins at 0. Frame indices count from the first frame of the range. No chunk holds
+    frames of two shots.
 
     Args:
         source: a path, or what `probe` said of it.
+        codec: of the target, by its name in `video.CODECS`; None: what its suffix stands for.
         refining: takes the flicker out; None leaves the frames as the engine gave them.
         device: where the engine computes; for `chunk_size="auto"` (see `auto_chunk`) and the peak.
         begins: the shots, where they are known (`shots.read_shots`); else cuts are looked for.
@@ -225,7 +229,7 @@ def stylize_video(
             None: nothing is kept.
         settings: what decides the engine's pixels, as JSON values. A job of others is refused.
         fresh: throw away what the job directory holds.
-        run: where the segments are made: `here`, or `cluster.on_ray(...)`.
+        run: makes the segments instead of `engine` here (`cluster.Cluster.runner`).
         progress: called with (stage, frames done, frames in all).
 
     Raises:
@@ -254,12 +258,15 @@ def stylize_video(
         aspect=info.aspect,
         tracks_from=info.path,
         trimmed=trimmed,
+        codec=codec,
+        alpha=info.alpha,
     )
-    work = Work(info.path, size, chunk, writer.kind.pixels, refining)
+    work = Work(info, size, chunk, writer.kind.pixels, refining)
     identity = {
         "range": [str(begin), str(stop), max_frames],
         "size": list(size),
         "pixels": work.pixels,
+        "read": [str(info.frame_rate), info.partial],
         "refine": None if refining is None else asdict(refining),
         "shots": None if begins is None else [[shot.start, shot.prompt] for shot in begins],
         "settings": dict(settings or {}),
@@ -270,7 +277,7 @@ def stylize_video(
         plan = kept.plan()
         if plan is None:
             total = expected_frames(info, begin, stop, max_frames)
-            small = read_frames(info.path, begin, stop, max_frames, fit(*size, max_side=shots.SIDE))
+            small = read_frames(info, begin, stop, max_frames, fit(*size, max_side=shots.SIDE))
             length = shots.segment_length(*size)
             plan = shots.plan(
                 ahead(small, 8), length, begins, lambda n: tell("shots", n, max(n, total))
@@ -282,7 +289,8 @@ def stylize_video(
                 )
             kept.keep_plan(plan)
         planned = time.perf_counter()
-        resumed, engine_seconds = _stylize(kept, plan, work, engine, run, tell)
+        timed = _Timed(engine)
+        resumed = _stylize(kept, plan, work, run or partial(here, timed), tell)
         stylized = time.perf_counter()
         writer.since = None if begin is None else plan.shots[0].time
         out_size = _write(kept, plan, writer, size, tell)
@@ -302,10 +310,10 @@ def stylize_video(
         seconds=took,
         frames_per_second=(plan.frames - resumed) / took,
         plan_seconds=planned - began,
-        engine_seconds=engine_seconds,
+        engine_seconds=timed.seconds,
         write_seconds=time.perf_counter() - stylized,
         peak_memory_mib=peak_memory_mib(where),
-        notes=writer.notes,
+        notes=[*info.notes, *writer.notes],
     )
 
 
@@ -318,10 +326,23 @@ def _folder(
     return tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent)
 
 
-def _stylize(
-    job: Job, plan: Plan, work: Work, engine: Engine, run: Runner, tell: Progress
-) -> tuple[int, float]:
-    """The segments that the job lacks → frames it had, seconds in the engine."""
+class _Timed:
+    """An engine and the seconds spent in it."""
+
+    def __init__(self, engine: Engine | None) -> None:
+        self.engine, self.seconds = engine, 0.0
+
+    def __call__(self, images: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+        assert self.engine is not None, "without an engine, give a runner"
+        began = time.perf_counter()
+        try:
+            return self.engine(images, indices)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> int:
+    """Makes the segments that the job lacks → the number of frames it had."""
     before: dict[Segment, Segment] = {}
     for former, segment in zip(plan.segments, plan.segments[1:], strict=False):
         if segment.follows(former):
@@ -329,13 +350,6 @@ def _stylize(
     continued = set(before.values())
     todo = [segment for segment in plan.segments if not job.has(segment)]
     resumed = done = plan.frames - sum(map(len, todo))
-    clock = [0.0]
-
-    def timed(images: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
-        began = time.perf_counter()
-        stylized = engine(images, indices)
-        clock[0] += time.perf_counter() - began
-        return stylized
 
     def told(count: int) -> None:
         nonlocal done
@@ -347,11 +361,11 @@ def _stylize(
 
     if todo:
         tell("stylize", resumed, plan.frames)
-        for finished in run(work, timed if run is here else engine, todo, past_before, told):
+        for finished in run(work, todo, past_before, told):
             job.keep(finished, last=finished.segment not in continued)
             if finished.segment in before:
                 job.forget_past(before[finished.segment])
-    return resumed, clock[0]
+    return resumed
 
 
 def _write(

@@ -227,7 +227,7 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
         ("none.mp4", "out.mp4", "does not exist"),
         ("empty.mp4", "out.mp4", "0 bytes"),
         ("text.mp4", "out.mp4", "not a video"),
-        ("in.mp4", "out.gif", "suffix"),
+        ("in.mp4", "out.avi", "suffix"),
         ("in.mp4", "no/out.mp4", "does not exist: create it"),
     ],
 )
