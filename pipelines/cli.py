@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     stylize.add_argument(
         "--codec",
         metavar="NAME",
-        help="h264, hevc, av1, vp9, prores (4444 with alpha) or ffv1 (what OUT's suffix stands for)",
+        help="h264, hevc, av1, vp9, prores (alpha: 4444) or ffv1 (what OUT's suffix stands for)",
     )
     stylize.add_argument(
         "--shots",
