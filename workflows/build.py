@@ -128,6 +128,7 @@ class Graph:
     definitions: dict[str, Any]
     nodes: list[Node] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
+    wide: int = WIDTH  # px of a node, where nothing else is said
     _x: int = 0
     _y: int = 0
     _wide: int = 0
@@ -147,7 +148,7 @@ class Graph:
         self._y = self._wide = 0
 
     def add(
-        self, kind: str, title: str = "", wide: int = WIDTH, taller: int = 0, **inputs: Any
+        self, kind: str, title: str = "", wide: int = 0, taller: int = 0, **inputs: Any
     ) -> Node:
         """A node below the last one. A dot in an input's name is written `__`; a Node as a value is
         its first output."""
@@ -163,9 +164,9 @@ class Graph:
         known = {f.name: f for f in fields(node)}
         if unknown := set(given) - set(known):
             sys.exit(f"{self.name}: {kind} has no input {', '.join(sorted(unknown))}.")
-        node.size = (wide, _height(node) + taller)
+        node.size = (wide or self.wide, _height(node) + taller)
         self._y += node.size[1] + TITLE + GAP
-        self._wide = max(self._wide, wide)
+        self._wide = max(self._wide, node.size[0])
         self.nodes.append(node)
         self.groups[-1]["nodes"].append(node)
         return node
@@ -640,6 +641,7 @@ def correction_on_off(g: Graph) -> None:
 
 
 def temporal_consistency(g: Graph) -> None:
+    g.wide = 290  # beside a table of 80 letters, no wider than the text allows (quick_start)
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g)
@@ -668,7 +670,7 @@ def temporal_consistency(g: Graph) -> None:
     g.add("PreviewAny", "Table", wide=520, taller=130, source=report["table"])
     g.column()
     save(g, refined, frames)
-    compare(g, frames, stylized, wide=WIDTH, others__other_0=refined)
+    compare(g, frames, stylized, wide=g.wide, others__other_0=refined)
 
 
 GRAPHS: tuple[Callable[[Graph], None], ...] = (
