@@ -641,11 +641,11 @@ def correction_on_off(g: Graph) -> None:
 
 
 def temporal_consistency(g: Graph) -> None:
-    g.wide = 290  # beside a table of 80 letters, no wider than the text allows (quick_start)
+    g.wide = 270  # beside a table of 80 letters, no wider than the text allows (quick_start)
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g)
-    g.stage("2 · Stylize and refine · 风格化与稳定")
+    g.stage("2 · Stylize, refine · 风格化、稳定")
     stylized = g.add(
         "StyleAVideoStylize",
         model=model["MODEL"],
