@@ -11,41 +11,27 @@ import json
 import os
 import re
 import sys
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import StyleAVideoError
+from .loaded import PRESETS, SCHEDULERS, Loaded, lists_styles, load_quietly
 
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
-    import torch
-
+    from .cluster import Cluster
     from .refine import Refining
     from .segments import Engine
     from .shots import Shot
-    from .style_a_video import StyleAVideoPipeline
-    from .stylize import StylizeReport
+    from .stylize import Runner, StylizeReport
     from .video import VideoInfo
 
-# What --preset stands for, beneath what is given explicitly; "fast" is the model's own few steps.
-PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {},
-    "instruct-pix2pix": {"preset": "instruct-pix2pix"},
-    # Huang et al. 2023: all four conditions, 30 steps.
-    "paper": {"preset": "paper", "num_inference_steps": 30, "attention_scale": 0.5},
-}
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "dpmpp": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "euler": "EulerDiscreteScheduler",
-}
 SIDES = (16, 8192)  # px
 PICTURES = (".jpg", ".jpeg", ".png")
+VIDEOS = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,7 +57,10 @@ def parser() -> argparse.ArgumentParser:
         "and audio; rotated clips come out upright. OUT appears only when it is complete.",
     )
     stylize.add_argument(
-        "source", metavar="IN", type=Path, help="video file, or folder of PNG or JPEG pictures"
+        "source",
+        metavar="IN",
+        type=Path,
+        help="video file, folder of PNG or JPEG pictures, or folder of videos: all of them",
     )
     stylize.add_argument(
         "target",
@@ -112,6 +101,18 @@ def parser() -> argparse.ArgumentParser:
     )
     stylize.add_argument(
         "--fresh", action="store_true", help="start over, whatever the job's folder holds"
+    )
+    stylize.add_argument(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="make it on a Ray cluster; auto: the one that runs here, else one is started",
+    )
+    stylize.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="on Ray: how many hold the model, a GPU each where there are some (%(default)s)",
     )
     stylize.add_argument(
         "--report", type=Path, metavar="FILE.json", help="what was done, at what cost"
@@ -332,123 +333,7 @@ def _check_size(args: argparse.Namespace) -> tuple[int, int] | None:
     return width, height
 
 
-# the engine
-
-
-class _Loaded:
-    """A model made ready as the arguments say, and the engines it gives."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        from .device import pick_device, pick_dtype
-
-        self.args = args
-        self.device: torch.device = pick_device(args.device)
-        self.dtype: torch.dtype = pick_dtype(args.dtype, self.device)
-        given = {
-            "num_inference_steps": args.steps,
-            "text_scale": args.text_scale,
-            "frame_scale": args.frame_scale,
-            "attention_scale": args.attention_scale,
-            "correction": args.correction,
-        }
-        chosen = {name: value for name, value in given.items() if value is not None}
-        self.settings = PRESETS[args.preset] | chosen
-        self.pipeline = self._load()
-
-    def _load(self) -> StyleAVideoPipeline:
-        import diffusers
-
-        from ..weights.loading import load
-
-        _load_quietly()
-        pipeline = load(self.args.model, dtype=self.dtype, device=self.device)
-        pipeline.set_progress_bar_config(disable=True)
-        if self.args.scheduler is not None:
-            scheduler = getattr(diffusers, SCHEDULERS[self.args.scheduler])
-            pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
-        return pipeline
-
-    def engine(self, prompt: str) -> Engine:
-        def stylize(frames: torch.Tensor, frame_indices: Sequence[int]) -> torch.Tensor:
-            (stylized,) = self.pipeline(
-                frames,
-                prompt,
-                self.args.negative,
-                seed=self.args.seed,
-                frame_indices=frame_indices,
-                output_type="pt",
-                return_dict=False,
-                **self.settings,
-            )
-            return stylized
-
-        return stylize
-
-    def engine_of_shots(self, prompt: str, begins: Sequence[Shot]) -> Engine:
-        """An engine with a prompt for each shot; `prompt` where a shot has none."""
-        engines = {
-            text: self.engine(text) for text in {prompt, *(s.prompt or prompt for s in begins)}
-        }
-        starts = [shot.start for shot in begins]
-
-        def stylize(frames: torch.Tensor, frame_indices: Sequence[int]) -> torch.Tensor:
-            shot = begins[bisect_right(starts, frame_indices[0]) - 1]
-            return engines[shot.prompt or prompt](frames, frame_indices)
-
-        return stylize
-
-    def refining(self) -> Refining | None:
-        from .refine import Refining
-
-        return Refining(self.args.refine_strength) if self.args.refine else None
-
-    def describe(self, prompt: str) -> dict[str, Any]:
-        """Everything that decides the engine's pixels."""
-        from .job import fingerprint
-        from .settings import Settings
-
-        resolved = Settings.resolve(self.pipeline.config.defaults, **self.settings)
-        return {
-            "prompt": prompt,
-            "negative": self.args.negative,
-            "model": self.args.model,
-            "weights": fingerprint(self.pipeline),
-            "seed": self.args.seed,
-            "scheduler": type(self.pipeline.scheduler).__name__,
-            "device": str(self.device),
-            "dtype": str(self.dtype).removeprefix("torch."),
-            **asdict(resolved),
-        }
-
-    def place(self, prompt: str) -> list[str]:
-        """Says where the built-in model sees the prompt among its styles, if nowhere near."""
-        if self.args.model != "embedded" or not _lists_styles():
-            return []
-        from ..weights import styles
-
-        if styles.is_known(prompt, self.pipeline):
-            return []
-        nearest = styles.nearest(prompt, self.pipeline)
-        words = ", ".join(f"{name} ({similarity:.2f})" for name, similarity in nearest)
-        return [
-            f"The built-in model cannot place the style {prompt!r}; the nearest it knows, with "
-            f"their similarity: {words}."
-        ]
-
-
-def _load_quietly() -> None:
-    """Without the libraries' own progress bars."""
-    import diffusers
-    import transformers
-
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-
-
-def _lists_styles() -> bool:
-    from ..weights import styles
-
-    return (styles.EMBEDDED / "styles.json").is_file()
+# progress and files
 
 
 class _Bars:
@@ -496,53 +381,134 @@ def _stylize(args: argparse.Namespace) -> None:
     _check_engine(args, [args.prompt])
     size = _check_size(args)
     from .checks import check_count, check_number
-    from .video import check_target, kind_of, probe, seconds
+    from .video import check_target
 
     if args.frames is not None:
         check_count("--frames", args.frames)
     for name in ("start", "end"):
         if getattr(args, name) is not None:
             check_number(f"--{name}", getattr(args, name))
-    kind_of(check_target(args.target), args.codec)
     for path, suffixes in ((args.report, (".json",)), (args.preview, PICTURES)):
         if path is not None:
             check_target(path, suffixes)
-    from .device import hardware
     from .shots import read_shots
-    from .stylize import MAX_SIDE, check_not_input, check_range, stylize_video
+    from .stylize import MAX_SIDE, fit
 
-    info = probe(args.source, args.rate, args.partial)
-    check_not_input(args.target, info.path)
-    check_range(info, seconds(args.start), seconds(args.end))
-    for note in info.notes:
-        _say(note)
     begins = None if args.shots is None else read_shots(args.shots)
-    loaded = _Loaded(args)
-    prompts = dict.fromkeys([args.prompt, *(s.prompt for s in begins or [] if s.prompt)])
-    remarks = [remark for prompt in prompts for remark in loaded.place(prompt)]
+    videos = _videos(args)
+    with _ready(args) as ready:
+        for info, target in videos:
+            shown = size or fit(info.width, info.height, args.max_side or MAX_SIDE)
+            _stylize_one(args, ready, info, target, shown, begins)
+
+
+def _videos(args: argparse.Namespace) -> list[tuple[VideoInfo, Path]]:
+    """What is to be made of what: one video, or all of a folder."""
+    from .stylize import check_not_input, check_range
+    from .video import check_target, kind_of, probe, seconds
+
+    sources = [(args.source, args.target)]
+    if several := _in_folder(args.source):
+        for name in ("job", "report", "preview", "shots"):
+            if getattr(args, name) is not None:
+                raise StyleAVideoError(
+                    f"--{name} is for one video, and {args.source} holds several."
+                )
+        args.target.mkdir(parents=True, exist_ok=True)
+        sources = [(path, args.target / f"{path.stem}.mp4") for path in several]
+        if len({target for _, target in sources}) < len(sources):
+            sources = [(path, args.target / f"{path.name}.mp4") for path in several]
+    found = []
+    for source, target in sources:
+        kind_of(check_target(target), args.codec)
+        if several and target.exists() and not args.fresh:
+            _say(f"{target} is there already; --fresh makes it anew.")
+            continue
+        info = probe(source, args.rate, args.partial)
+        check_not_input(target, info.path)
+        check_range(info, seconds(args.start), seconds(args.end))
+        for note in info.notes:
+            _say(note)
+        found.append((info, target))
+    return found
+
+
+def _in_folder(source: Path) -> list[Path]:
+    """The videos of a folder; none where it is a file, or a folder of pictures."""
+    if not source.is_dir():
+        return []
+    return sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEOS)
+
+
+class _Here:
+    """The model in this process, with the questions and the runner of a cluster.Cluster."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.loaded = Loaded(args)
+
+    def ask(self, question: Callable[[Loaded], Any]) -> Any:
+        return question(self.loaded)
+
+    def runner(self, engine_of: Callable[[Loaded], Engine]) -> Runner:
+        from .stylize import here
+
+        return partial(here, engine_of(self.loaded))
+
+
+@contextmanager
+def _ready(args: argparse.Namespace) -> Iterator[_Here | Cluster[Loaded]]:
+    if args.ray is None:
+        yield _Here(args)
+        return
+    from .cluster import Cluster
+
+    with Cluster(partial(Loaded, args), args.workers, args.ray) as cluster:
+        yield cluster
+
+
+def _stylize_one(
+    args: argparse.Namespace,
+    ready: _Here | Cluster[Loaded],
+    info: VideoInfo,
+    target: Path,
+    size: tuple[int, int],
+    begins: Sequence[Shot] | None,
+) -> None:
+    from .stylize import auto_chunk, stylize_video
+
+    def question(loaded: Loaded) -> tuple[dict[str, Any], list[str], str, int]:
+        from .device import hardware
+
+        prompts = dict.fromkeys([args.prompt, *(s.prompt for s in begins or [] if s.prompt)])
+        return (
+            loaded.describe(args.prompt),
+            [remark for prompt in prompts for remark in loaded.place(prompt)],
+            hardware(loaded.device),
+            auto_chunk(*size, loaded.device) if args.chunk == "auto" else args.chunk,
+        )
+
+    settings, remarks, machine, chunk = ready.ask(question)
     for remark in remarks:
         _say(remark)
-    engine = loaded.engine(args.prompt)
-    settings = loaded.describe(args.prompt)
-    job = args.job or args.target.with_name(f"{args.target.name}.job")
+    job = args.job or target.with_name(f"{target.name}.job")
     try:
         report = stylize_video(
             info,
-            args.target,
-            loaded.engine_of_shots(args.prompt, begins) if begins else engine,
-            refining=loaded.refining(),
+            target,
+            None,
+            refining=_refining(args),
             start=args.start,
             end=args.end,
             max_frames=args.frames,
             size=size,
-            max_side=args.max_side or MAX_SIDE,
-            chunk_size=args.chunk,
+            chunk_size=chunk,
             codec=args.codec,
-            device=loaded.device,
+            device="cpu" if args.ray else settings["device"],
             begins=begins,
             job=job,
             settings=settings,
             fresh=args.fresh,
+            run=ready.runner(partial(Loaded.engine_of_shots, prompt=args.prompt, begins=begins)),
             progress=_Bars(),
         )
     except KeyboardInterrupt:
@@ -552,7 +518,7 @@ def _stylize(args: argparse.Namespace) -> None:
         _say(note)
     report.notes += remarks
     refine = args.refine_strength if args.refine else 0.0
-    report.settings = settings | {"refine": refine, "hardware": hardware(loaded.device)}
+    report.settings = settings | {"refine": refine, "hardware": machine}
     if args.preview:
         _write_preview(args, info, report)
     if args.report:
@@ -563,7 +529,7 @@ def _stylize(args: argparse.Namespace) -> None:
         f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s "
         f"({report.frames_per_second:.2f} frames/s)"
     )
-    print(args.target)
+    print(target)
 
 
 def _write_preview(args: argparse.Namespace, info: VideoInfo, report: StylizeReport) -> None:
@@ -609,7 +575,7 @@ def _demo(args: argparse.Namespace) -> None:
     check_number("--seconds", args.seconds, low=0.04)
     if args.input is not None:
         probe(args.input)
-    loaded = _Loaded(args)
+    loaded = Loaded(args)
     prompts = list(dict.fromkeys(args.prompt or _demo_prompts(args.model)))
     for remark in [remark for prompt in args.prompt or [] for remark in loaded.place(prompt)]:
         _say(remark)
@@ -619,7 +585,7 @@ def _demo(args: argparse.Namespace) -> None:
         args.output,
         args.input,
         seconds=args.seconds,
-        refining=loaded.refining(),
+        refining=_refining(args),
         chunk_size=None if args.chunk == "auto" else args.chunk,
         device=loaded.device,
         progress=_Bars(),
@@ -630,11 +596,17 @@ def _demo(args: argparse.Namespace) -> None:
     print(picture)
 
 
+def _refining(args: argparse.Namespace) -> Refining | None:
+    from .refine import Refining
+
+    return Refining(args.refine_strength) if args.refine else None
+
+
 def _demo_prompts(model: str) -> list[str]:
     """Up to twelve styles, spread over those that the built-in model lists."""
     from . import demo, sheet
 
-    if model != "embedded" or not _lists_styles():
+    if model != "embedded" or not lists_styles():
         return list(demo.PROMPTS)
     from ..weights import styles
 
@@ -663,7 +635,7 @@ def _report(args: argparse.Namespace) -> None:
     if args.html:
         report.check_page()
     device = pick_device(args.device)
-    _load_quietly()
+    load_quietly()
     measures = measure_videos(
         args.source,
         args.results,
@@ -703,7 +675,7 @@ def _info(args: argparse.Namespace) -> None:
         there = model.name != "embedded" or (styles.EMBEDDED / "model_index.json").is_file()
         print(f"  {model.name}{'' if there else '  [not in this installation]'}")
         print(f"      {model.what}\n      licence: {model.licence}\n      {model.how}")
-    if _lists_styles():
+    if lists_styles():
         print("\nstyles of the built-in model (in your own words, in English or Chinese):")
         for style in styles.styles():
             print(f"  {style.name}  {style.chinese}  ({style.kind})")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gc
 import io
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -30,6 +32,13 @@ chunk the frame came in."""
 # Lossless; every slice has its checksum.
 _PACKED = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
 
+_OUT_OF_MEMORY = (  # of a CPU, one under Windows, a Mac, cuDNN, cuBLAS
+    "can't allocate memory",
+    "not enough memory",
+    "MPS backend out of memory",
+    "STATUS_ALLOC_FAILED",
+)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -40,6 +49,7 @@ class Work:
         chunk: frames at a time.
         pixels: the pixel format of the target's encoder.
         refining: None leaves the frames as the engine gave them.
+        start: where frame 0 is looked for (s); None: the first of the file.
     """
 
     source: VideoInfo
@@ -47,19 +57,29 @@ class Work:
     chunk: int
     pixels: str
     refining: Refining | None = None
+    start: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class Stylized:
+    """What the engine made of a segment, (T,3,H',W'), and the seconds that it took."""
+
+    images: Tensor
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Finished:
     """A segment's pictures, packed without loss, their times, and the past of what follows.
 
-    `times`: when each is shown and for how long (s).
+    `times`: when each is shown and for how long (s); `seconds` spent in the engine.
     """
 
     segment: Segment
     video: bytes
     times: tuple[tuple[Fraction, Fraction], ...]
     past: Past | None
+    seconds: float
 
 
 def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
@@ -72,7 +92,7 @@ def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
     at = -1
     for segment in segments:
         if segment.start != at:
-            stream, at = read_frames(work.source, segment.time, size=work.size), segment.start
+            stream = _from(work, segment)
         frames = list(islice(stream, len(segment)))
         if len(frames) < len(segment):
             raise StyleAVideoError(
@@ -83,14 +103,33 @@ def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
         yield frames
 
 
+def _from(work: Work, segment: Segment) -> Iterator[Frame]:
+    """All frames from this segment on.
+
+    They are found by their time; where that does not lead to the very frame (raw streams, broken
+    timestamps, files whose index is wrong), all from the first one are decoded and counted.
+    """
+    if segment.start and segment.time is not None:
+        with closing(read_frames(work.source, segment.time, size=work.size)) as sought:
+            first = None
+            with suppress(StyleAVideoError, OSError, av.FFmpegError):
+                first = next(sought, None)
+            if first is not None and first.pts == segment.time:
+                yield first
+                yield from sought
+                return
+    with closing(read_frames(work.source, work.start, size=work.size)) as counted:
+        yield from islice(counted, segment.start, None)
+
+
 def stylize(
     work: Work,
     engine: Engine,
     segment: Segment,
     frames: Sequence[Frame],
     told: Callable[[int], None] = lambda done: None,
-) -> Tensor:
-    """The frames of a segment through the engine, `work.chunk` at a time → (T,3,H',W').
+) -> Stylized:
+    """The frames of a segment through the engine, `work.chunk` at a time.
 
     Where the memory does not suffice a chunk is halved and tried again.
 
@@ -101,14 +140,14 @@ def stylize(
         StyleAVideoError: one frame does not fit into memory; numbers that are not finite.
         ValueError: the engine gave another number of frames.
     """
-    results = []
+    results, began = [], time.perf_counter()
     for i in range(0, len(frames), work.chunk):
         images = torch.stack([frame.image for frame in frames[i : i + work.chunk]])
         indices = range(segment.start + i, segment.start + i + len(images))
         # Refined on the CPU, beside the engine: the same pixels whatever the engine runs on.
         results.append(_within_memory(engine, images, indices).cpu())
         told(len(images))
-    return torch.cat(results)
+    return Stylized(torch.cat(results), time.perf_counter() - began)
 
 
 def _within_memory(engine: Engine, images: Tensor, indices: range) -> Tensor:
@@ -134,9 +173,9 @@ def _within_memory(engine: Engine, images: Tensor, indices: range) -> Tensor:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch has no class of its own for a CPU that has no memory left."""
+    """PyTorch has a class of its own for GPUs of NVIDIA only."""
     kinds = (torch.cuda.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    return isinstance(error, kinds) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _checked(stylized: Tensor, indices: range) -> Tensor:
@@ -151,16 +190,16 @@ def _checked(stylized: Tensor, indices: range) -> Tensor:
 
 
 def finish(
-    work: Work, segment: Segment, frames: Sequence[Frame], stylized: Tensor, past: Past | None
+    work: Work, segment: Segment, frames: Sequence[Frame], stylized: Stylized, past: Past | None
 ) -> Finished:
     """Refined (`past`: of the segment before in the same shot, else None), and packed."""
     pictures = []
-    for frame, image in zip(frames, stylized, strict=True):
+    for frame, image in zip(frames, stylized.images, strict=True):
         if work.refining is not None:
             image, past = refine(frame.image, image, past, work.refining)
         pictures.append(to_picture(image, work.pixels, frame.alpha))
     times = tuple((frame.pts, frame.duration) for frame in frames)
-    return Finished(segment, pack(pictures), times, past)
+    return Finished(segment, pack(pictures), times, past, stylized.seconds)
 
 
 def pack(pictures: Sequence[av.VideoFrame]) -> bytes:

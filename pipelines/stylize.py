@@ -28,7 +28,7 @@ from .errors import StyleAVideoError
 from .job import Job, digest, versions
 from .overlap import ahead, behind
 from .refine import Past, Refining
-from .segments import Engine, Finished, Work
+from .segments import Engine, Finished, Stylized, Work
 from .shots import Plan, Segment, Shot
 from .video import VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
 
@@ -44,9 +44,9 @@ MAX_CHUNK = 8  # frames; larger batches gain nothing measurable on CPUs
 class StylizeReport:
     """What a run did and what it cost. Times in seconds, memory in MiB (peak of the process).
 
-    `resumed`: frames that a former run had finished. `engine_seconds` is the engine alone (0 where
-    it runs elsewhere); reading and refining go on beside it; `plan_seconds` and `write_seconds`
-    come before and after it.
+    `resumed`: frames that a former run had finished. `engine_seconds`: the engine alone, of
+    all workers together; reading and refining go on beside it, `plan_seconds` come before and
+    `write_seconds` after it.
     """
 
     source: str
@@ -174,20 +174,20 @@ def here(
     """The segments in order, in this process: read ahead, and refined behind the engine's back."""
     last: Finished | None = None
 
-    def stylized() -> Iterator[tuple[Segment, Any, torch.Tensor]]:
+    def made() -> Iterator[tuple[Segment, Any, Stylized]]:
         read = ahead(segments.read(work, todo))
         for segment, frames in zip(todo, read, strict=True):
             yield segment, frames, segments.stylize(work, engine, segment, frames, told)
 
-    def finish(item: tuple[Segment, Any, torch.Tensor]) -> Finished:
+    def finish(item: tuple[Segment, Any, Stylized]) -> Finished:
         nonlocal last
-        segment, frames, images = item
+        segment, frames, stylized = item
         carried = last is not None and segment.follows(last.segment)
         past = last.past if last is not None and carried else past_before(segment)
-        last = segments.finish(work, segment, frames, images, past)
+        last = segments.finish(work, segment, frames, stylized, past)
         return last
 
-    return behind(finish, stylized())
+    return behind(finish, made())
 
 
 def stylize_video(
@@ -289,8 +289,10 @@ def stylize_video(
                 )
             kept.keep_plan(plan)
         planned = time.perf_counter()
-        timed = _Timed(engine)
-        resumed = _stylize(kept, plan, work, run or partial(here, timed), tell)
+        if run is None:
+            assert engine is not None, "give an engine or a runner"
+            run = partial(here, engine)
+        resumed, engine_seconds = _stylize(kept, plan, work, run, tell)
         stylized = time.perf_counter()
         writer.since = None if begin is None else plan.shots[0].time
         out_size = _write(kept, plan, writer, size, tell)
@@ -310,7 +312,7 @@ def stylize_video(
         seconds=took,
         frames_per_second=(plan.frames - resumed) / took,
         plan_seconds=planned - began,
-        engine_seconds=timed.seconds,
+        engine_seconds=engine_seconds,
         write_seconds=time.perf_counter() - stylized,
         peak_memory_mib=peak_memory_mib(where),
         notes=[*info.notes, *writer.notes],
@@ -326,23 +328,8 @@ def _folder(
     return tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent)
 
 
-class _Timed:
-    """An engine and the seconds spent in it."""
-
-    def __init__(self, engine: Engine | None) -> None:
-        self.engine, self.seconds = engine, 0.0
-
-    def __call__(self, images: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
-        assert self.engine is not None, "without an engine, give a runner"
-        began = time.perf_counter()
-        try:
-            return self.engine(images, indices)
-        finally:
-            self.seconds += time.perf_counter() - began
-
-
-def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> int:
-    """Makes the segments that the job lacks → the number of frames it had."""
+def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> tuple[int, float]:
+    """Makes the segments that the job lacks → frames that it had, seconds in the engine."""
     before: dict[Segment, Segment] = {}
     for former, segment in zip(plan.segments, plan.segments[1:], strict=False):
         if segment.follows(former):
@@ -350,6 +337,7 @@ def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> i
     continued = set(before.values())
     todo = [segment for segment in plan.segments if not job.has(segment)]
     resumed = done = plan.frames - sum(map(len, todo))
+    seconds = 0.0
 
     def told(count: int) -> None:
         nonlocal done
@@ -362,10 +350,11 @@ def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> i
     if todo:
         tell("stylize", resumed, plan.frames)
         for finished in run(work, todo, past_before, told):
+            seconds += finished.seconds
             job.keep(finished, last=finished.segment not in continued)
             if finished.segment in before:
                 job.forget_past(before[finished.segment])
-    return resumed
+    return resumed, seconds
 
 
 def _write(

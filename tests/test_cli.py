@@ -254,7 +254,7 @@ def test_nothing_but_a_command_is_an_error_too(capsys):
 
 
 def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys):
-    given = cli._Loaded.engine
+    given = cli.Loaded.engine
 
     def interrupted(self, prompt):
         engine = given(self, prompt)
@@ -269,7 +269,7 @@ def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("style_a_video.pipelines.shots.SEGMENT", 2)
     assert stylize(clip, tmp_path / "whole.mp4") == 0
     with monkeypatch.context() as patched:
-        patched.setattr(cli._Loaded, "engine", interrupted)
+        patched.setattr(cli.Loaded, "engine", interrupted)
         assert stylize(clip, tmp_path / "out.mp4") == 130
     assert not (tmp_path / "out.mp4").exists()
     assert "kept in" in capsys.readouterr().err

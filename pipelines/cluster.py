@@ -1,0 +1,173 @@
+"""Segments as tasks on Ray: workers that hold the model once and refine behind their own back.
+
+A worker stylizes segments one after the other; in a second thread it refines them, each as soon as
+the segment before in the same shot is done, on whichever worker that is. The pixels are those of a
+run without Ray. The videos must be where every worker finds them under the same path.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from . import segments
+from .checks import check_count
+from .errors import StyleAVideoError
+from .refine import Past
+from .segments import Engine, Finished, Stylized, Work
+from .shots import Segment
+from .stylize import Runner
+
+try:
+    import ray
+except ImportError:
+    ray = None
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 2  # segments a worker is given at a time: it never waits for the next one
+
+
+class Cluster(Generic[T]):
+    """Workers on a Ray cluster, for one run or many; used as a context.
+
+    Args:
+        make: loads the model, on each worker once.
+        workers: how many. Each takes a GPU where the cluster has some, else a CPU.
+        address: of a cluster; "auto": one that runs here, else Ray is started on this machine.
+
+    Raises:
+        StyleAVideoError: no Ray here, no cluster at the address, fewer GPUs or CPUs than workers.
+    """
+
+    def __init__(self, make: Callable[[], T], workers: int = 1, address: str = "auto") -> None:
+        if ray is None:
+            raise StyleAVideoError('--ray needs Ray: pip install "style-a-video[cluster]"')
+        check_count("The number of workers", workers)
+        self.ours = not ray.is_initialized()
+        if self.ours:
+            _connect(address)
+        self.workers = [_worker(make, workers) for _ in range(workers)]
+
+    def __enter__(self) -> Cluster[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            ray.kill(worker)
+        if self.ours:
+            ray.shutdown()
+
+    def ask(self, question: Callable[[T], R]) -> R:
+        """What a worker answers about what it loaded."""
+        return _get(self.workers[0].ask.remote(question))
+
+    def runner(self, engine_of: Callable[[T], Engine]) -> Runner:
+        """Stylizes by the engine that each worker makes of what it loaded."""
+
+        def run(
+            work: Work,
+            todo: Sequence[Segment],
+            past_before: Callable[[Segment], Past | None],
+            told: Callable[[int], None],
+        ) -> Iterator[Finished]:
+            for finished in self._finished(work, todo, past_before, ray.put(engine_of)):
+                told(len(finished.segment))
+                yield finished
+
+        return run
+
+    def _finished(
+        self,
+        work: Work,
+        todo: Sequence[Segment],
+        past_before: Callable[[Segment], Past | None],
+        engine_of: Any,
+    ) -> Iterator[Finished]:
+        free = deque(self.workers * AHEAD)
+        busy: dict[Any, Any] = {}
+        coming: deque[Any] = deque()
+        former: tuple[Segment, Any] | None = None
+        for segment in todo:
+            if not free:
+                (ready, *_), _ = ray.wait(list(busy), fetch_local=False)
+                free.append(busy.pop(ready))
+            worker = free.popleft()
+            name = f"frames {segment.start} to {segment.end - 1}"
+            stylized = worker.stylize.options(name=f"stylize {name}").remote(
+                work, segment, engine_of
+            )
+            busy[stylized] = worker
+            carried = former[1] if former and segment.follows(former[0]) else None
+            past = past_before(segment) if carried is None else None
+            refine = worker.finish.options(concurrency_group="refine", name=f"refine {name}")
+            coming.append(refine.remote(work, segment, stylized, carried, past))
+            former = segment, coming[-1]
+            while len(coming) > 2 * AHEAD * len(self.workers):
+                yield _get(coming.popleft())
+        while coming:
+            yield _get(coming.popleft())
+
+
+class _Worker:
+    """Holds what `make` loaded; a dead one is replaced, and what it had in hand done again."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.loaded = make()
+
+    def ask(self, question: Callable[[Any], Any]) -> Any:
+        return question(self.loaded)
+
+    def stylize(self, work: Work, segment: Segment, engine_of: Callable[[Any], Engine]) -> Stylized:
+        (frames,) = segments.read(work, [segment])
+        return segments.stylize(work, engine_of(self.loaded), segment, frames)
+
+    def finish(
+        self,
+        work: Work,
+        segment: Segment,
+        stylized: Stylized,
+        former: Finished | None,
+        past: Past | None,
+    ) -> Finished:
+        (frames,) = segments.read(work, [segment])
+        return segments.finish(work, segment, frames, stylized, former.past if former else past)
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(None if address == "auto" else address, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise StyleAVideoError(
+            f"There is no Ray cluster at {address}: start one with `ray start --head`, or give the "
+            "address that it prints."
+        ) from error
+
+
+def _worker(make: Callable[[], Any], workers: int) -> Any:
+    have = ray.cluster_resources()
+    kind = "GPU" if have.get("GPU") else "CPU"
+    if have.get(kind, 0) < workers:
+        raise StyleAVideoError(
+            f"The Ray cluster has {have.get(kind, 0):g} {kind}s for {workers} workers: give "
+            f"--workers {have.get(kind, 0):g} or fewer."
+        )
+    return ray.remote(
+        num_cpus=1,
+        num_gpus=1 if kind == "GPU" else 0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        concurrency_groups={"refine": 1},
+        allow_out_of_order_execution=True,  # else a segment that waits holds up those behind it
+    )(_Worker).remote(make)
+
+
+def _get(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, StyleAVideoError):
+            raise error.cause from None
+        raise
