@@ -42,24 +42,33 @@ class Palette:
                 return
 
 
-def set_last_duration(path: Path, milliseconds: int) -> None:
-    """Of an animated WebP: its encoder gives the last picture the mean duration of the others.
+def complete_webp(path: Path, milliseconds: int, alpha: bool) -> None:
+    """Sets an animated WebP's last duration, and says that it has alpha.
 
-    The file is a RIFF: chunks of a name, a length (4 bytes, little endian), data, padded to even.
-    An ANMF chunk is a picture; its duration takes 3 bytes from the 13th on.
+    Its encoder gives the last picture the mean duration of the others, and forgets transparency
+    that it could express by smaller pictures. The file is a RIFF: chunks of a name, a length (4
+    bytes, little endian), data, padded to even. VP8X begins with flags, 0x10 is alpha; ANMF is a
+    picture, its duration takes 3 bytes from the 13th on.
     """
     with path.open("r+b") as file:
         at, last = 12, 0
         while len(head := _read(file, at, 8)) == 8:
             if head[:4] == b"ANMF":
                 last = at + 8
+            if head[:4] == b"VP8X" and alpha:
+                flags = _read(file, at + 8, 1)[0]
+                _write(file, at + 8, bytes([flags | 0x10]))
             length = int.from_bytes(head[4:], "little")
             at += 8 + length + length % 2
         if last:
-            file.seek(last + 12)
-            file.write(milliseconds.to_bytes(3, "little"))
+            _write(file, last + 12, milliseconds.to_bytes(3, "little"))
 
 
 def _read(file: BinaryIO, at: int, count: int) -> bytes:
     file.seek(at)
     return file.read(count)
+
+
+def _write(file: BinaryIO, at: int, data: bytes) -> None:
+    file.seek(at)
+    file.write(data)

@@ -83,6 +83,11 @@ def origin_of(container: Any) -> Fraction:
     return Fraction(0)
 
 
+def codec_of(stream: Any) -> str:
+    """The codec's own name: a decoder may be called otherwise, as mp3float or libdav1d."""
+    return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
+
+
 def rate_of(stream: Any) -> Fraction:
     """Frames/s on average."""
     return Fraction(stream.average_rate or stream.guessed_rate or RATE)

@@ -16,6 +16,7 @@ from .decoded import HDR, WIDE, Decoded, has_alpha, matrix_of, shown_size, to_fr
 from .frames import RATE, VideoInfo, seconds
 from .opening import (
     check_pixels,
+    codec_of,
     damaged,
     open_input,
     origin_of,
@@ -82,9 +83,9 @@ def _probe_container(path: Path, partial: bool) -> VideoInfo:
             frames=scan.frames,
             rotation=picture.rotation % 360,
             bits=picture.format.components[0].bits,
-            codec=stream.codec_context.name,
-            audio=tuple(s.codec_context.name for s in container.streams.audio if s.codec_context),
-            alpha=_shows_through(picture, stream.codec_context.name),
+            codec=codec_of(stream),
+            audio=tuple(codec_of(s) for s in container.streams.audio if s.codec_context),
+            alpha=_shows_through(picture, codec_of(stream)),
             partial=partial,
             notes=tuple(notes),
         )

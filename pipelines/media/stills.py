@@ -131,10 +131,12 @@ def probe_webp(path: Path) -> VideoInfo:
     Raises:
         StyleAVideoError: it cannot be decoded.
     """
-    times = [(shown.pts, shown.duration) for shown in decode_webp(path)]
+    times, alpha = [], False
+    for shown in decode_webp(path):  # most say that they have alpha, and are opaque
+        times.append((shown.pts, shown.duration))
+        alpha = alpha or _shows_through(shown.picture)
     with _opened(path) as image:
         width, height = image.size
-        alpha = image.mode == "RGBA"
     end = times[-1][0] + times[-1][1]
     return VideoInfo(
         path=path,
@@ -153,6 +155,10 @@ def probe_webp(path: Path) -> VideoInfo:
         audio=(),
         alpha=alpha,
     )
+
+
+def _shows_through(picture: av.VideoFrame) -> bool:
+    return has_alpha(picture) and bool(picture.to_ndarray()[..., 3].min() < 255)
 
 
 def decode_webp(path: Path) -> Iterator[Decoded]:

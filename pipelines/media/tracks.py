@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from av import time_base as MICROSECONDS
+import av
 
 from .formats import Kind
-from .opening import is_cover, open_input, origin_of
+from .opening import codec_of, is_cover, open_input, origin_of
 
 _OF_TRACKS = ("language", "title", "handler_name")
 # Said by a muxer of itself, or true of the source's streams only.
 _NOT_COPIED = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+_GAP = b"\0\0"  # no words, in the subtitles of an mp4
 _TAGGED = ("mp4", "mov", "matroska", "webm")  # muxers that hold tags and chapters
 
 
@@ -30,34 +32,43 @@ class Tracks:
     ) -> None:
         self.notes: list[str] = []
         self.kind, self.since = kind, since
+        self.output = output
         self.container = open_input(path)
         self.origin = origin_of(self.container)
         self.streams: dict[int, Any] = {}
-        self._add_streams(output)
+        self.refused = 0
+        self._add_streams()
         if kind.container.muxer in _TAGGED:
-            self._copy_tags(output)
-            self._copy_chapters(output, trimmed)
+            self._copy_tags()
+            self._copy_chapters(trimmed)
         if since is not None and self.streams:
-            self.container.seek(int((since + self.origin) * MICROSECONDS), backward=True)
+            self.container.seek(int((since + self.origin) * av.time_base), backward=True)
         self.packets = self._packets()
         self.waiting: tuple[Fraction, Any] | None = None
 
-    def _add_streams(self, output: Any) -> None:
+    def _add_streams(self) -> None:
         allowed = {"audio": self.kind.container.audio, "subtitle": self.kind.container.subtitles}
         left_out: dict[str, list[str]] = {"audio": [], "subtitle": []}
         pictures = 0
         for stream in self.container.streams:
             if stream.type == "attachment" and self.kind.container.muxer == "matroska":
-                output.add_stream_from_template(stream)
+                self.output.add_stream_from_template(stream)
             pictures += stream.type == "video" and not is_cover(stream)
             if stream.type not in allowed:
                 continue
-            copied = _copied(stream, output, allowed[stream.type])
-            if copied is None:
-                left_out[stream.type].append(_codec_of(stream))
+            if _is_held(stream, self.kind.container.muxer, allowed[stream.type]):
+                self.streams[stream.index] = self._copy(stream)
             else:
-                self.streams[stream.index] = copied
+                left_out[stream.type].append(codec_of(stream))
         self._say(left_out, pictures)
+
+    def _copy(self, stream: Any) -> Any:
+        copied = self.output.add_stream_from_template(stream)
+        for key in _OF_TRACKS:
+            if key in stream.metadata:
+                copied.metadata[key] = stream.metadata[key]
+        copied.disposition = stream.disposition
+        return copied
 
     def _say(self, left_out: dict[str, list[str]], pictures: int) -> None:
         where = f"into {self.kind.suffix}" if self.kind.suffix else "into a folder of pictures"
@@ -73,16 +84,17 @@ class Tracks:
                 "left out."
             )
 
-    def _copy_tags(self, output: Any) -> None:
+    def _copy_tags(self) -> None:
         tags = self.container.metadata
-        output.metadata.update({k: v for k, v in tags.items() if k.lower() not in _NOT_COPIED})
+        kept = {key: value for key, value in tags.items() if key.lower() not in _NOT_COPIED}
+        self.output.metadata.update(kept)
 
-    def _copy_chapters(self, output: Any, trimmed: bool) -> None:
+    def _copy_chapters(self, trimmed: bool) -> None:
         chapters = self.container.chapters()
         if chapters and trimmed:
             self.notes.append("Chapters are not copied to a part of a clip.")
         elif chapters:
-            output.set_chapters(self._moved(chapters))
+            self.output.set_chapters(self._moved(chapters))
 
     def _moved(self, chapters: list[Any]) -> list[Any]:
         """The chapters that the output shows, on its clock."""
@@ -102,6 +114,8 @@ class Tracks:
         for packet in self.container.demux(wanted):
             if packet.size == 0 or (packet.pts is None and packet.dts is None):
                 continue
+            if bytes(packet) == _GAP:  # between words; the muxer makes them
+                continue
             # Neither is reordered, so that one time tells the other.
             packet.pts = packet.dts if packet.pts is None else packet.pts
             packet.dts = packet.pts if packet.dts is None else packet.dts
@@ -116,36 +130,43 @@ class Tracks:
             packet.dts -= shift
             yield packet.pts * packet.time_base, packet
 
-    def until(self, time: Fraction | None) -> Iterator[Any]:
-        """The packets that begin before `time` (s, output clock; None: all that are left)."""
+    def mux_until(self, time: Fraction | None) -> None:
+        """Hands on what begins before `time` (s, output clock; None: all that is left)."""
         while True:
             if self.waiting is None:
                 self.waiting = next(self.packets, None)
-            if self.waiting is None or (time is not None and self.waiting[0] >= time):
+            if self.waiting is None:
+                self._say_refused()
+                return
+            if time is not None and self.waiting[0] >= time:
                 return
             packet, self.waiting = self.waiting[1], None
             packet.stream = self.streams[packet.stream.index]
-            yield packet
+            try:
+                self.output.mux(packet)
+            except av.ArgumentError:  # times that run backwards; a full disk is another error
+                self.refused += 1
+
+    def _say_refused(self) -> None:
+        if self.refused:
+            self.notes.append(
+                f"{self.refused} packets of sound or subtitles with impossible times were left out."
+            )
+            self.refused = 0
 
     def close(self) -> None:
         self.packets.close()  # type: ignore[attr-defined]
         self.container.close()
 
 
-def _codec_of(stream: Any) -> str:
-    return stream.codec_context.name if stream.codec_context else "unknown"
-
-
-def _copied(stream: Any, output: Any, allowed: frozenset[str] | None) -> Any:
-    """The same stream in the output; None where the container cannot hold it."""
-    if stream.codec_context is None or (allowed is not None and _codec_of(stream) not in allowed):
-        return None
+def _is_held(stream: Any, muxer: str, allowed: frozenset[str] | None) -> bool:
+    """Whether the container can hold this stream: asked of the muxer, on nothing."""
+    if stream.codec_context is None or (allowed is not None and codec_of(stream) not in allowed):
+        return False
     try:
-        copied = output.add_stream_from_template(stream)
-    except ValueError:  # the muxer refuses what the table allows
-        return None
-    for key in _OF_TRACKS:
-        if key in stream.metadata:
-            copied.metadata[key] = stream.metadata[key]
-    copied.disposition = stream.disposition
-    return copied
+        with av.open(BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+    except (ValueError, av.FFmpegError):
+        return False
+    return True

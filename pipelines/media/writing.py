@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from ..errors import StyleAVideoError
-from .animations import Palette, set_last_duration
+from .animations import Palette, complete_webp
 from .encoded import to_picture
 from .formats import FOLDER, check_target, kind_of
 from .frames import Frame
@@ -70,6 +70,7 @@ class VideoWriter:
         self.tracks_from = Path(tracks_from) if tracks_from is not None else None
         self.since = since
         self.trimmed = trimmed
+        self.alpha = alpha
         self.notes: list[str] = []
         self.frames = 0
         self._dropped = 0
@@ -122,11 +123,13 @@ class VideoWriter:
             ticks = self._pts + 1
         self._pts = ticks
         picture.pts, picture.time_base = ticks, self.time_base
-        self._durations[ticks] = max(1, round(duration / self.time_base))
+        if not picture.format.is_rgb:  # what was packed in between has lost them
+            picture.colorspace = picture.color_primaries = picture.color_trc = 1  # BT.709
+            picture.color_range = 1  # limited
+        self._durations[ticks] = max(self.kind.container.gap, round(duration / self.time_base))
         self._encode(picture)
         if self._tracks is not None:
-            for packet in self._tracks.until(time):
-                self._output.mux(packet)
+            self._tracks.mux_until(time)
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
         if self._palette is not None:
@@ -172,7 +175,6 @@ class VideoWriter:
             self._tracks = Tracks(
                 self.tracks_from, self._output, self.kind, self.since, self.trimmed
             )
-            self.notes += self._tracks.notes
 
     def _path(self) -> str:
         if self.kind.suffix != FOLDER:
@@ -202,6 +204,11 @@ class VideoWriter:
 
     def _failed(self, error: Exception) -> StyleAVideoError:
         reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.ArgumentError | av.InvalidDataError):
+            return StyleAVideoError(
+                f"{self.target} cannot hold what is to be written ({reason}): write to .mkv, or at "
+                "another size."
+            )
         return StyleAVideoError(
             f"{self.target} cannot be written ({reason}): free space or choose another place."
         )
@@ -209,12 +216,12 @@ class VideoWriter:
     def _finish(self) -> None:
         self._encode(None)
         if self._tracks is not None:
-            for packet in self._tracks.until(self._end if self.trimmed else None):
-                self._output.mux(packet)
+            self._tracks.mux_until(self._end if self.trimmed else None)
+            self.notes += self._tracks.notes
         self._output.close()
         if self.kind.name == "webp":
             last = Fraction(self._pts or 0) * self.time_base
-            set_last_duration(self._part, max(1, round((self._end - last) * 1000)))
+            complete_webp(self._part, max(1, round((self._end - last) * 1000)), self.alpha)
         if self._dropped:
             self.notes.append(
                 f"Viewers show a GIF at 50 pictures/s at most: {self._dropped} pictures were left "
