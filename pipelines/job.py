@@ -2,8 +2,9 @@
 
     job.json        what decides the pixels: input by hash, settings, versions
     plan.json       shots and segments
-    segments/       000016.mkv, its pictures; 000016.json, their times: written last, the segment is
-                    done; 000016.past, the refiner's past of the one that follows
+    unfinished      where the result is written until it is complete
+    segments/       000000016.mkv, its pictures; .json, their times: written last, the segment is
+                    done; .past, the refiner's past of the one that follows
 
 Every file appears under its name only when all of it is on the disk.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -20,17 +22,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import av
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from .errors import StyleAVideoError
 from .refine import Past
 from .segments import Finished, unpack
-from .shots import Plan, Segment
+from .shots import Plan, Segment, read_time
 
 VERSIONS = ("style-a-video", "torch", "diffusers", "av")
 DIFFERENCES = 5  # named when a job is refused
+
+_OURS = re.compile(r"(job\.json|plan\.json|unfinished)(\.part)?|segments|lock")
+_OURS_OF_SEGMENTS = re.compile(r"[0-9]{9,}\.(mkv|json|past)(\.part)?")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}(\.[a-z0-9]+)?")  # a name that VideoWriter chose
 
 
 class Job:
@@ -47,61 +55,87 @@ class Job:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], fresh: bool = False) -> None:
-        self.folder, self.fresh = folder, fresh
+        self.folder, self.fresh = Path(os.path.realpath(folder)), fresh
         self.identity = json.loads(json.dumps(dict(identity)))
-        self.segments = folder / "segments"
-        self._identity, self._plan = folder / "job.json", folder / "plan.json"
-        self._lock = FileLock(folder / "lock", blocking=False)
+        self.segments = self.folder / "segments"
+        self._identity, self._plan = self.folder / "job.json", self.folder / "plan.json"
+        self._unfinished = self.folder / "unfinished"
+        self._lock = FileLock(self.folder / "lock", blocking=False)
 
     def __enter__(self) -> Job:
-        shutil.rmtree(self._gone, ignore_errors=True)
         try:
             self._check_folder()
+            shutil.rmtree(self._gone, ignore_errors=True)
             self.segments.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            self._begin()
+            try:
+                self._begin()
+            except BaseException:
+                self._lock.release()
+                raise
         except Timeout as error:
             raise StyleAVideoError(
                 f"Another run is at work on the job {self.folder}: wait for it or stop it."
             ) from error
         except OSError as error:
             raise self._failed(error) from error
-        except BaseException:
-            self._lock.release()
-            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
     def _check_folder(self) -> None:
-        """Refuse a folder with files that are not ours."""
-        if not self.folder.exists():
-            return
-        ours = {"job.json", "plan.json", "segments", "lock"}
-        for path in self.folder.iterdir():
-            if path.name not in ours and not path.name.endswith(".part"):
-                raise StyleAVideoError(
-                    f"{self.folder} holds {path.name}, which is no part of a job: name another "
-                    "folder with --job."
-                )
+        """Refuse a folder with files that are not ours: some of what is there will be removed."""
+        begun = self._identity.exists()
+        foreign = [p for p in _inside(self.folder) if not _OURS.fullmatch(p.name)]
+        for path in _inside(self.segments):
+            if not begun or not _OURS_OF_SEGMENTS.fullmatch(path.name):
+                foreign.append(path)
+        if not begun and self._plan.exists():
+            foreign.append(self._plan)
+        if foreign:
+            raise StyleAVideoError(
+                f"{self.folder} holds {foreign[0].relative_to(self.folder)}, which is no part of a "
+                "job: name another folder with --job."
+            )
 
     def _begin(self) -> None:
         known = None if self.fresh else self._read(self._identity)
         if known is None:
-            for path in (self._identity, self._plan):
-                path.unlink(missing_ok=True)
-            shutil.rmtree(self.segments)
-            self.segments.mkdir()
-            text = json.dumps(self.identity, indent=2, ensure_ascii=False)
-            self._write(self._identity, text.encode())
+            self._plan.unlink(missing_ok=True)
+        elif not isinstance(known, dict):
+            raise self._damaged(self._identity)
         elif changes := differences(known, self.identity):
             raise StyleAVideoError(
                 f"The job {self.folder} was begun with other settings ({'; '.join(changes)}): give "
                 "the same as then, start over with --fresh, or name another folder with --job."
             )
+        if not self._plan.exists():  # segments of what?
+            shutil.rmtree(self.segments)
+            self.segments.mkdir()
+        if known is None:
+            text = json.dumps(self.identity, indent=2, ensure_ascii=False)
+            self._write(self._identity, text.encode("utf-8", "backslashreplace"))
         for path in [*self.folder.glob("*.part"), *self.segments.glob("*.part")]:
             path.unlink()
+        self._remove_unfinished()
+
+    # what is written outside
+
+    def will_write(self, path: Path) -> None:
+        """An unfinished result: where a run is killed, the next one removes it."""
+        self._write(self._unfinished, os.fsencode(path.absolute()))
+
+    def _remove_unfinished(self) -> None:
+        if not self._unfinished.is_file():
+            return
+        path = Path(os.fsdecode(self._unfinished.read_bytes()))
+        if not _UNFINISHED.fullmatch(path.name):
+            raise self._damaged(self._unfinished)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     # the plan
 
@@ -110,7 +144,7 @@ class Job:
         given = self._read(self._plan)
         try:
             return None if given is None else Plan.from_dict(given)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise self._damaged(self._plan) from error
 
     def keep_plan(self, plan: Plan) -> None:
@@ -128,32 +162,50 @@ class Job:
             self._write_past(segment, done.past)
         self._write(self._file(segment, "mkv"), done.video)
         times = [[str(pts), str(duration)] for pts, duration in done.times]
-        self._write(self._file(segment, "json"), json.dumps(times).encode())
+        listed = {"sha256": hashlib.sha256(done.video).hexdigest(), "times": times}
+        self._write(self._file(segment, "json"), json.dumps(listed).encode())
 
     def forget_past(self, segment: Segment) -> None:
         """Of a segment whose follower is done."""
         self._file(segment, "past").unlink(missing_ok=True)
 
-    def past(self, segment: Segment) -> Past | None:
+    def past(self, segment: Segment) -> Past:
         """What the refiner knew at the end of a finished segment."""
         path = self._file(segment, "past")
-        if not path.is_file():
-            return None
-        found = load_file(path)
-        return Past(found["source"], found["refined"], found.get("memory"))
+        try:
+            found = load_file(path)
+            return Past(found["source"], found["refined"], found.get("memory"))
+        except (OSError, KeyError, SafetensorError) as error:
+            raise self._damaged(path) from error
 
     def pictures(self, segment: Segment) -> Iterator[tuple[Any, Fraction, Fraction]]:
         """Each picture (av.VideoFrame) of a finished segment, its time and duration (s)."""
-        times = self._read(self._file(segment, "json"))
-        pictures = unpack(self._file(segment, "mkv").read_bytes())
-        for picture, (pts, duration) in zip(pictures, times, strict=True):
-            yield picture, Fraction(pts), Fraction(duration)
+        path, listed = self._file(segment, "mkv"), self._file(segment, "json")
+        given = self._read(listed)
+        try:
+            times = [(read_time(pts), read_time(duration)) for pts, duration in given["times"]]
+            checksum = given["sha256"]
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._damaged(listed) from error
+        try:
+            video = path.read_bytes()
+            if hashlib.sha256(video).hexdigest() != checksum:
+                raise ValueError("another checksum")
+            for picture, (pts, duration) in zip(unpack(video), times, strict=True):
+                yield picture, pts, duration
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise self._damaged(path) from error
 
     def remove(self) -> None:
         """The work is done: nothing of it is left."""
         self._lock.release()
-        self.folder.replace(self._gone)  # at once: never half a job
-        shutil.rmtree(self._gone, ignore_errors=True)
+        try:
+            self.folder.replace(self._gone)  # at once: never half a job
+        except OSError:  # it is a disk of its own, or this process works in it
+            self._plan.unlink()
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            shutil.rmtree(self._gone, ignore_errors=True)
 
     # files
 
@@ -174,7 +226,7 @@ class Job:
             return json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise self._damaged(path) from error
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -198,9 +250,12 @@ class Job:
 
     def _damaged(self, path: Path) -> StyleAVideoError:
         return StyleAVideoError(
-            f"{path} is damaged: start over with --fresh, or name another folder "
-            "with --job."
+            f"{path} is damaged: start over with --fresh, or name another folder with --job."
         )
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.exists() else []
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +24,7 @@ from .video import Frame
 SIDE = 128  # px: cuts show as well in small pictures, at 10 ms a frame
 SEGMENT = 16  # frames: what is lost at most when a run ends before its time
 SEGMENT_BYTES = 128 << 20  # of decoded frames; three segments are in memory at a time
+MAX_FRAMES = 1 << 40  # of a clip; more are not meant
 MAX_FILE = 16 << 20  # bytes of a shots file; a film has some thousand shots
 
 
@@ -41,11 +43,14 @@ class Shot:
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames start ≤ f < end of one shot, the first of them shown at `time` (s)."""
+    """Frames start ≤ f < end of one shot, the first of them shown at `time` (s).
+
+    None: it cannot be found by its time, since those of the clip do not grow.
+    """
 
     start: int
     end: int
-    time: Fraction
+    time: Fraction | None
     shot: int
 
     def __len__(self) -> int:
@@ -68,16 +73,48 @@ class Plan:
         return self.shots[-1].end if self.shots else 0
 
     def as_dict(self) -> dict[str, Any]:
-        segments = [[s.start, s.end, str(s.time), s.shot] for s in self.segments]
+        segments = [
+            [s.start, s.end, None if s.time is None else str(s.time), s.shot] for s in self.segments
+        ]
         return {"shots": [as_dict(shot) for shot in self.shots], "segments": segments}
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Plan:
-        shots = (
-            Shot(s["start"], s["end"], Fraction(s["time"]), s.get("prompt")) for s in given["shots"]
+        """Of what `as_dict` gave; anything else is a ValueError, LookupError or TypeError."""
+        shots = tuple(
+            Shot(s["start"], s["end"], read_time(s["time"]), s.get("prompt"))
+            for s in given["shots"]
         )
-        segments = (Segment(a, b, Fraction(t), shot) for a, b, t, shot in given["segments"])
-        return cls(tuple(shots), tuple(segments))
+        segments = tuple(
+            Segment(start, end, None if time is None else read_time(time), shot)
+            for start, end, time, shot in given["segments"]
+        )
+        inside = all(
+            shots[s.shot].start <= s.start and s.end <= shots[s.shot].end and s.shot >= 0
+            for s in segments
+        )
+        texts = all(isinstance(shot.prompt, str | None) for shot in shots)
+        if not inside or not texts or not _whole(shots) or not _whole(segments):
+            raise ValueError("not every frame is in one segment of one shot")
+        return cls(shots, segments)
+
+
+def _whole(pieces: Sequence[Shot] | Sequence[Segment]) -> bool:
+    """Whether they cover the frames from 0 on, each once."""
+    starts, ends = [p.start for p in pieces], [p.end for p in pieces]
+    exact = all(type(n) is int and n <= MAX_FRAMES for n in (*starts, *ends))
+    following = starts == [0, *ends[:-1]]
+    return exact and following and all(a < b for a, b in zip(starts, ends, strict=True))
+
+
+def read_time(text: Any) -> Fraction:
+    """Of a Fraction's text. (Fraction itself takes 1e999999999, and years over it.)"""
+    if not isinstance(text, str) or not re.fullmatch(r"-?[0-9]{1,30}(/[0-9]{1,30})?", text):
+        raise ValueError(f"no time: {text!r:.50}")
+    try:
+        return Fraction(text)
+    except ZeroDivisionError as error:
+        raise ValueError(f"no time: {text}") from error
 
 
 class Cuts:
@@ -117,17 +154,15 @@ def plan(
     cuts = Cuts()
     wanted = None if begins is None else {shot.start for shot in begins}
     starts: list[tuple[int, Fraction]] = []
-    segments: list[tuple[int, Fraction, int]] = []
-    index, last = 0, None
+    segments: list[tuple[int, Fraction | None, int]] = []
+    index, last, in_order = 0, None, True
     for index, frame in enumerate(frames):
         cut = cuts(frame.image) if wanted is None else index in wanted
         if cut or not starts:
             starts.append((index, frame.pts))
-        begun = segments[-1] if segments else None
-        # A segment is found again by its time: it cannot begin at a frame that repeats one.
-        full = begun is None or (index - begun[0] >= length and frame.pts != last)
-        if cut or full:
-            segments.append((index, frame.pts, len(starts) - 1))
+        if cut or not segments or index - segments[-1][0] >= length:
+            segments.append((index, None if frame.pts == last else frame.pts, len(starts) - 1))
+        in_order = in_order and (last is None or frame.pts >= last)
         last = frame.pts
         told(index + 1)
     if not starts:
@@ -146,7 +181,7 @@ def plan(
     )
     stops = [*(start for start, _, _ in segments[1:]), count]
     pieces = (
-        Segment(start, stop, time, shot)
+        Segment(start, stop, time if in_order else None, shot)
         for (start, time, shot), stop in zip(segments, stops, strict=True)
     )
     return Plan(tuple(shots), tuple(pieces))
@@ -188,7 +223,7 @@ def read_shots(path: str | os.PathLike[str]) -> list[Shot]:
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StyleAVideoError(f"{path} is not a shots file: {hint}.") from error
-    whole = all(isinstance(s, int) and not isinstance(s, bool) for s in starts)
+    whole = all(type(s) is int for s in starts)
     growing = whole and all(a < b for a, b in zip(starts, starts[1:], strict=False))
     if not starts or not growing or starts[0] != 0:
         raise StyleAVideoError(
@@ -196,7 +231,7 @@ def read_shots(path: str | os.PathLike[str]) -> list[Shot]:
         )
     for start, prompt in zip(starts, prompts, strict=True):
         if prompt is not None:
-            check_prompts(f"The prompt of the shot at frame {start}", prompt, 1)
+            check_prompts(f"The prompt of the shot at frame {start}", [prompt], 1)
     ends = [*starts[1:], starts[-1] + 1]
     return [
         Shot(start, end, Fraction(0), prompt)

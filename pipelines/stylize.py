@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -175,9 +175,9 @@ def here(
     last: Finished | None = None
 
     def made() -> Iterator[tuple[Segment, Any, Stylized]]:
-        read = ahead(segments.read(work, todo))
-        for segment, frames in zip(todo, read, strict=True):
-            yield segment, frames, segments.stylize(work, engine, segment, frames, told)
+        with closing(ahead(segments.read(work, todo))) as read:
+            for segment, frames in zip(todo, read, strict=True):
+                yield segment, frames, segments.stylize(work, engine, segment, frames, told)
 
     def finish(item: tuple[Segment, Any, Stylized]) -> Finished:
         nonlocal last
@@ -261,7 +261,7 @@ def stylize_video(
         codec=codec,
         alpha=info.alpha,
     )
-    work = Work(info, size, chunk, writer.kind.pixels, refining)
+    work = Work(info, size, chunk, writer.kind.pixels, refining, begin)
     identity = {
         "range": [str(begin), str(stop), max_frames],
         "size": list(size),
@@ -274,14 +274,14 @@ def stylize_video(
     if job is not None:
         identity |= {"input": digest(info.path), "versions": versions()}
     with _folder(job, target) as folder, Job(Path(folder), identity, fresh) as kept:
+        kept.will_write(writer._part)
         plan = kept.plan()
         if plan is None:
             total = expected_frames(info, begin, stop, max_frames)
             small = read_frames(info, begin, stop, max_frames, fit(*size, max_side=shots.SIDE))
             length = shots.segment_length(*size)
-            plan = shots.plan(
-                ahead(small, 8), length, begins, lambda n: tell("shots", n, max(n, total))
-            )
+            with closing(ahead(small, 8)) as frames:
+                plan = shots.plan(frames, length, begins, lambda n: tell("shots", n, max(n, total)))
             if not plan.frames:
                 raise StyleAVideoError(
                     f"{info.path} shows no frame between {float(begin or 0):g} s and "
@@ -325,7 +325,7 @@ def _folder(
     """The job's folder; one beside the target that vanishes, where nothing is to be kept."""
     if job is not None:
         return nullcontext(job)
-    return tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent)
+    return tempfile.TemporaryDirectory(prefix=".style-a-video-", dir=target.parent)
 
 
 def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> tuple[int, float]:
@@ -345,7 +345,9 @@ def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> t
         tell("stylize", done, plan.frames)
 
     def past_before(segment: Segment) -> Past | None:
-        return job.past(before[segment]) if segment in before else None
+        if work.refining is None or segment not in before:
+            return None
+        return job.past(before[segment])
 
     if todo:
         tell("stylize", resumed, plan.frames)
@@ -364,8 +366,8 @@ def _write(
     shown = (0, 0)
     count = 0
     pictures = (picture for segment in plan.segments for picture in job.pictures(segment))
-    with writer:
-        for picture, pts, duration in ahead(pictures, 8):
+    with closing(ahead(pictures, 8)) as read, writer:
+        for picture, pts, duration in read:
             if not count:
                 shown = picture.width, picture.height
                 if any(abs(a - b) > 1 for a, b in zip(shown, size, strict=True)):
