@@ -66,10 +66,10 @@ def _probe_container(path: Path, partial: bool) -> VideoInfo:
         if scan.cut:
             if not partial:
                 raise StyleAVideoError(
-                    f"{path} is cut short: {scan.cut}; copy or download it again, or take what is "
-                    "there (--partial)."
+                    f"{path} {scan.cut}; copy or download it again, or take what is there "
+                    "(--partial)."
                 )
-            notes.append(f"{path} is cut short ({scan.cut}): what is there is taken.")
+            notes.append(f"{path} {scan.cut}; what is there is taken.")
         return VideoInfo(
             path=path,
             width=width,
@@ -138,7 +138,7 @@ def _notes(path: Path, picture: Any) -> list[str]:
 
 @dataclass
 class _Scan:
-    """First and last moment of the pictures (s, container clock), their number, what is missing."""
+    """First and last moment of the pictures (s, container clock), their number, what is wrong."""
 
     first: Fraction
     last: Fraction
@@ -156,6 +156,7 @@ def _scan(path: Path, index: int, step: Fraction) -> _Scan:
     last = reached = Fraction(0)
     size = path.stat().st_size
     count, broken = 0, _segment_end(path) > size
+    corrupt: Fraction | None = None
     with open_input(path) as container:
         for stream in container.streams:
             if entries := len(stream.index_entries):
@@ -167,8 +168,9 @@ def _scan(path: Path, index: int, step: Fraction) -> _Scan:
                 if packet.pts is None or packet.time_base is None or packet.size == 0:
                     count += bool(ours)
                     continue
-                broken |= packet.is_corrupt
                 begin = packet.pts * packet.time_base
+                if packet.is_corrupt and corrupt is None:
+                    corrupt = begin
                 end = begin + (packet.duration or 0) * packet.time_base
                 reached = max(reached, end)
                 if ours and not packet.is_discard:
@@ -182,7 +184,11 @@ def _scan(path: Path, index: int, step: Fraction) -> _Scan:
     missing = stated - (reached - start) if reached else Fraction(0)
     cut = ""
     if broken or missing > max(Fraction(1, 2), stated / 20):
-        cut = f"its end is missing, of the {float(stated):.2f} s that it says it holds"
+        cut = (
+            f"is cut short: its end is missing, of the {float(stated):.2f} s that it says it holds"
+        )
+    elif corrupt is not None:
+        cut = f"is damaged: data is missing near {float(corrupt - start):.2f} s"
     if first is None:  # no timestamps at all: frames follow each other at the frame rate
         return _Scan(Fraction(0), count * step, count, cut)
     return _Scan(first, last, count, cut)
