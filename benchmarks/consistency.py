@@ -1,7 +1,7 @@
 """How much do stylized clips flicker, and what helps? Real clips in four styles, all measures.
 
     python benchmarks/consistency.py --data DIR [--frames 40] [--max-side 320] [--clips NAME ...]
-        [--work DIR] [--flow dis|raft] [--json FILE]
+        [--work DIR] [--flow dis|raft] [--json FILE] [--picture FILE]
 
 Rows: the unedited source (the floor), each frame by itself, that through the refiners, and through
 what people reach for otherwise (ffmpeg's deflicker and tmix). DIR holds clips/*.mp4, which
@@ -21,9 +21,12 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from style_a_video.pipelines import sheet
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import FLOWS
 from style_a_video.pipelines.measures import measure
@@ -106,6 +109,16 @@ def as_clip(frames: Iterable[Tensor]) -> Iterator[Frame]:
         yield Frame(image, Fraction(i, 25), Fraction(1, 25))
 
 
+def picture(source: list[Tensor], plain: list[Tensor]) -> Image.Image:
+    """Of every row a frame, and its middle line over time: flicker shimmers there."""
+    rows = []
+    for name, row in ROWS.items():
+        frames = torch.stack([frame.clamp(0, 1) for frame in row(source, plain)])
+        middle = frames[:, :, frames.shape[2] // 2].movedim(0, 1)
+        rows.append((name, [frames[-1], F.interpolate(middle[None], frames.shape[2:])[0]]))
+    return sheet.contact_sheet(rows)
+
+
 def rows_of(source: list[Tensor], plain: list[Tensor], flow: str) -> dict[str, dict[str, float]]:
     """Means by row and measure, and seconds a frame of what comes after the stylization."""
     clips, seconds = {}, {}
@@ -158,6 +171,7 @@ def main() -> None:
     parser.add_argument("--flow", choices=FLOWS, default="dis", help="of the measures")
     parser.add_argument("--work", type=Path, default=Path(".cache/consistency"))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path, help="of the first clip in its first style")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     pipeline = load()
@@ -172,7 +186,10 @@ def main() -> None:
         source = [frame.image for frame in stream]
         for prompt in STYLES:
             file = args.work / f"{path.stem}-{prompt.replace(' ', '_')}-{size[0]}-{args.frames}.npy"
-            rows = rows_of(source, stylized(pipeline, source, prompt, file), args.flow)
+            plain = stylized(pipeline, source, prompt, file)
+            if args.picture and not found:
+                sheet.save(picture(source, plain), args.picture)
+            rows = rows_of(source, plain, args.flow)
             found[f"{path.stem}, {prompt}"] = rows
         print(f"{path.stem}: {len(source)} frames", file=sys.stderr, flush=True)
     table = summary(list(found.values()))

@@ -628,10 +628,11 @@ def _report(args: argparse.Namespace) -> None:
         probe(path)
     from . import report
     from .device import pick_device
-    from .flow import FLOWS
+    from .flow import FLOWS, check_flow
     from .judges import load_clip
     from .measures import measure_videos
 
+    check_flow(args.flow)
     if args.html:
         report.check_page()
     device = pick_device(args.device)

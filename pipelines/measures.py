@@ -268,9 +268,7 @@ def _of_clip(k: int, name: str, rows: Sequence[dict[str, list[float]]]) -> ClipM
     return ClipMeasures(name, series, means)
 
 
-def _notes(
-    source: ClipMeasures, shots: int, clip: Clip | None, prompt: str | None
-) -> list[Words]:
+def _notes(source: ClipMeasures, shots: int, clip: Clip | None, prompt: str | None) -> list[Words]:
     notes = [words.several_shots(shots)] if shots > 1 else []
     if len(source.series["warping"]) <= WINDOW:
         notes.append(words.NO_TEN)

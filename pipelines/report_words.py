@@ -215,6 +215,7 @@ PAGE = {
     "unplayable": Words("This browser cannot play this clip.", "此浏览器无法播放该片段。"),
 }
 
+
 def several_shots(count: int) -> Words:
     return Words(
         f"The source has {count} shots: frames of different shots are not compared.",
