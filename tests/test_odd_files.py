@@ -512,6 +512,7 @@ def test_a_part_of_a_clip_has_the_words_that_are_shown_in_it(tmp_path):
     ("curve", "white", "note"),
     [(18, 0.75, "is HDR (HLG)"), (16, 0.58, "is HDR (PQ)"), (14, 1, "the colours of BT.2020")],
 )
+@pytest.mark.skipif(int(av.__version__.split(".")[0]) < 18, reason="PyAV 17 cannot convert HDR")
 def test_reference_white_is_white(tmp_path, curve, white, note):
     """As a share of the code values: BT.2408, table 1."""
     image = np.full((48, 64, 3), round(white * 65535), np.uint16)

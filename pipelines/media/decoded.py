@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 import torch
 from av.video.reformatter import (
@@ -28,6 +29,7 @@ WIDE = {
     ColorPrimaries.SMPTE431: "DCI-P3",
     ColorPrimaries.SMPTE432: "Display P3",
 }
+NARROWS = int(av.__version__.split(".")[0]) >= 18  # PyAV 17 only tags what it is asked to convert
 _UNSAID = {0, 2, 3}  # reserved or unspecified
 
 Matrix = tuple[int, int, int, int]
@@ -90,14 +92,14 @@ def _to_image(picture: Any, size: tuple[int, int], scaler: VideoReformatter) -> 
 
     Untagged pictures are BT.709 from 720 lines on and BT.601 below, as players assume. More than 8
     bits go through 16-bit RGB, so that nothing is lost to rounding. HDR and wide gamuts become
-    BT.709: brighter than SDR white and outside the gamut is clipped.
+    BT.709 (from PyAV 18 on): brighter than SDR white and outside the gamut is clipped.
     """
     deep = picture.format.components[0].bits > 8
     untagged = picture.colorspace == 2 and not picture.format.is_rgb
     guess = Colorspace.ITU709 if picture.height >= 720 else Colorspace.ITU601
     formats = ("rgba64le", "rgba") if has_alpha(picture) else ("rgb48le", "rgb24")
     narrow: dict[str, Any] = {}
-    if picture.color_trc in HDR or picture.color_primaries in WIDE:
+    if NARROWS and (picture.color_trc in HDR or picture.color_primaries in WIDE):
         narrow = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
         if picture.color_trc in _UNSAID:
             picture.color_trc = ColorTrc.BT709

@@ -12,7 +12,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from ..errors import StyleAVideoError
-from .decoded import HDR, WIDE, Decoded, has_alpha, matrix_of, shown_size, to_frame
+from .decoded import HDR, NARROWS, WIDE, Decoded, has_alpha, matrix_of, shown_size, to_frame
 from .frames import RATE, VideoInfo, seconds
 from .opening import (
     check_pixels,
@@ -118,7 +118,12 @@ def _shows_through(picture: Any, codec: str) -> bool:
 def _notes(path: Path, picture: Any) -> list[str]:
     """What is done to pictures that a screen does not show as they are."""
     notes = []
-    if picture.color_trc in HDR:
+    wide = picture.color_trc in HDR or picture.color_primaries in WIDE
+    if wide and not NARROWS:
+        notes.append(
+            f"{path} has HDR or wide-gamut colours, which look pale here: install PyAV 18 or later."
+        )
+    elif picture.color_trc in HDR:
         notes.append(
             f"{path} is HDR ({HDR[picture.color_trc]}) and becomes SDR (BT.709): what is brighter "
             "than its reference white is clipped."

@@ -67,7 +67,7 @@ class Tracks:
         for key in _OF_TRACKS:
             if key in stream.metadata:
                 copied.metadata[key] = stream.metadata[key]
-        copied.disposition = stream.disposition
+        copied.disposition = stream.disposition.value  # PyAV 17 takes no flags
         return copied
 
     def _say(self, left_out: dict[str, list[str]], pictures: int) -> None:
