@@ -1,7 +1,7 @@
 """What a frame costs: seconds, U-Net evaluations, memory; against the paper's loop written plainly.
 
     python benchmarks/throughput.py [--model M] [--size 512x256] [--dtype D] [--json FILE]
-    python benchmarks/throughput.py --memory      peak resident memory for 100 and 1,000 frames
+    python benchmarks/throughput.py --memory CLIP     peak resident memory for 300 and 3,000 frames
 
 All four conditions of the paper are on. The plain loop (Huang et al. 2023, section 3.3) takes frame
 by frame and makes a U-Net call for each condition; it is timed in the same run, in the same
@@ -20,7 +20,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,17 @@ import torch
 from style_a_video.pipelines.core import attention
 from style_a_video.pipelines.core.noise import frame_noise
 from style_a_video.pipelines.device import hardware, pick_device, pick_dtype
+from style_a_video.pipelines.refine import Refining
 from style_a_video.pipelines.settings import Settings
 from style_a_video.pipelines.stylize import peak_memory_mib, stylize_video
-from style_a_video.pipelines.video import Frame, VideoWriter
+from style_a_video.pipelines.video import Frame, VideoWriter, probe, read_frames
 from style_a_video.weights.loading import load
 from torch import Tensor
 
 PROMPT = "a watercolour painting"
 FOUR = {"preset": "paper", "attention_scale": 0.5}  # null, frame, text, attention
 SEED = 0
+LENGTHS = (300, 3000)  # frames, of the clips whose memory is compared
 
 
 def picture(width: int, height: int, shift: int) -> Tensor:
@@ -188,26 +190,34 @@ def throughput(args: argparse.Namespace) -> dict[str, Any]:
 
 def memory(args: argparse.Namespace) -> dict[str, Any]:
     """Peak resident memory of a whole run, in a process of its own, for two lengths of clip."""
-    peaks: dict[int, float] = {}
-    width, height = size(args.size)
+    runs: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for count in (100, 1000):
-            clip = Path(folder) / f"{count}.mp4"
-            with VideoWriter(clip, frame_rate=Fraction(25)) as writer:
-                for i in range(count):
-                    image = picture(width, height, i)
-                    writer.write(Frame(image, Fraction(i, 25), Fraction(1, 25)))
+        for count in LENGTHS:
+            clip = looped(args.memory, Path(folder) / f"{count}.mp4", count, size(args.size))
             command = [sys.executable, __file__, "--stylize", str(clip), *passed_on(args)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
             if done.returncode:
-                sys.exit(done.stderr)
-            peaks[count] = json.loads(done.stdout)["peak_memory_mib"]
+                sys.exit(done.returncode)
+            runs[count] = json.loads(done.stdout)
+    peaks = {count: run["peak_memory_mib"] for count, run in runs.items()}
     return {
         "hardware": hardware(torch.device("cpu")),
-        "size": [width, height],
+        "size": list(size(args.size)),
         "peak_memory_mib": peaks,
-        "ratio_1000_to_100": peaks[1000] / peaks[100],
+        "ratio": peaks[LENGTHS[1]] / peaks[LENGTHS[0]],
+        "shots": {count: len(run["shots"]) for count, run in runs.items()},
+        "frames_per_second": {count: run["frames_per_second"] for count, run in runs.items()},
     }
+
+
+def looped(clip: Path, target: Path, count: int, size: tuple[int, int]) -> Path:
+    """`count` frames of a clip that begins again wherever it ends."""
+    step = 1 / probe(clip).frame_rate
+    frames = (frame for _ in range(count) for frame in read_frames(clip, size=size))
+    with VideoWriter(target, frame_rate=1 / step) as writer:
+        for i, frame in enumerate(islice(frames, count)):
+            writer.write(Frame(frame.image, i * step, step))
+    return target
 
 
 def passed_on(args: argparse.Namespace) -> list[str]:
@@ -227,9 +237,15 @@ def stylize(args: argparse.Namespace) -> dict[str, Any]:
         indices = list(frame_indices)
         return pipeline(frames, PROMPT, seed=SEED, frame_indices=indices, **steps).frames
 
-    target = args.stylize.with_name("out.mp4")
     report = stylize_video(
-        args.stylize, target, engine, size=size(args.size), chunk_size=args.chunk, device=device
+        args.stylize,
+        args.stylize.with_name("out.mp4"),
+        engine,
+        refining=Refining(),
+        size=size(args.size),
+        chunk_size=args.chunk,
+        device=device,
+        job=args.stylize.with_name("job"),
     )
     return report.as_dict()
 
@@ -244,7 +260,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="embedded")
-    parser.add_argument("--size", metavar="WxH", help="512x256; 128x64 with --memory")
+    parser.add_argument("--size", metavar="WxH", help="512x256; 256x144 with --memory")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--frames", type=int, default=8)
@@ -253,11 +269,13 @@ def main() -> None:
     parser.add_argument("--plain-frames", type=int, default=2, help="frames of the plain loop")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-paper", action="store_true", help="leave out the loop of 30 steps")
-    parser.add_argument("--memory", action="store_true", help="measure memory against length")
+    parser.add_argument(
+        "--memory", type=Path, metavar="CLIP", help="measure memory against length, on this clip"
+    )
     parser.add_argument("--stylize", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="write the result here too")
     args = parser.parse_args()
-    args.size = args.size or ("128x64" if args.memory else "512x256")
+    args.size = args.size or ("256x144" if args.memory else "512x256")
     what = stylize if args.stylize else memory if args.memory else throughput
     text = json.dumps(what(args), indent=2)
     print(text)
