@@ -111,9 +111,9 @@ def check_prompts(
         raise StyleAVideoError(
             f"{what} must be one string or one for each of the {count} frames, not {len(prompts)}."
         )
+    if strange := [text for text in prompts if not isinstance(text, str)]:
+        raise StyleAVideoError(f"{what} must be text, not {type(strange[0]).__name__}.")
     for text in dict.fromkeys(prompts):
-        if not isinstance(text, str):
-            raise StyleAVideoError(f"{what} must be text, not {type(text).__name__}.")
         if not empty and not text.strip():
             raise StyleAVideoError(f"{what} is empty; name a style, such as 'a watercolour'.")
         if len(text) > MAX_PROMPT:

@@ -82,6 +82,8 @@ class Job:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._lock.is_locked and not self._plan.exists():
+            self.remove()  # refused before anything was done
         self._lock.release()
 
     def _check_folder(self) -> None:
@@ -101,19 +103,20 @@ class Job:
 
     def _begin(self) -> None:
         known = None if self.fresh else self._read(self._identity)
-        if known is None:
-            self._plan.unlink(missing_ok=True)
-        elif not isinstance(known, dict):
+        if known is not None and not isinstance(known, dict):
             raise self._damaged(self._identity)
-        elif changes := differences(known, self.identity):
+        changes = differences(known, self.identity)
+        if known is not None and changes and any(self.segments.glob("*.json")):
             raise StyleAVideoError(
                 f"The job {self.folder} was begun with other settings ({'; '.join(changes)}): give "
                 "the same as then, start over with --fresh, or name another folder with --job."
             )
+        if changes:
+            self._plan.unlink(missing_ok=True)
         if not self._plan.exists():  # segments of what?
             shutil.rmtree(self.segments)
             self.segments.mkdir()
-        if known is None:
+        if changes:
             text = json.dumps(self.identity, indent=2, ensure_ascii=False)
             self._write(self._identity, text.encode("utf-8", "backslashreplace"))
         for path in [*self.folder.glob("*.part"), *self.segments.glob("*.part")]:
@@ -131,7 +134,7 @@ class Job:
             return
         path = Path(os.fsdecode(self._unfinished.read_bytes()))
         if not _UNFINISHED.fullmatch(path.name):
-            raise self._damaged(self._unfinished)
+            return
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -202,7 +205,7 @@ class Job:
         try:
             self.folder.replace(self._gone)  # at once: never half a job
         except OSError:  # it is a disk of its own, or this process works in it
-            self._plan.unlink()
+            self._plan.unlink(missing_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             shutil.rmtree(self._gone, ignore_errors=True)

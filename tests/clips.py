@@ -77,6 +77,17 @@ def ramp(count, width=64, height=48):
     return [np.full((height, width, 3), 20 + 18 * i, np.uint8) for i in range(count)]
 
 
+def pan(seed, count, step=2, width=128, height=96):
+    """Pictures of a camera that goes right over something with detail, as photos have it."""
+    rng = np.random.default_rng(seed)
+    wide = np.zeros((height, width + step * count, 3))
+    for cell in (4, 8, 16, 32):
+        small = rng.random((height // cell + 2, wide.shape[1] // cell + 2, 3))
+        wide += np.kron(small, np.ones((cell, cell, 1)))[:height, : wide.shape[1]] * cell**0.5
+    wide = (255 * (wide - wide.min()) / np.ptp(wide)).astype(np.uint8)
+    return [np.ascontiguousarray(wide[:, step * i : step * i + width]) for i in range(count)]
+
+
 def times(path):
     with av.open(str(path)) as container:
         return [frame.pts * frame.time_base for frame in container.decode(video=0)]

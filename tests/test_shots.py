@@ -1,0 +1,282 @@
+"""Shots and segments: where cuts are found, what a plan covers, and which shots files are read."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from style_a_video.pipelines import cli, shots
+from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.pipelines.loaded import Loaded
+from style_a_video.pipelines.shots import Plan, Segment, Shot, plan, read_shots
+from style_a_video.pipelines.stylize import stylize_video
+from style_a_video.pipelines.video import Frame, read_frames
+
+clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+
+CUTS = (0, 7, 12, 30)  # of `film`, 35 frames in all
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Four shots of moving pictures at a variable frame rate."""
+    lengths = [b - a for a, b in zip(CUTS, (*CUTS[1:], 35), strict=True)]
+    images = [image for seed, n in enumerate(lengths) for image in clips.pan(seed, n)]
+    pts = [i * 100 + (i % 3) * 20 for i in range(len(images))]
+    path = tmp_path_factory.mktemp("film") / "film.mkv"
+    return clips.encode(path, images, pts=pts, time_base=Fraction(1, 1000))
+
+
+def frames_at(times):
+    """Grey frames that are shown at these times (s)."""
+    return [Frame(torch.full((3, 16, 16), 0.5), Fraction(t), Fraction(1, 10)) for t in times]
+
+
+def check(found, count, length):
+    """Every frame is in one segment of one shot."""
+    covered = [f for s in found.segments for f in range(s.start, s.end)]
+    assert covered == list(range(count)) == [f for s in found.shots for f in range(s.start, s.end)]
+    assert all(1 <= len(segment) <= length for segment in found.segments)
+    for segment in found.segments:
+        shot = found.shots[segment.shot]
+        assert shot.start <= segment.start and segment.end <= shot.end
+    assert found.frames == count
+
+
+@pytest.mark.parametrize("length", [1, 4, 16])
+def test_cuts_are_found_where_they_are(film, length):
+    pytest.importorskip("cv2")
+    told = []
+    found = plan(read_frames(film), length, told=told.append)
+    assert tuple(shot.start for shot in found.shots) == CUTS
+    check(found, 35, length)
+    times = clips.times(film)
+    assert all(shot.time == times[shot.start] for shot in found.shots)
+    assert all(segment.time == times[segment.start] for segment in found.segments)
+    assert told == [*range(1, 36)]
+
+
+def test_segments_follow_each_other_within_a_shot_only(film):
+    begins = [Shot(start, start + 1, Fraction(0)) for start in CUTS]
+    found = plan(read_frames(film), 4, begins)
+    follows = [b.follows(a) for a, b in zip(found.segments, found.segments[1:], strict=False)]
+    assert follows == [b.start not in CUTS for b in found.segments[1:]]
+
+
+def test_given_shots_are_obeyed_and_no_cut_is_looked_for(film, monkeypatch):
+    monkeypatch.setattr(shots.Cuts, "__call__", lambda self, image: pytest.fail("looked"))
+    begins = [Shot(0, 3, Fraction(0), "oil"), Shot(3, 33, Fraction(0)), Shot(33, 34, Fraction(0))]
+    found = plan(read_frames(film), 16, begins)
+    told = [(shot.start, shot.end, shot.prompt) for shot in found.shots]
+    assert told == [(0, 3, "oil"), (3, 33, None), (33, 35, None)]
+    assert [len(segment) for segment in found.segments] == [3, 16, 14, 2]
+    check(found, 35, 16)
+
+
+def test_a_shot_beyond_the_end_is_refused(film):
+    begins = [Shot(start, start + 1, Fraction(0)) for start in (0, 35, 99)]
+    with pytest.raises(StyleAVideoError, match="a shot at frame 35, and there are 35 frames"):
+        plan(read_frames(film), 16, begins)
+
+
+def test_no_frame_no_plan():
+    assert plan([]) == Plan((), ()) and plan([]).frames == 0
+
+
+def test_frames_that_repeat_a_time_are_not_looked_for_by_it():
+    begins = [Shot(0, 1, Fraction(0))]
+    found = plan(frames_at([0, 1, 1, 1, 2, 3]), 2, begins)
+    assert [(s.start, s.time) for s in found.segments] == [(0, 0), (2, None), (4, 2)]
+    found = plan(frames_at([0] * 40), 16, begins)  # memory is bounded all the same
+    check(found, 40, 16)
+    found = plan(frames_at([0, 1, 2, 0, 1, 2]), 2, begins)
+    assert [segment.time for segment in found.segments] == [None] * 3
+
+
+def test_a_plan_is_read_as_it_was_written(film):
+    begins = [Shot(0, 1, Fraction(0), "oil"), Shot(9, 10, Fraction(0))]
+    for frames in (read_frames(film), frames_at([*range(20), 0])):
+        found = plan(frames, 4, begins)
+        assert Plan.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+
+
+def test_segments_are_shorter_where_frames_are_large():
+    assert shots.segment_length(512, 288) == shots.SEGMENT
+    assert 1 <= shots.segment_length(3840, 2160) < 4
+    assert shots.segment_length(8192, 8192) == 1
+
+
+# shots files
+
+
+def test_a_shots_file_is_what_shots_writes(film, tmp_path):
+    found = [
+        Shot(0, 7, Fraction(0)),
+        Shot(7, 12, Fraction(7, 10), "水彩画"),
+        Shot(12, 35, Fraction(2)),
+    ]
+    path = tmp_path / "shots.json"
+    path.write_text(shots.as_text(found), encoding="utf-8")
+    assert [(s.start, s.prompt) for s in read_shots(path)] == [(0, None), (7, "水彩画"), (12, None)]
+
+
+NO_SHOTS = r"shots.json is not a shots file: write {\"shots\""
+NO_STARTS = "must start at frame 0 and each after the one before"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", NO_SHOTS),
+        ("\ufeff{", NO_SHOTS),
+        ("shots: 0", NO_SHOTS),
+        ("[]", NO_SHOTS),
+        ("{}", NO_SHOTS),
+        ("7", NO_SHOTS),
+        ("[" * 200_000, NO_SHOTS),
+        ('{"shots": 7}', NO_SHOTS),
+        ('{"shots": null}', NO_SHOTS),
+        ('{"shots": [0, 5]}', NO_SHOTS),
+        ('{"shots": [[0]]}', NO_SHOTS),
+        ('{"shots": {"start": 0}}', NO_SHOTS),
+        ('{"shots": [{"begin": 0}]}', NO_SHOTS),
+        ('{"shots": [{"start": %s}]}' % ("9" * 5000), NO_SHOTS),
+        ('{"shots": []}', NO_STARTS),
+        ('{"shots": [{"start": 1}]}', NO_STARTS),
+        ('{"shots": [{"start": -1}, {"start": 0}]}', NO_STARTS),
+        ('{"shots": [{"start": 0}, {"start": 0}]}', NO_STARTS),
+        ('{"shots": [{"start": 0}, {"start": 9}, {"start": 4}]}', NO_STARTS),
+        ('{"shots": [{"start": false}, {"start": true}]}', NO_STARTS),
+        ('{"shots": [{"start": 0.0}]}', NO_STARTS),
+        ('{"shots": [{"start": 0}, {"start": NaN}]}', NO_STARTS),
+        ('{"shots": [{"start": "0"}]}', NO_STARTS),
+        ('{"shots": [{"start": null}]}', NO_STARTS),
+        ('{"shots": [{"start": [0]}]}', NO_STARTS),
+        ('{"shots": [{"start": 0, "prompt": " "}]}', "shot at frame 0 is empty"),
+        ('{"shots": [{"start": 0, "prompt": 7}]}', "shot at frame 0 must be text, not int"),
+        ('{"shots": [{"start": 0, "prompt": ["oil"]}]}', "must be text, not list"),
+        ('{"shots": [{"start": 0, "prompt": "%s"}]}' % ("a" * 2001), "2,001 characters"),
+    ],
+)
+def test_other_files_are_refused_in_a_sentence(text, message, tmp_path):
+    path = tmp_path / "shots.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(StyleAVideoError, match=message) as refusal:
+        read_shots(path)
+    assert len(str(refusal.value)) < 400 and "\n" not in str(refusal.value)
+
+
+def test_files_of_any_size_and_kind_are_refused(tmp_path):
+    path = tmp_path / "shots.json"
+    with pytest.raises(StyleAVideoError, match="cannot be read .No such file"):
+        read_shots(path)
+    with pytest.raises(StyleAVideoError, match="cannot be read .Is a directory"):
+        read_shots(tmp_path)
+    path.write_bytes(b'{"shots": [' + b'{"start": 0},' * ((20 << 20) // 13) + b"]}")
+    with pytest.raises(StyleAVideoError, match=NO_SHOTS):
+        read_shots(path)
+    path.write_bytes(b"\xff\xfe\xfd" * 99)
+    with pytest.raises(StyleAVideoError, match=NO_SHOTS):
+        read_shots(path)
+
+
+# through the engine and the command line
+
+
+def test_chunks_never_hold_frames_of_two_shots(film, tmp_path):
+    begins = [Shot(start, start + 1, Fraction(0)) for start in CUTS]
+    calls = []
+
+    def engine(images, indices):
+        calls.append(list(indices))
+        return images
+
+    report = stylize_video(film, tmp_path / "out.mp4", engine, begins=begins, chunk_size=8)
+    assert [f for call in calls for f in call] == list(range(35))
+    assert set(CUTS) <= {call[0] for call in calls}
+    times = clips.times(film)
+    assert report.shots == [
+        {"start": a, "end": b, "time": str(times[a])}
+        for a, b in zip(CUTS, (*CUTS[1:], 35), strict=True)
+    ]
+
+
+@pytest.fixture
+def told(monkeypatch, tiny_pipeline):
+    """Which prompt each frame was stylized by; no model's own work."""
+    told = {}
+
+    def engine(self, prompt):
+        def stylize(images, indices):
+            told.update(dict.fromkeys(indices, prompt))
+            return images
+
+        return stylize
+
+    monkeypatch.setattr("style_a_video.weights.loading.load", lambda *_, **__: tiny_pipeline)
+    monkeypatch.setattr(Loaded, "engine", engine)
+    monkeypatch.setattr(Loaded, "place", lambda self, prompt: [])
+    return told
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def test_the_command_lists_shots_and_obeys_their_prompts(film, tmp_path, told, capsys):
+    pytest.importorskip("cv2")
+    path, target, report = (tmp_path / name for name in ("shots.json", "out.mp4", "report.json"))
+    assert run("shots", film, "--json", path) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].split() == ["2", "0.720", "s", "frames", "7", "to", "11"]
+    assert len(out) == 5 and out[-1] == str(path)
+
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert [shot["start"] for shot in written["shots"]] == list(CUTS)
+    written["shots"][1]["prompt"] = "水彩画"
+    written["shots"][3]["prompt"] = "pencil"
+    path.write_text(json.dumps(written), encoding="utf-8")
+    more = ("--no-refine", "--device", "cpu", "--chunk", 8, "--report", report)
+    assert run("stylize", film, target, "--prompt", "oil", "--shots", path, *more) == 0
+    spans = [("oil", 7), ("水彩画", 5), ("oil", 18), ("pencil", 5)]
+    assert [told[i] for i in range(35)] == [prompt for prompt, n in spans for _ in range(n)]
+    listed = json.loads(report.read_text(encoding="utf-8"))["shots"]
+    assert [shot.get("prompt") for shot in listed] == [None, "水彩画", None, "pencil"]
+    assert [shot["start"] for shot in listed] == list(CUTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[]", "is not a shots file"), ('{"shots": []}', "must start at frame 0")]
+)
+def test_a_bad_shots_file_is_refused_before_the_model_is_loaded(
+    film, tmp_path, capsys, monkeypatch, text, message
+):
+    monkeypatch.setattr(
+        "style_a_video.weights.loading.load", lambda *_, **__: pytest.fail("loaded")
+    )
+    path = tmp_path / "shots.json"
+    path.write_text(text)
+    assert run("stylize", film, tmp_path / "out.mp4", "--prompt", "oil", "--shots", path) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["shots.json"]
+
+
+def test_a_shot_beyond_the_end_leaves_nothing_but_can_be_mended(film, tmp_path, told, capsys):
+    path, target = tmp_path / "shots.json", tmp_path / "out.mp4"
+    path.write_text('{"shots": [{"start": 0}, {"start": 99}]}')
+    call = ("stylize", film, target, "--prompt", "oil", "--no-refine", "--shots", path)
+    assert run(*call) == 2
+    assert "a shot at frame 99, and there are 35 frames" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path] and told == {}
+    path.write_text('{"shots": [{"start": 0}, {"start": 9}]}')
+    assert run(*call) == 0, capsys.readouterr().err
+
+
+def test_segments_know_their_neighbours():
+    first, second = Segment(0, 4, Fraction(0), 0), Segment(4, 6, Fraction(1), 0)
+    assert second.follows(first) and not first.follows(second)
+    assert not Segment(4, 6, Fraction(1), 1).follows(first)
