@@ -210,6 +210,11 @@ def no_model(monkeypatch):
         (("--report", "r.txt"), ".json"),
         (("--preview", "p.mp4"), ".jpg"),
         (("--bogus",), "--bogus"),
+        (("--codec", "mpeg1"), "no codec 'mpeg1'; choose one of: h264, hevc, av1"),
+        (("--codec", "prores"), ".mp4 file holds h264 or hevc or av1, not prores"),
+        (("--rate", "0"), "between 0 and 1000 pictures/s"),
+        (("--rate", "1/0"), "between 0 and 1000 pictures/s"),
+        (("--rate", "24"), "a frame rate of its own"),
     ],
 )
 def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monkeypatch):
@@ -239,6 +244,26 @@ def test_bad_files(source, target, message, clip, tmp_path, no_model, capsys):
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_of_pictures_to_another_at_any_rate(model, tmp_path):
+    """And to a codec that is named."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(3):
+        Image.new("RGB", (64, 48), (80 * i, 0, 90)).save(folder / f"{i}.png")
+    assert stylize(folder, tmp_path / "out", "--model", model, "--rate", "30000/1001") == 0
+    assert [p.name for p in sorted((tmp_path / "out").iterdir())] == [
+        "000001.png",
+        "000002.png",
+        "000003.png",
+    ]
+    target = tmp_path / "out.mkv"
+    options = ("--model", model, "--rate", "30000/1001", "--codec", "ffv1")
+    assert stylize(folder, target, *options) == 0
+    info = probe(target)
+    assert (info.codec, info.frames) == ("ffv1", 3)
+    assert abs(info.duration - Fraction(3003, 30000)) < Fraction(1, 1000)
 
 
 def test_a_model_that_is_not_there(clip, tmp_path, capsys):
