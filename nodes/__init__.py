@@ -10,6 +10,7 @@ from .correction import ClipCorrectionNode
 from .edit_model import LoadEditModel
 from .guidance import MultiConditionGuiderNode, PresetGuiderNode, WeightedConditionNode
 from .noise import FrameNoiseNode
+from .stream import StylizeVideo
 from .stylize import Stylize
 from .temporal import ConsistencyReport, TemporalRefiner
 from .video import FramesToVideo, LoadFrames
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     ClipCorrectionNode,
     FrameNoiseNode,
     Stylize,
+    StylizeVideo,
     TemporalRefiner,
     FramesToVideo,
     Compare,

@@ -271,7 +271,8 @@ class AttentionCondition(io.ComfyNode):
         if mask is None:
             running = {RUNNING: Running(layer, threshold)}
             return io.NodeOutput(host.with_values(frame, **running))
-        return io.NodeOutput(host.masked_condition(frame, mask))
+        masked = host.masked_condition(frame, mask)
+        return io.NodeOutput(host.with_values(masked, **{host.PROBED: True}))
 
 
 class AttentionOverlay(io.ComfyNode):

@@ -55,6 +55,11 @@ class ClipCorrection:
         self.strength = strength
         self.percents = percents
 
+    def towards(self, frames: Tensor) -> ClipCorrection:
+        """The same towards other frames, IMAGE (T,H,W,3)."""
+        target = targets(self.vision, frames)
+        return ClipCorrection(self.vision, self.decode, target, self.strength, self.percents)
+
     def __call__(
         self,
         executor: Any,
@@ -134,6 +139,14 @@ def embed(vision: Any, frames: Tensor) -> Tensor:
         x = x + layer.self_attn(layer.layer_norm1(x), None, attention)
         x = x + layer.mlp(layer.layer_norm2(x))
     return model.visual_projection(tower.post_layernorm(x[:, 0]))
+
+
+def targets(vision: Any, frames: Tensor) -> Tensor:
+    """CLIP(x^f) (T,d) of an IMAGE (T,H,W,3)."""
+    comfy.model_management.load_models_gpu([vision.patcher])
+    with torch.inference_mode(False), torch.no_grad(), _usable_weights(vision.model):
+        images = frames[..., :3].clone().movedim(-1, 1)
+        return torch.cat([embed(vision, image[None]) for image in images])
 
 
 def decoder(kind: str, model: Any, vae: Any) -> tuple[Decoder, list[Any]]:
@@ -320,10 +333,8 @@ def corrected(
             "CLIP Correction needs a CLIP_VISION of the CLIP family: use Load CLIP Vision with "
             "such a model, or the one of Load Built-in Model."
         )
-    comfy.model_management.load_models_gpu([vision.patcher])
-    with torch.inference_mode(False), torch.no_grad(), _usable_weights(vision.model):
-        images = frames[..., :3].clone().movedim(-1, 1)
-        target = torch.cat([embed(vision, image[None]) for image in images])
+    target = targets(vision, frames)
+    with torch.inference_mode(False), torch.no_grad():
         decode, models = decoder(kind, model, vae)
     wrapper = ClipCorrection(vision, decode, target, strength, percents)
     model = model.clone()

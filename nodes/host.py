@@ -14,6 +14,8 @@ from ..pipelines.errors import StyleAVideoError
 
 FRAME_LATENTS = "concat_latent_image"
 """Where ComfyUI keeps the latent that is concatenated to z_t."""
+MASK, PROBED = "style_a_video_mask", "style_a_video_probed"
+"""In an entry: the MASK that its frame latent was multiplied by; that it was probed from frames."""
 
 
 # Models
@@ -138,9 +140,13 @@ def masked_condition(frame: list[Any], mask: Tensor) -> list[Any]:
                 f"There are {len(mask)} masks for {len(latents)} frames: give one for all frames, "
                 "or one a frame."
             )
-        grid = resize_to(mask[:, None].to(latents), *latents.shape[-2:])
-        masked.append([text, {**extra, FRAME_LATENTS: grid * latents}])
+        values = {FRAME_LATENTS: masked_latents(latents, mask), MASK: mask}
+        masked.append([text, {**extra, **values}])
     return masked
+
+
+def masked_latents(latents: Tensor, mask: Tensor) -> Tensor:
+    return resize_to(mask[:, None].to(latents), *latents.shape[-2:]) * latents
 
 
 # Conditions inside a guider

@@ -1,0 +1,325 @@
+"""A whole video through any guider, a few frames in memory at a time, resumable."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io as files_io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.patcher_extension
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import Input, InputImpl, io
+from PIL import Image
+from torch import Tensor
+
+from ..pipelines import video as files
+from ..pipelines.errors import StyleAVideoError
+from ..pipelines.refine import Refining
+from ..pipelines.stylize import stylize_video
+from . import correction, host
+from .noise import FrameNoise
+from .video import time_range
+
+JOBS = "style_a_video_jobs"
+"""A folder in ComfyUI's output folder: what is done of videos that are not finished."""
+WRAPPER = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
+PREVIEW = 512  # px
+
+
+def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
+    """A guider for these frames, whatever frames the given one was made with.
+
+    Args:
+        latents: of the frames (T,C,h,w).
+        images: the frames (T,H,W,3) in [0,1].
+
+    Raises:
+        StyleAVideoError: something in it belongs to single frames and cannot be made anew: a probed
+            attention mask, a mask or a prompt a frame, a ControlNet.
+    """
+    changed = copy.copy(guider)
+    changed.original_conds = {
+        name: [_entry_for(entry, latents) for entry in entries]
+        for name, entries in guider.original_conds.items()
+    }
+    changed.model_patcher = _model_for(guider.model_patcher, images)
+    changed.model_options = changed.model_patcher.model_options
+    return changed
+
+
+def _entry_for(entry: dict[str, Any], latents: Tensor) -> dict[str, Any]:
+    if host.PROBED in entry:
+        raise StyleAVideoError(
+            "The attention condition has a mask that was made for single frames: take the mask off "
+            "Attention Condition, which then makes one for every frame as it runs."
+        )
+    if entry.get("control") is not None:
+        raise StyleAVideoError(
+            "A ControlNet sees pictures that were made for single frames and cannot follow a "
+            "streamed video: load a part of it with Load Video Frames and sample that."
+        )
+    for what, words in (("mask", "masks"), ("cross_attn", "prompts"), (host.MASK, "masks")):
+        value = entry.get(what)
+        if isinstance(value, Tensor) and len(value) > 1:
+            raise StyleAVideoError(
+                f"A condition has {len(value)} {words}, one a frame: give one for all frames."
+            )
+    if host.FRAME_LATENTS not in entry:
+        return entry
+    mask = entry.get(host.MASK)
+    seen = latents if mask is None else host.masked_latents(latents, mask)
+    return {**entry, host.FRAME_LATENTS: seen}
+
+
+def _model_for(model: Any, images: Tensor) -> Any:
+    """The model; where it is corrected towards frames, towards these."""
+    wrappers = model.get_wrappers(WRAPPER, correction.KEY)
+    if not wrappers:
+        return model
+    model = model.clone()
+    model.remove_wrappers_with_key(WRAPPER, correction.KEY)
+    for wrapper in wrappers:
+        model.add_wrapper_with_key(WRAPPER, correction.KEY, wrapper.towards(images))
+    return model
+
+
+class _Sampled:
+    """The engine (pipelines.segments) that a guider, a sampler and a VAE make."""
+
+    def __init__(
+        self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, vae: Any, from_frames: bool
+    ) -> None:
+        self.guider, self.noise, self.sampler = guider, noise, sampler
+        self.sigmas, self.vae, self.from_frames = sigmas, vae, from_frames
+        self.last: Tensor | None = None
+
+    def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        images = frames.movedim(1, -1)
+        latents = self.vae.encode(images)
+        guider = with_frames(self.guider, latents, images)
+        start = latents if self.from_frames else torch.zeros_like(latents)
+        samples = guider.sample(
+            self._noise(start, frame_indices),
+            start,
+            self.sampler,
+            self.sigmas,
+            disable_pbar=True,
+            seed=self.noise.seed,
+        )
+        stylized = self.vae.decode(samples.to(comfy.model_management.intermediate_device()))
+        self.last = stylized[-1]
+        return stylized[..., :3].movedim(-1, 1)
+
+    def _noise(self, latents: Tensor, frame_indices: Sequence[int]) -> Tensor:
+        if isinstance(self.noise, FrameNoise):
+            given = self.noise
+            mine = FrameNoise(given.frame_seed, given.mode, given.blend, list(frame_indices))
+            return mine.generate_noise({"samples": latents})
+        # Other noise depends on the batch; that of one frame serves all.
+        return self.noise.generate_noise({"samples": latents[:1]}).expand_as(latents)
+
+
+class _Told:
+    """Progress and previews on the block; ends the run where Cancel was pressed."""
+
+    def __init__(self, sampled: _Sampled) -> None:
+        self.sampled = sampled
+        self.bar: comfy.utils.ProgressBar | None = None
+        self.stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if stage != self.stage:
+            self.bar, self.stage = comfy.utils.ProgressBar(total), stage
+        assert self.bar is not None
+        picture = self.sampled.last if stage == "stylize" else None
+        preview = None if picture is None else ("JPEG", _to_pil(picture), PREVIEW)
+        self.bar.update_absolute(done, total, preview)
+
+
+def _to_pil(image: Tensor) -> Image.Image:
+    return Image.fromarray((image * 255).round().clamp(0, 255).byte().cpu().numpy())
+
+
+@contextmanager
+def file_of(video: Input.Video) -> Iterator[Path]:
+    """The file that a VIDEO is read from; an uploaded one lies in memory and is written out."""
+    source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
+    if isinstance(source, str | os.PathLike):
+        yield Path(source)
+    elif isinstance(source, files_io.BytesIO):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "video")
+            path.write_bytes(source.getbuffer())
+            yield path
+    else:
+        raise StyleAVideoError(
+            "This video was made of images that are all in memory: stylize the images with "
+            "Stylize Frames, or connect Load Video."
+        )
+
+
+def fitted(info: Any, max_side: int) -> tuple[int, int]:
+    """(width, height): the clip's shape, sides in multiples of 8, the longer at most `max_side`."""
+    scale = min(1.0, max_side / max(info.width, info.height))
+    width, height = (max(8, round(side * scale / 8) * 8) for side in (info.width, info.height))
+    return width, height
+
+
+def signature(prompt: dict[str, Any], node_id: str) -> str:
+    """SHA-256 of what a node and all that leads to it are, whatever the nodes are numbered."""
+    known: dict[str, str] = {}
+
+    def of(key: str) -> str:
+        if key not in known:
+            known[key] = "a loop"
+            node = prompt[key]
+            inputs = {
+                name: [of(value[0]), value[1]] if _is_link(value, prompt) else value
+                for name, value in node["inputs"].items()
+            }
+            text = json.dumps([node["class_type"], inputs], sort_keys=True)
+            known[key] = hashlib.sha256(text.encode()).hexdigest()
+        return known[key]
+
+    return of(node_id)
+
+
+def _is_link(value: Any, prompt: dict[str, Any]) -> bool:
+    return isinstance(value, list) and len(value) == 2 and str(value[0]) in prompt
+
+
+def stylized_video(
+    video: Input.Video,
+    engine: _Sampled,
+    graph: str,
+    max_side: int,
+    chunk: int,
+    refining: Refining | None,
+) -> tuple[Input.Video, str]:
+    """The stylized VIDEO, a file in ComfyUI's temporary folder, and what is to be said about it."""
+    begin, end = time_range(video, 0.0, 0.0)
+    temp = Path(folder_paths.get_temp_directory())
+    temp.mkdir(parents=True, exist_ok=True)
+    target = temp / f"style_a_video_{graph[:16]}.mp4"
+    jobs = Path(folder_paths.get_output_directory(), JOBS)
+    jobs.mkdir(parents=True, exist_ok=True)
+    with file_of(video) as path:
+        info = files.probe(path)
+        report = stylize_video(
+            info,
+            target,
+            engine,
+            refining=refining,
+            start=begin,
+            end=end,
+            size=fitted(info, max_side),
+            chunk_size=chunk,
+            job=jobs / graph[:16],
+            settings={"graph": graph},
+            progress=_Told(engine),
+        )
+    lines = [
+        f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s",
+        f"{len(report.shots)} shots",
+        *([f"{report.resumed} frames were done before"] if report.resumed else []),
+        *report.notes,
+    ]
+    return InputImpl.VideoFromFile(str(target)), "\n".join(lines)
+
+
+class StylizeVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAVideoStylizeVideo",
+            display_name="Stylize Video",
+            category="Style-A-Video/video",
+            description=(
+                "A video of any length through a guider: a few frames are in memory at a time, the "
+                "sound stays, and after Cancel or a restart the same graph goes on."
+            ),
+            search_aliases=["stream video", "long video", "video to video", "resume"],
+            inputs=[
+                io.Video.Input("video", tooltip="From Load Video: a file, read as it is needed."),
+                io.Guider.Input(
+                    "guider",
+                    tooltip="Made with any one frame (Load Video Frames, first frame only): every "
+                    "frame of the video takes its place in turn.",
+                ),
+                io.Noise.Input(
+                    "noise",
+                    tooltip="From Frame Noise; of any other noise one frame's serves them all.",
+                ),
+                io.Sampler.Input("sampler", tooltip="From KSampler Select."),
+                io.Sigmas.Input("sigmas", tooltip="From a scheduler: the steps."),
+                io.Vae.Input("vae", tooltip="The autoencoder of the model."),
+                io.Combo.Input(
+                    "start_from",
+                    options=["noise", "frames"],
+                    default="noise",
+                    tooltip="noise: from an empty latent. frames: from the frames, with sigmas of "
+                    "less than full denoise.",
+                ),
+                io.Int.Input(
+                    "max_side",
+                    default=512,
+                    min=16,
+                    max=8192,
+                    step=8,
+                    tooltip="The longer side to work and write at, px; never enlarged.",
+                ),
+                io.Int.Input(
+                    "frames_per_batch",
+                    default=8,
+                    min=1,
+                    max=256,
+                    tooltip="Frames at a time; halved where the memory does not suffice.",
+                ),
+                io.Float.Input(
+                    "refine",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much of the flicker the temporal refiner takes out; 0 is off.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(display_name="VIDEO", tooltip="For Save Video, with the sound."),
+                io.String.Output(display_name="report", tooltip="Frames, shots, what was resumed."),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        video,
+        guider,
+        noise,
+        sampler,
+        sigmas,
+        vae,
+        start_from,
+        max_side,
+        frames_per_batch,
+        refine,
+    ) -> io.NodeOutput:
+        engine = _Sampled(guider, noise, sampler, sigmas, vae, start_from == "frames")
+        graph = signature(cls.hidden.prompt, cls.hidden.unique_id)
+        refining = Refining(refine) if refine else None
+        return io.NodeOutput(
+            *stylized_video(video, engine, graph, max_side, frames_per_batch, refining)
+        )
