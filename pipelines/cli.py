@@ -275,6 +275,7 @@ def _device_options(to: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
     try:
         args = parser().parse_args(argv)
         COMMANDS[args.command](args)

@@ -95,8 +95,8 @@ def _opened(path: Path) -> Image.Image:
         image = Image.open(path)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ValueError) as error:
         raise StyleAVideoError(
-            f"{path} is not a picture that can be read: take it out of the folder, or save it "
-            "again."
+            f"{path} is not a picture that can be read: save it again, or take it out of the "
+            "folder."
         ) from error
     check_pixels(path, *image.size)
     return image

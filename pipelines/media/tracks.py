@@ -16,6 +16,7 @@ from .opening import codec_of, is_cover, open_input, origin_of
 _OF_TRACKS = ("language", "title", "handler_name")
 # Said by a muxer of itself, or true of the source's streams only.
 _NOT_COPIED = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+_REFUSED = (av.ArgumentError, av.InvalidDataError, av.error.PatchWelcomeError)
 _GAP = b"\0\0"  # no words, in the subtitles of an mp4
 _TAGGED = ("mp4", "mov", "matroska", "webm")  # muxers that hold tags and chapters
 
@@ -144,13 +145,14 @@ class Tracks:
             packet.stream = self.streams[packet.stream.index]
             try:
                 self.output.mux(packet)
-            except av.ArgumentError:  # times that run backwards; a full disk is another error
+            except _REFUSED:  # a full disk is another error
                 self.refused += 1
 
     def _say_refused(self) -> None:
         if self.refused:
             self.notes.append(
-                f"{self.refused} packets of sound or subtitles with impossible times were left out."
+                f"{self.refused} packets of sound or subtitles, damaged or with times that run "
+                "backwards, were left out."
             )
             self.refused = 0
 
