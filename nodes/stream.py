@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io as files_io
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import comfy.model_management
 import comfy.patcher_extension
+import comfy.samplers
 import comfy.utils
 import folder_paths
 import torch
@@ -24,16 +22,30 @@ from torch import Tensor
 
 from ..pipelines import video as files
 from ..pipelines.errors import StyleAVideoError
+from ..pipelines.job import digest, versions
 from ..pipelines.refine import Refining
 from ..pipelines.stylize import stylize_video
 from . import correction, host
 from .noise import FrameNoise
-from .video import time_range
+from .video import file_of, input_path, time_range
 
 JOBS = "style_a_video_jobs"
 """A folder in ComfyUI's output folder: what is done of videos that are not finished."""
 WRAPPER = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
 PREVIEW = 512  # px
+_WORDS = (
+    (r"give the same as then, start over with --fresh.*--job", "delete that folder to start over"),
+    (r"start over with --fresh, or name another.*--job", "delete {job} to start over"),
+    (r"free space or name another folder with --job", "free space"),
+    (r"name another folder with --job", "move it away"),
+    (r"the same command goes on", "the same graph goes on"),
+    (r"Start over with --fresh", "Queue the graph again"),
+    (r"use a smaller --max-side", "use a smaller max_side"),
+    (r"use --dtype fp32", "start ComfyUI with --force-fp32"),
+    (r", or take what (can be decoded|is there) \(--partial\)", ""),
+    (r"; write to \.mp4, or leave out --size", ""),
+)
+"""What the command line's options are called here."""
 
 
 def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
@@ -45,16 +57,37 @@ def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
 
     Raises:
         StyleAVideoError: something in it belongs to single frames and cannot be made anew: a probed
-            attention mask, a mask or a prompt a frame, a ControlNet.
+            attention mask, a mask or a prompt a frame, a ControlNet, a picture to fill in.
     """
+    if not isinstance(guider, comfy.samplers.CFGGuider):
+        raise StyleAVideoError(
+            f"This guider ({type(guider).__name__}) cannot be given other frames: connect Style "
+            "Guider, Multi-condition Guider or ComfyUI's CFGGuider."
+        )
+    if latents.ndim != 4:
+        raise StyleAVideoError(
+            "The VAE is that of a video model, which wants all frames at once: use a model of "
+            "single images."
+        )
+    for condition in getattr(guider, "conditions", []):
+        _check_one("masks", getattr(condition, "mask", None))
     changed = copy.copy(guider)
     changed.original_conds = {
         name: [_entry_for(entry, latents) for entry in entries]
         for name, entries in guider.original_conds.items()
     }
-    changed.model_patcher = _model_for(guider.model_patcher, images)
-    changed.model_options = changed.model_patcher.model_options
+    model = _model_for(guider.model_patcher, images)
+    if model is not guider.model_patcher:
+        changed.model_patcher, changed.model_options = model, model.model_options
     return changed
+
+
+def _check_one(what: str, value: Any) -> None:
+    """Refuse a value a frame."""
+    if isinstance(value, Tensor) and len(value) > 1:
+        raise StyleAVideoError(
+            f"A condition has {len(value)} {what}, one a frame: give one for all frames."
+        )
 
 
 def _entry_for(entry: dict[str, Any], latents: Tensor) -> dict[str, Any]:
@@ -68,12 +101,13 @@ def _entry_for(entry: dict[str, Any], latents: Tensor) -> dict[str, Any]:
             "A ControlNet sees pictures that were made for single frames and cannot follow a "
             "streamed video: load a part of it with Load Video Frames and sample that."
         )
-    for what, words in (("mask", "masks"), ("cross_attn", "prompts"), (host.MASK, "masks")):
-        value = entry.get(what)
-        if isinstance(value, Tensor) and len(value) > 1:
-            raise StyleAVideoError(
-                f"A condition has {len(value)} {words}, one a frame: give one for all frames."
-            )
+    if "concat_mask" in entry:
+        raise StyleAVideoError(
+            "A condition has a picture to be filled in (inpainting), which was made for single "
+            "frames: use Frame Condition, or a model that does without."
+        )
+    for key, what in (("mask", "masks"), ("cross_attn", "prompts"), (host.MASK, "masks")):
+        _check_one(what, entry.get(key))
     if host.FRAME_LATENTS not in entry:
         return entry
     mask = entry.get(host.MASK)
@@ -152,24 +186,6 @@ def _to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((image * 255).round().clamp(0, 255).byte().cpu().numpy())
 
 
-@contextmanager
-def file_of(video: Input.Video) -> Iterator[Path]:
-    """The file that a VIDEO is read from; an uploaded one lies in memory and is written out."""
-    source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
-    if isinstance(source, str | os.PathLike):
-        yield Path(source)
-    elif isinstance(source, files_io.BytesIO):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "video")
-            path.write_bytes(source.getbuffer())
-            yield path
-    else:
-        raise StyleAVideoError(
-            "This video was made of images that are all in memory: stylize the images with "
-            "Stylize Frames, or connect Load Video."
-        )
-
-
 def fitted(info: Any, max_side: int) -> tuple[int, int]:
     """(width, height): the clip's shape, sides in multiples of 8, the longer at most `max_side`."""
     scale = min(1.0, max_side / max(info.width, info.height))
@@ -177,27 +193,47 @@ def fitted(info: Any, max_side: int) -> tuple[int, int]:
     return width, height
 
 
-def signature(prompt: dict[str, Any], node_id: str) -> str:
-    """SHA-256 of what a node and all that leads to it are, whatever the nodes are numbered."""
+def signature(graph: Any, node_id: str) -> str:
+    """SHA-256 of what a node and all that leads to it are, whatever the nodes are numbered; of
+    files in ComfyUI's folders, what they hold.
+
+    graph: ComfyUI's DynamicPrompt.
+    """
     known: dict[str, str] = {}
 
     def of(key: str) -> str:
         if key not in known:
             known[key] = "a loop"
-            node = prompt[key]
-            inputs = {
-                name: [of(value[0]), value[1]] if _is_link(value, prompt) else value
-                for name, value in node["inputs"].items()
-            }
-            text = json.dumps([node["class_type"], inputs], sort_keys=True)
-            known[key] = hashlib.sha256(text.encode()).hexdigest()
+            node = graph.get_node(key)
+            inputs = {name: value_of(value) for name, value in node["inputs"].items()}
+            known[key] = _sha256([node["class_type"], inputs])
         return known[key]
+
+    def value_of(value: Any) -> Any:
+        if isinstance(value, list) and len(value) == 2 and graph.has_node(str(value[0])):
+            return [of(str(value[0])), value[1]]
+        return [value, _held(value)] if isinstance(value, str) else value
 
     return of(node_id)
 
 
-def _is_link(value: Any, prompt: dict[str, Any]) -> bool:
-    return isinstance(value, list) and len(value) == 2 and str(value[0]) in prompt
+def _held(name: str) -> str | None:
+    """The SHA-256 of a file that an input names."""
+    try:
+        return digest(input_path(name))
+    except (StyleAVideoError, OSError, ValueError):
+        return None
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def in_comfyui(text: str, job: Path) -> str:
+    """A message of the pipelines in the words of this block."""
+    for theirs, ours in _WORDS:
+        text = re.sub(theirs, lambda _, ours=ours: ours.format(job=job), text)  # type: ignore[misc]
+    return text
 
 
 def stylized_video(
@@ -208,35 +244,41 @@ def stylized_video(
     chunk: int,
     refining: Refining | None,
 ) -> tuple[Input.Video, str]:
-    """The stylized VIDEO, a file in ComfyUI's temporary folder, and what is to be said about it."""
+    """The stylized VIDEO, a file in ComfyUI's temporary folder, and what is to be said about it.
+
+    The job's folder is named after all that decides the pixels: it is never one of others.
+    """
     begin, end = time_range(video, 0.0, 0.0)
     temp = Path(folder_paths.get_temp_directory())
-    temp.mkdir(parents=True, exist_ok=True)
-    target = temp / f"style_a_video_{graph[:16]}.mp4"
     jobs = Path(folder_paths.get_output_directory(), JOBS)
-    jobs.mkdir(parents=True, exist_ok=True)
+    for folder in (temp, jobs):
+        folder.mkdir(parents=True, exist_ok=True)
     with file_of(video) as path:
-        info = files.probe(path)
-        report = stylize_video(
-            info,
-            target,
-            engine,
-            refining=refining,
-            start=begin,
-            end=end,
-            size=fitted(info, max_side),
-            chunk_size=chunk,
-            job=jobs / graph[:16],
-            settings={"graph": graph},
-            progress=_Told(engine),
-        )
+        name = f"{path.stem[:40]}-{_sha256([graph, digest(path), versions()])[:16]}"
+        try:
+            info = files.probe(path)
+            report = stylize_video(
+                info,
+                temp / f"style_a_video_{name}.mp4",
+                engine,
+                refining=refining,
+                start=begin,
+                end=end,
+                size=fitted(info, max_side),
+                chunk_size=chunk,
+                job=jobs / name,
+                settings={"graph": graph},
+                progress=_Told(engine),
+            )
+        except StyleAVideoError as error:
+            raise StyleAVideoError(in_comfyui(str(error), jobs / name)) from error
     lines = [
         f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s",
-        f"{len(report.shots)} shots",
+        f"{len(report.shots)} shot" + "s" * (len(report.shots) != 1),
         *([f"{report.resumed} frames were done before"] if report.resumed else []),
-        *report.notes,
+        *(in_comfyui(note, jobs / name) for note in report.notes),
     ]
-    return InputImpl.VideoFromFile(str(target)), "\n".join(lines)
+    return InputImpl.VideoFromFile(report.target), "\n".join(lines)
 
 
 class StylizeVideo(io.ComfyNode):
@@ -252,7 +294,10 @@ class StylizeVideo(io.ComfyNode):
             ),
             search_aliases=["stream video", "long video", "video to video", "resume"],
             inputs=[
-                io.Video.Input("video", tooltip="From Load Video: a file, read as it is needed."),
+                io.Video.Input(
+                    "video",
+                    tooltip="From Load Video Frames or Load Video: a file, read as it is needed.",
+                ),
                 io.Guider.Input(
                     "guider",
                     tooltip="Made with any one frame (Load Video Frames, first frame only): every "
@@ -300,7 +345,7 @@ class StylizeVideo(io.ComfyNode):
                 io.Video.Output(display_name="VIDEO", tooltip="For Save Video, with the sound."),
                 io.String.Output(display_name="report", tooltip="Frames, shots, what was resumed."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -318,7 +363,7 @@ class StylizeVideo(io.ComfyNode):
         refine,
     ) -> io.NodeOutput:
         engine = _Sampled(guider, noise, sampler, sigmas, vae, start_from == "frames")
-        graph = signature(cls.hidden.prompt, cls.hidden.unique_id)
+        graph = signature(cls.hidden.dynprompt, cls.hidden.unique_id)
         refining = Refining(refine) if refine else None
         return io.NodeOutput(
             *stylized_video(video, engine, graph, max_side, frames_per_batch, refining)

@@ -66,7 +66,9 @@ class FrameInfo:
 class FileClip:
     """A video file, decoded as it is read."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], source: Any = None) -> None:
+        """source: what ComfyUI opens instead, where `path` is a passing copy."""
+        self.source = os.fspath(path) if source is None else source
         self.info = files.probe(path)
         self.size = (self.info.width, self.info.height)
         self.frame_rate = self.info.frame_rate
@@ -79,6 +81,12 @@ class FileClip:
 
     def audio(self, start: Fraction, end: Fraction) -> dict[str, Any] | None:
         return read_audio(self.info.path, start, end) if self.info.has_audio else None
+
+    def part(self, start: Fraction | None, end: Fraction | None) -> Input.Video:
+        """That part as a VIDEO, which nobody has read yet."""
+        begin = start or Fraction(0)
+        length = 0.0 if end is None else float(end - begin)
+        return InputImpl.VideoFromFile(self.source, start_time=float(begin), duration=length)
 
 
 class MemoryClip:
@@ -106,6 +114,16 @@ class MemoryClip:
         rate = self.sound["sample_rate"]
         cut = slice(round(start * rate), round(end * rate))
         return {"waveform": self.sound["waveform"][..., cut], "sample_rate": rate}
+
+    def part(self, start: Fraction | None, end: Fraction | None) -> Input.Video:
+        first = 0 if start is None else bisect_left(self.times, start)
+        last = len(self.times) if end is None else bisect_left(self.times, end)
+        sound = self.audio(first / self.frame_rate, last / self.frame_rate)
+        return InputImpl.VideoFromComponents(
+            Types.VideoComponents(
+                images=self.images[first:last], audio=sound, frame_rate=self.frame_rate
+            )
+        )
 
 
 def _frame_times(info: files.VideoInfo) -> list[Fraction]:
@@ -185,15 +203,33 @@ def open_clip(file: str, video: Input.Video | None) -> Iterator[FileClip | Memor
         yield FileClip(input_path(file))
     elif not isinstance(video, InputImpl.VideoFromFile):
         yield MemoryClip(video.get_components())
-    elif isinstance(source := video.get_stream_source(), (str, os.PathLike)):
-        yield FileClip(source)
     else:
-        temp = folder_paths.get_temp_directory()
-        os.makedirs(temp, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=temp) as folder:
-            path = Path(folder, "video")
-            path.write_bytes(source.getbuffer())
-            yield FileClip(path)
+        with file_of(video) as path:
+            yield FileClip(path, video.get_stream_source())
+
+
+@contextmanager
+def file_of(video: Input.Video) -> Iterator[Path]:
+    """The file that a VIDEO is read from; one that lies in memory is written out for as long.
+
+    Raises:
+        StyleAVideoError: the video was made of images.
+    """
+    if not isinstance(video, InputImpl.VideoFromFile):
+        raise StyleAVideoError(
+            "This video was made of images that are all in memory: stylize the images with "
+            "Stylize Frames, or connect Load Video."
+        )
+    source = video.get_stream_source()
+    if isinstance(source, str | os.PathLike):
+        yield Path(source)
+        return
+    temp = folder_paths.get_temp_directory()
+    os.makedirs(temp, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=temp) as folder:
+        path = Path(folder, "video")
+        path.write_bytes(source.getbuffer())
+        yield path
 
 
 # Which frames, and of what size
@@ -495,6 +531,11 @@ class LoadFrames(io.ComfyNode):
                     tooltip="Size, rate and frame numbers, for Frames to Video, Frame Noise and "
                     "prompts by frame number.",
                 ),
+                io.Video.Output(
+                    display_name="video",
+                    tooltip="The clip from start to end, every frame of it and not read yet: for "
+                    "Stylize Video.",
+                ),
             ],
         )
 
@@ -549,7 +590,8 @@ class LoadFrames(io.ComfyNode):
                 first_frame_only=first_frame_only,
             )
             audio = clip.audio(info.start, info.start + info.count / info.frame_rate)
-        return io.NodeOutput(images, audio, float(info.frame_rate), info)
+            part = clip.part(*span)
+        return io.NodeOutput(images, audio, float(info.frame_rate), info, part)
 
 
 class FramesToVideo(io.ComfyNode):

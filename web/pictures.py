@@ -252,9 +252,20 @@ def consistency_report(pipeline: StyleAVideoPipeline) -> Image.Image:
     return plot.resize((WIDTH, WIDTH * plot.height // plot.width), Image.Resampling.LANCZOS)
 
 
+def stylize_video(pipeline: StyleAVideoPipeline) -> Image.Image:
+    """A film in five segments, one frame of each: two are done, the third is in hand."""
+    frames = film("chelsea", (288, 192), 5, closest=0.5)
+    done = pipeline(frames, "oil painting").frames.float()
+    half = torch.cat([done[2, ..., :144], frames[2, ..., 144:]], 2)
+    tiles = [("done", image) for image in done[:2]]
+    tiles += [("in hand", half), *(("to come", image * 0.4 + 0.6) for image in frames[3:])]
+    return tiled(tiles, 5)
+
+
 PICTURES: tuple[Callable[[StyleAVideoPipeline], Image.Image], ...] = (
     builtin_model,
     stylize,
+    stylize_video,
     load_frames,
     text_condition,
     attention_map,

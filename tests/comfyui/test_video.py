@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "input"
 
 
-def load(file="", **settings):
+def load(file="", part=False, **settings):
     defaults = {
         "start": 0.0,
         "end": 0.0,
@@ -47,7 +47,8 @@ def load(file="", **settings):
         "fit": "pad",
         "multiple": 8,
     }
-    return blocks.LoadFrames.execute(file=file, **{**defaults, **settings}).args
+    given = blocks.LoadFrames.execute(file=file, **{**defaults, **settings}).args
+    return given[4] if part else given[:4]
 
 
 def save(path, images, info, audio=None, restore_size=True):
@@ -251,6 +252,28 @@ def test_a_video_in_memory_needs_no_file_of_the_user(folder, tmp_path):
     assert levels(frames) == list(info.indices) == [2, 3, 4, 5]
     assert audio["waveform"].shape[-1] == 3200
     assert not list((tmp_path / "temp").iterdir())
+
+
+def test_the_part_is_handed_on_as_a_video(folder):
+    """From a file, one in memory, a trimmed one, and one of images: every frame of the part."""
+    encode(folder / "a.mp4", ramp(12), audio=1.2)
+    whole = load("a.mp4", part=True)
+    assert whole.get_stream_source() == str(folder / "a.mp4")
+    assert whole.get_active_trim_window() == (0, 0)
+    trimmed = InputImpl.VideoFromFile(str(folder / "a.mp4"), start_time=0.1, duration=0.9)
+    memory = InputImpl.VideoFromFile(streams.BytesIO((folder / "a.mp4").read_bytes()))
+    images = InputImpl.VideoFromComponents(whole.get_components())
+    for settings, first, last in (
+        ({"file": "a.mp4"}, 3, 5),
+        ({"video": memory}, 3, 5),
+        ({"video": images}, 3, 5),
+        ({"video": trimmed}, 4, 6),
+    ):
+        kept = {"first_frame_only": True, "every_nth": 2, "part": True}
+        part = load(start=0.3, end=0.6, **kept, **settings)
+        assert levels(load(video=part)[0]) == list(range(first, last + 1))
+    end = load(video=trimmed, start=0.3, part=True)
+    assert levels(load(video=end)[0]) == [4, 5, 6, 7, 8, 9]
 
 
 def test_a_video_of_images_gives_these_images(folder):
