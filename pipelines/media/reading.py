@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ def read_frames(
     end: Fraction | float | None = None,
     max_frames: int | None = None,
     size: tuple[int, int] | None = None,
-) -> Iterator[Frame]:
+) -> Generator[Frame]:
     """The frames shown in start ≤ t < end (s), upright, at `size` (width, height; None: as shown).
 
     Decodes as it is iterated: one frame is held at a time.
