@@ -406,7 +406,7 @@ def _stylize(args: argparse.Namespace) -> None:
 def _videos(args: argparse.Namespace) -> list[tuple[VideoInfo, Path]]:
     """What is to be made of what: one video, or all of a folder."""
     from .stylize import check_not_input, check_range
-    from .video import check_target, kind_of, probe, seconds
+    from .video import check_target, foreseen, kind_of, probe, seconds
 
     sources = [(args.source, args.target)]
     if several := _in_folder(args.source):
@@ -428,7 +428,7 @@ def _videos(args: argparse.Namespace) -> list[tuple[VideoInfo, Path]]:
         info = probe(source, args.rate, args.partial)
         check_not_input(target, info.path)
         check_range(info, seconds(args.start), seconds(args.end))
-        for note in info.notes:
+        for note in foreseen(info, target, args.codec):
             _say(note)
         found.append((info, target))
     return found
@@ -476,6 +476,7 @@ def _stylize_one(
     begins: Sequence[Shot] | None,
 ) -> None:
     from .stylize import auto_chunk, stylize_video
+    from .video import foreseen
 
     def question(loaded: Loaded) -> tuple[dict[str, Any], list[str], str, int]:
         from .device import hardware
@@ -515,8 +516,9 @@ def _stylize_one(
     except KeyboardInterrupt:
         _say(f"What is done is kept in {job}: the same command goes on.")
         raise
-    for note in report.notes[len(info.notes) :]:
-        _say(note)
+    for note in report.notes:
+        if note not in foreseen(info, target, args.codec):
+            _say(note)
     report.notes += remarks
     refine = args.refine_strength if args.refine else 0.0
     report.settings = settings | {"refine": refine, "hardware": machine}

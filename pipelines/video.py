@@ -6,7 +6,7 @@ from .media.frames import Frame, VideoInfo, seconds
 from .media.opening import open_input, origin_of, video_stream
 from .media.probing import probe
 from .media.reading import read_frames
-from .media.writing import VideoWriter
+from .media.writing import VideoWriter, foreseen
 
 __all__ = [
     "CODECS",
@@ -14,6 +14,7 @@ __all__ = [
     "VideoInfo",
     "VideoWriter",
     "check_target",
+    "foreseen",
     "kind_of",
     "open_input",
     "origin_of",

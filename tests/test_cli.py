@@ -246,6 +246,22 @@ def test_bad_files(source, target, message, clip, tmp_path, no_model, capsys):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_what_is_not_kept_is_said_before_the_work_and_once(model, tmp_path, capsys, monkeypatch):
+    clip = clips.encode(tmp_path / "in.mkv", clips.ramp(3), audio=0.3, audio_codec="pcm_s16le")
+    report, said = tmp_path / "report.json", []
+    given = cli.Loaded.engine
+
+    def watched(self, prompt):
+        said.append(capsys.readouterr().err)
+        return given(self, prompt)
+
+    monkeypatch.setattr(cli.Loaded, "engine", watched)
+    assert stylize(clip, tmp_path / "out.mp4", "--model", model, "--report", report) == 0
+    assert "audio (pcm_s16le) cannot go into .mp4" in said[0] and ".mkv" in said[0]
+    assert "pcm_s16le" not in capsys.readouterr().err
+    assert ["pcm_s16le" in note for note in json.loads(report.read_text())["notes"]] == [True]
+
+
 def test_a_folder_of_pictures_to_another_at_any_rate(model, tmp_path):
     """And to a codec that is named."""
     folder = tmp_path / "in"

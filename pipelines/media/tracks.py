@@ -21,6 +21,14 @@ _GAP = b"\0\0"  # no words, in the subtitles of an mp4
 _TAGGED = ("mp4", "mov", "matroska", "webm")  # muxers that hold tags and chapters
 
 
+def lost(path: Path, kind: Kind) -> list[str]:
+    """What of a file's tracks cannot be kept, in words: to be said before any work."""
+    if not path.is_file():
+        return []
+    with open_input(path) as container:
+        return _sorted(container, kind)[1]
+
+
 class Tracks:
     """Audio, subtitles, fonts, chapters and tags of one file, for one output.
 
@@ -31,7 +39,6 @@ class Tracks:
     def __init__(
         self, path: Path, output: Any, kind: Kind, since: Fraction | None, trimmed: bool
     ) -> None:
-        self.notes: list[str] = []
         self.kind, self.since = kind, since
         self.output = output
         self.container = open_input(path)
@@ -48,20 +55,12 @@ class Tracks:
         self.waiting: tuple[Fraction, Any] | None = None
 
     def _add_streams(self) -> None:
-        allowed = {"audio": self.kind.container.audio, "subtitle": self.kind.container.subtitles}
-        left_out: dict[str, list[str]] = {"audio": [], "subtitle": []}
-        pictures = 0
-        for stream in self.container.streams:
-            if stream.type == "attachment" and self.kind.container.muxer == "matroska":
+        held, self.notes = _sorted(self.container, self.kind)
+        for stream in held:
+            self.streams[stream.index] = self._copy(stream)
+        if self.kind.container.muxer == "matroska":
+            for stream in self.container.streams.attachments:
                 self.output.add_stream_from_template(stream)
-            pictures += stream.type == "video" and not is_cover(stream)
-            if stream.type not in allowed:
-                continue
-            if _is_held(stream, self.kind.container.muxer, allowed[stream.type]):
-                self.streams[stream.index] = self._copy(stream)
-            else:
-                left_out[stream.type].append(codec_of(stream))
-        self._say(left_out, pictures)
 
     def _copy(self, stream: Any) -> Any:
         copied = self.output.add_stream_from_template(stream)
@@ -70,20 +69,6 @@ class Tracks:
                 copied.metadata[key] = stream.metadata[key]
         copied.disposition = stream.disposition.value  # PyAV 17 takes no flags
         return copied
-
-    def _say(self, left_out: dict[str, list[str]], pictures: int) -> None:
-        where = f"into {self.kind.suffix}" if self.kind.suffix else "into a folder of pictures"
-        for what, word in (("audio", "audio"), ("subtitle", "subtitles")):
-            if names := ", ".join(left_out[what]):
-                self.notes.append(
-                    f"The {word} ({names}) cannot go {where} untouched and was left out; write to "
-                    ".mkv to keep it."
-                )
-        if pictures > 1:
-            self.notes.append(
-                f"There are {pictures} video tracks: the first one is stylized, the others are "
-                "left out."
-            )
 
     def _copy_tags(self) -> None:
         tags = self.container.metadata
@@ -159,6 +144,32 @@ class Tracks:
     def close(self) -> None:
         self.packets.close()  # type: ignore[attr-defined]
         self.container.close()
+
+
+def _sorted(container: Any, kind: Kind) -> tuple[list[Any], list[str]]:
+    """The audio and subtitles that go along, and what is said of the rest."""
+    allowed = {"audio": kind.container.audio, "subtitle": kind.container.subtitles}
+    held: list[Any] = []
+    rest: list[Any] = []
+    for stream in container.streams:
+        if stream.type in allowed:
+            keep = _is_held(stream, kind.container.muxer, allowed[stream.type])
+            (held if keep else rest).append(stream)
+    where = kind.suffix or "a folder of pictures"
+    advice = "" if kind.suffix == ".mkv" else "; write to .mkv to keep it"
+    notes = []
+    for what, word in (("audio", "audio"), ("subtitle", "subtitles")):
+        if names := ", ".join(codec_of(stream) for stream in rest if stream.type == what):
+            notes.append(
+                f"The {word} ({names}) cannot go into {where} untouched and is left out{advice}."
+            )
+    pictures = sum(not is_cover(stream) for stream in container.streams.video)
+    if pictures > 1:
+        notes.append(
+            f"There are {pictures} video tracks: the first one is stylized, the others are left "
+            "out."
+        )
+    return held, notes
 
 
 def _is_held(stream: Any, muxer: str, allowed: frozenset[str] | None) -> bool:

@@ -18,9 +18,9 @@ from torch import Tensor
 from ..errors import StyleAVideoError
 from .animations import Palette, complete_webp
 from .encoded import to_picture
-from .formats import FOLDER, check_target, kind_of
-from .frames import Frame
-from .tracks import Tracks
+from .formats import FOLDER, Kind, check_target, kind_of
+from .frames import Frame, VideoInfo
+from .tracks import Tracks, lost
 
 _STORED_SHAPE = ("mp4", "mov")  # muxers that store the shape of pixels for any codec
 
@@ -33,6 +33,26 @@ def _pixel_shape(sample: Fraction) -> Fraction:
 def _fine(ticks: int) -> int:
     """A multiple of `ticks` a second that is at least 10,000: what rounds nothing audible."""
     return ticks * -(-10_000 // ticks)
+
+
+def foreseen(
+    info: VideoInfo, target: str | os.PathLike[str], codec: str | None = None
+) -> list[str]:
+    """What a user should know before any work: what is done to the source, what is not kept.
+
+    The writer's notes say it again, of what was written.
+    """
+    kind = kind_of(Path(target), codec, info.alpha)
+    return [*info.notes, *_without_alpha(kind, info.alpha), *lost(info.path, kind)]
+
+
+def _without_alpha(kind: Kind, alpha: bool) -> list[str]:
+    if kind.codec.alpha or not alpha:
+        return []
+    return [
+        f"Transparency cannot go into {kind.suffix} as {kind.name} and is left out; write to .mov "
+        "as prores, .mkv as ffv1, .webm as vp9, .webp, .gif or a folder of PNG pictures to keep it."
+    ]
 
 
 class VideoWriter:
@@ -71,7 +91,7 @@ class VideoWriter:
         self.since = since
         self.trimmed = trimmed
         self.alpha = alpha
-        self.notes: list[str] = []
+        self.notes = _without_alpha(self.kind, alpha)
         self.frames = 0
         self._dropped = 0
         self._part = self.target.with_name(f".{secrets.token_hex(8)}{self.kind.suffix}")
@@ -83,12 +103,6 @@ class VideoWriter:
         self._durations: dict[int, int] = {}
         self._pts: int | None = None
         self._end = Fraction(0)
-        if alpha and not self.kind.codec.alpha:
-            self.notes.append(
-                f"Transparency cannot go into {self.kind.suffix} as {self.kind.name} and was left "
-                "out; write to .mov as prores, .mkv as ffv1, .webm as vp9, .webp, .gif or a folder "
-                "of PNG pictures to keep it."
-            )
 
     def __enter__(self) -> VideoWriter:
         return self
