@@ -73,7 +73,8 @@ class Refiner(nn.Module):
     """The learned refiner, a small convolutional network with a memory of `channels` maps.
 
     It says how far each pixel follows its past, and adds what blending takes away:
-    ŷ = y + a (ŷ^{f-1} - y) + r, a in [0,1], |r| ≤ 0.25. The memory moves with the picture.
+    ŷ = y + a (ŷ^{f-1} - y) + r, a in [0,1], |r| ≤ 0.25. The memory moves with the picture. Where the
+    past has come to show another shape than y, it is not followed (`same_structure`).
     """
 
     def __init__(self, channels: int = 48, blocks: int = 4) -> None:
@@ -109,9 +110,21 @@ class Refiner(nn.Module):
             x = x + block(x)
         follow, add = F.pixel_shuffle(self.tail(x), PATCH).chunk(2, 1)
         # Where the past does not show this pixel there is nothing to follow.
-        follow = seen.visible * torch.sigmoid(follow + 1)
+        follow = seen.visible * same_structure(seen) * torch.sigmoid(follow + 1)
         refined = seen.stylized + follow * (seen.refined_before - seen.stylized)
         return refined + 0.25 * torch.tanh(add), torch.tanh(x)
+
+
+def same_structure(seen: Seen, size: int = 9, tolerance: float = 0.07) -> Tensor:
+    """Where ŷ^{f-1} and y^f, averaged over `size` px, are alike, (T,1,H,W) in [0,1].
+
+    Flicker is fine and averages out; a shape that small errors of the flow have dragged along over
+    many frames does not, and would be seen as a ghost. `tolerance` in units of [0,1].
+    """
+    gap = seen.refined_before - seen.stylized
+    coarse = F.avg_pool2d(gap, size, 1, size // 2, count_include_pad=False)
+    # To the fourth: nearly yes or no. Half of the one and half of the other would be a blur.
+    return torch.exp(-((coarse.abs().mean(1, keepdim=True) / tolerance) ** 4))
 
 
 def warp_memory(memory: Tensor, flow_to_prev: Tensor) -> Tensor:
