@@ -35,6 +35,7 @@ PREVIEWS = {
     "StyleAVideoLoadFrames": 220,
     "StyleAVideoAttentionMap": 220,
     "StyleAVideoCompare": 300,
+    "StyleAVideoStylizeVideo": 240,
     "StyleAVideoConsistencyReport": 360,
 }
 COLOURS = ("#3f789e", "#8A8", "#b06634", "#88A", "#A88")
@@ -673,6 +674,42 @@ def temporal_consistency(g: Graph) -> None:
     compare(g, frames, stylized, wide=g.wide, others__other_0=refined)
 
 
+def any_length(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    model = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g, 0, first_frame_only=True)
+    g.stage("2 · Conditions, of one frame · 条件，用一帧做成")
+    text = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="oil painting")
+    null = null_condition(g, model["CLIP"])
+    frame = g.add(
+        "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
+    )
+    g.stage("3 · Guide, stylize every frame · 引导，逐帧风格化")
+    guider = g.add(
+        "StyleAVideoPresetGuider",
+        model=model["MODEL"],
+        prompt=text,
+        negative=null,
+        frame=frame["CONDITIONING"],
+    )
+    noise = g.add("StyleAVideoFrameNoise")
+    sampler = g.add("KSamplerSelect", sampler_name="euler")
+    sigmas = g.add("BasicScheduler", model=model["MODEL"], scheduler="simple", steps=1)
+    g.column()
+    stylized = g.add(
+        "StyleAVideoStylizeVideo",
+        video=frames["video"],
+        guider=guider["GUIDER"],
+        noise=noise,
+        sampler=sampler,
+        sigmas=sigmas,
+        vae=model["VAE"],
+    )
+    g.stage("4 · Save · 保存")
+    g.add("SaveVideo", video=stylized, filename_prefix=f"style_a_video/{g.name}")
+    g.add("PreviewAny", "Report", source=stylized["report"])
+
+
 GRAPHS: tuple[Callable[[Graph], None], ...] = (
     quick_start,
     paper_method,
@@ -682,6 +719,7 @@ GRAPHS: tuple[Callable[[Graph], None], ...] = (
     attention_inspector,
     correction_on_off,
     temporal_consistency,
+    any_length,
 )
 
 

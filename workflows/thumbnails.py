@@ -107,7 +107,8 @@ async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
             return [
                 cell for picture in (compared[0], compared[-1]) for cell in parts(picture, COLUMNS)
             ]
-        return source + frames_of((await fetched("SaveVideo"))[0])
+        result = frames_of((await fetched("SaveVideo"))[0])
+        return source + (result[::EVERY][:COLUMNS] if len(result) > COLUMNS else result)
 
 
 def frames_of(path: Path) -> list[Image.Image]:

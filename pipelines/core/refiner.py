@@ -73,8 +73,8 @@ class Refiner(nn.Module):
     """The learned refiner, a small convolutional network with a memory of `channels` maps.
 
     It says how far each pixel follows its past, and adds what blending takes away:
-    ŷ = y + a (ŷ^{f-1} - y) + r, a in [0,1], |r| ≤ 0.25. The memory moves with the picture. Where the
-    past has come to show another shape than y, it is not followed (`same_structure`).
+    ŷ = y + a (ŷ^{f-1} - y) + r, a in [0,1], |r| ≤ 0.25. The memory moves with the picture. A past
+    that has come to show another shape than y is not followed (`same_structure`).
     """
 
     def __init__(self, channels: int = 48, blocks: int = 4) -> None:
