@@ -15,6 +15,7 @@ MAX_PIXELS = 1 << 27  # of a picture, 16384 x 8192: what states more is broken, 
 
 # Demuxers that read something from anything: text as terminal art, playlists of other files.
 _NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf", "hls", "dash", "concat", "sdp", "webvtt", "srt"}
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: the clock of such a container starts anywhere
 # Titles in other encodings than UTF-8 stop PyAV 17 and 18 unless told not to; 19 takes them.
 _TOLERANT: dict[str, Any] = (
@@ -65,6 +66,17 @@ def video_stream(container: Any, path: Path) -> Any:
             return stream
     what = "only audio" if container.streams.audio else "no pictures"
     raise StyleAVideoError(f"{path} holds {what}: give a file with a video stream.")
+
+
+def decoder_of(stream: Any) -> Any:
+    """What decodes the stream's packets: FFmpeg's own decoders pass over the alpha of a WebM."""
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    name = _WITH_ALPHA.get(codec_of(stream), "")
+    if tags.get("alpha_mode") != "1" or name not in av.codecs_available:
+        return stream.codec_context
+    decoder = av.CodecContext.create(name, "r")
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}
+    return decoder
 
 
 def check_pixels(path: Path, width: int, height: int) -> None:

@@ -18,6 +18,7 @@ from .opening import (
     check_pixels,
     codec_of,
     damaged,
+    decoder_of,
     open_input,
     origin_of,
     rate_of,
@@ -92,9 +93,10 @@ def _probe_container(path: Path, partial: bool) -> VideoInfo:
 
 
 def _first_picture(container: Any, stream: Any, path: Path, partial: bool) -> Any:
+    decoder = decoder_of(stream)
     for packet in container.demux(stream):
         try:
-            if pictures := packet.decode():
+            if pictures := decoder.decode(packet):
                 return pictures[0]
         except EOFError:
             break

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from .decoded import Decoded, to_frame
 from .frames import RATE, Frame, VideoInfo, seconds
-from .opening import damaged, open_input, origin_of, rate_of, sample_of, video_stream
+from .opening import damaged, decoder_of, open_input, origin_of, rate_of, sample_of, video_stream
 from .stills import decode_folder, decode_webp, is_webp
 
 
@@ -80,13 +80,13 @@ def _decode_container(path: Path, start: Fraction | None, partial: bool) -> Iter
 
 def _pictures(container: Any, stream: Any, path: Path, partial: bool) -> Iterator[Any]:
     """What the decoder gives; with `partial`, what it cannot decode is passed over."""
-    time, packets = Fraction(0), container.demux(stream)
+    time, packets, decoder = Fraction(0), container.demux(stream), decoder_of(stream)
     while True:
         try:
             packet = next(packets, None)
             if packet is None:
                 return
-            pictures = packet.decode()
+            pictures = decoder.decode(packet)
         except EOFError:  # a decoder that was told of the end already
             return
         except av.FFmpegError as error:
