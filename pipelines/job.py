@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,14 +27,14 @@ import av
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from .errors import StyleAVideoError
 from .refine import Past
 from .segments import Finished, unpack
 from .shots import Plan, Segment, read_time
 
-VERSIONS = ("style-a-video", "torch", "diffusers", "av")
+VERSIONS = ("torch", "diffusers", "transformers", "av", "opencv-python-headless")
 DIFFERENCES = 5  # named when a job is refused
 
 _OURS = re.compile(r"(job\.json|plan\.json|unfinished)(\.part)?|segments|lock")
@@ -102,11 +103,13 @@ class Job:
             )
 
     def _begin(self) -> None:
-        known = None if self.fresh else self._read(self._identity)
-        if known is not None and not isinstance(known, dict):
-            raise self._damaged(self._identity)
+        known = {}
+        if self._identity.exists() and not self.fresh:
+            known = self._read(self._identity)
+            if not isinstance(known, dict):
+                raise self._damaged(self._identity)
         changes = differences(known, self.identity)
-        if known is not None and changes and any(self.segments.glob("*.json")):
+        if known and changes and any(self.segments.glob("*.json")):
             raise StyleAVideoError(
                 f"The job {self.folder} was begun with other settings ({'; '.join(changes)}): give "
                 "the same as then, start over with --fresh, or name another folder with --job."
@@ -144,9 +147,10 @@ class Job:
 
     def plan(self) -> Plan | None:
         """The plan made before; None where there is none yet."""
-        given = self._read(self._plan)
+        if not self._plan.exists():
+            return None
         try:
-            return None if given is None else Plan.from_dict(given)
+            return Plan.from_dict(self._read(self._plan))
         except (LookupError, TypeError, ValueError) as error:
             raise self._damaged(self._plan) from error
 
@@ -160,13 +164,16 @@ class Job:
 
     def keep(self, done: Finished, last: bool) -> None:
         """Writes a finished segment; `last`: no other of its shot follows."""
-        segment = done.segment
+        written = {"mkv": done.video}
         if done.past is not None and not last:
-            self._write_past(segment, done.past)
-        self._write(self._file(segment, "mkv"), done.video)
-        times = [[str(pts), str(duration)] for pts, duration in done.times]
-        listed = {"sha256": hashlib.sha256(done.video).hexdigest(), "times": times}
-        self._write(self._file(segment, "json"), json.dumps(listed).encode())
+            written["past"] = _packed(done.past)
+        for suffix, data in written.items():
+            self._write(self._file(done.segment, suffix), data)
+        listed = {
+            "sha256": {suffix: _sha256(data) for suffix, data in written.items()},
+            "times": [[str(pts), str(duration)] for pts, duration in done.times],
+        }
+        self._write(self._file(done.segment, "json"), json.dumps(listed).encode())
 
     def forget_past(self, segment: Segment) -> None:
         """Of a segment whose follower is done."""
@@ -174,30 +181,42 @@ class Job:
 
     def past(self, segment: Segment) -> Past:
         """What the refiner knew at the end of a finished segment."""
-        path = self._file(segment, "past")
+        data = self._checked(segment, "past")
         try:
-            found = load_file(path)
+            found = load(data)
             return Past(found["source"], found["refined"], found.get("memory"))
-        except (OSError, KeyError, SafetensorError) as error:
-            raise self._damaged(path) from error
+        except (KeyError, SafetensorError) as error:
+            raise self._damaged(self._file(segment, "past")) from error
 
     def pictures(self, segment: Segment) -> Iterator[tuple[Any, Fraction, Fraction]]:
         """Each picture (av.VideoFrame) of a finished segment, its time and duration (s)."""
-        path, listed = self._file(segment, "mkv"), self._file(segment, "json")
-        given = self._read(listed)
+        path = self._file(segment, "json")
         try:
-            times = [(read_time(pts), read_time(duration)) for pts, duration in given["times"]]
-            checksum = given["sha256"]
+            given = self._read(path)["times"]
+            times = [(read_time(pts), read_time(duration)) for pts, duration in given]
         except (LookupError, TypeError, ValueError) as error:
-            raise self._damaged(listed) from error
+            raise self._damaged(path) from error
+        video = self._checked(segment, "mkv")
         try:
-            video = path.read_bytes()
-            if hashlib.sha256(video).hexdigest() != checksum:
-                raise ValueError("another checksum")
             for picture, (pts, duration) in zip(unpack(video), times, strict=True):
                 yield picture, pts, duration
         except (OSError, av.FFmpegError, ValueError) as error:
+            raise self._damaged(self._file(segment, "mkv")) from error
+
+    def _checked(self, segment: Segment, suffix: str) -> bytes:
+        """A file of a finished segment, the bytes that were written."""
+        path, listed = self._file(segment, suffix), self._file(segment, "json")
+        try:
+            expected = self._read(listed)["sha256"][suffix]
+        except (LookupError, TypeError) as error:
+            raise self._damaged(listed) from error
+        try:
+            data = path.read_bytes()
+        except OSError as error:
             raise self._damaged(path) from error
+        if _sha256(data) != expected:
+            raise self._damaged(path)
+        return data
 
     def remove(self) -> None:
         """The work is done: nothing of it is left."""
@@ -219,16 +238,9 @@ class Job:
     def _file(self, segment: Segment, suffix: str) -> Path:
         return self.segments / f"{segment.start:09d}.{suffix}"
 
-    def _write_past(self, segment: Segment, past: Past) -> None:
-        tensors = {"source": past.source, "refined": past.refined, "memory": past.memory}
-        data = save({k: v.cpu().contiguous() for k, v in tensors.items() if v is not None})
-        self._write(self._file(segment, "past"), data)
-
     def _read(self, path: Path) -> Any:
         try:
             return json.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, RecursionError) as error:
             raise self._damaged(path) from error
 
@@ -255,6 +267,15 @@ class Job:
         return StyleAVideoError(
             f"{path} is damaged: start over with --fresh, or name another folder with --job."
         )
+
+
+def _packed(past: Past) -> bytes:
+    tensors = {"source": past.source, "refined": past.refined, "memory": past.memory}
+    return save({k: v.cpu().contiguous() for k, v in tensors.items() if v is not None})
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -305,14 +326,12 @@ def digest(path: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Of what draws the pixels."""
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # the pack in ComfyUI's folder need not be installed
-            from .. import __version__
+    from .. import __version__
 
-            found[name] = __version__
+    found = {"style-a-video": __version__}
+    for name in VERSIONS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 
