@@ -121,10 +121,11 @@ def with_values(conditioning: list[Any], **values: Any) -> list[Any]:
 
 
 def with_frame_of(conditioning: list[Any], frame: list[Any]) -> list[Any]:
-    """The text of one CONDITIONING with the frame latent of another."""
+    """The text of one CONDITIONING with the frame latent of another, and what is known of it."""
     for _, extra in frame:
         if FRAME_LATENTS in extra:
-            return with_values(conditioning, **{FRAME_LATENTS: extra[FRAME_LATENTS]})
+            known = {key: extra.get(key) for key in (FRAME_LATENTS, MASK, PROBED)}
+            return with_values(conditioning, **known)
     raise StyleAVideoError("frame has no frame latent: connect the output of Frame Condition.")
 
 

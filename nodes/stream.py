@@ -254,7 +254,8 @@ def stylized_video(
     for folder in (temp, jobs):
         folder.mkdir(parents=True, exist_ok=True)
     with file_of(video) as path:
-        name = f"{path.stem[:40]}-{_sha256([graph, digest(path), versions()])[:16]}"
+        decisive = [graph, digest(path), str(begin), str(end), versions()]
+        name = f"{path.stem[:40]}-{_sha256(decisive)[:16]}"
         try:
             info = files.probe(path)
             report = stylize_video(

@@ -1,0 +1,358 @@
+"""Stylize Video: the pixels of the blocks wired by hand, in chunks; and a server that is stopped."""
+
+from __future__ import annotations
+
+import ast
+import io as streams
+import json
+import re
+import runpy
+import shutil
+import threading
+import time
+import urllib.error
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import aiohttp
+import av
+import comfy.model_management
+import comfy.samplers
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from comfy_api.latest import InputImpl, Types
+from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
+from filelock import FileLock
+from server import Server
+from style_a_video.nodes import attention, builtin_model, guidance, stream, temporal, video
+from style_a_video.nodes.conditions import FrameCondition, TextCondition
+from style_a_video.nodes.correction import corrected
+from style_a_video.nodes.noise import FrameNoise
+from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.pipelines.refine import Refining
+from style_a_video.pipelines.stylize import stylize_video
+
+ROOT = Path(__file__).parents[2]
+clips = runpy.run_path(str(ROOT / "tests" / "clips.py"))
+encode, pan, ramp, times, audio_packets = (
+    clips[name] for name in ("encode", "pan", "ramp", "times", "audio_packets")
+)
+SIZE = (96, 64)
+COUNT = 10
+STYLE = "oil painting"
+
+
+# In this process: the same pixels as the blocks wired by hand
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    for name in ("input", "output", "temp"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
+
+
+@pytest.fixture(scope="module")
+def built_in():
+    return builtin_model.LoadBuiltInModel.execute().args
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A camera that goes right over something with detail."""
+    return encode(tmp_path_factory.mktemp("clips") / "pan.mp4", pan(3, COUNT, 2, *SIZE), audio=1.0)
+
+
+@pytest.fixture(scope="module")
+def frames(path):
+    """(10,64,96,3), as the blocks wired by hand get them."""
+    return loaded(path)
+
+
+def loaded(path, **settings):
+    given = {"start": 0.0, "end": 0.0, "every_nth": 1, "max_frames": 0, "first_frame_only": False}
+    given |= {"resize": {"resize": "none"}, "fit": "pad", "multiple": 8} | settings
+    return video.LoadFrames.execute(file="", video=as_video(path), **given)[0]
+
+
+def as_video(path, **trim):
+    return InputImpl.VideoFromFile(str(path), **trim)
+
+
+def styled(built_in, frames, **settings):
+    """Style Guider's guider for these frames."""
+    model, clip, vae, vision = built_in
+    prompt, null = (TextCondition.execute(clip, text, True, 0)[0] for text in (STYLE, ""))
+    frame = FrameCondition.execute(null, vae, frames, settings.get("mask"))[0]
+    scales, preset, held = (1.0, 1.0, 0.0), "instruct-pix2pix", None
+    if settings.get("running"):
+        scales, preset = (1.0, 1.0, 0.5), "paper"
+        held = attention.AttentionCondition.execute(frame, "middle", 1.0, None)[0]
+    if settings.get("strength"):
+        model = corrected(model, vision, vae, frames, settings["strength"], "linear")
+    base, conditions = guidance.preset_conditions(preset, scales, prompt, null, frame, held)
+    if region := settings.get("region"):
+        conditions = [
+            guidance.WeightedCondition(c.conditioning, c.weight, c.schedule, region[0], c.name)
+            for c in conditions
+        ]
+    return guidance.MultiConditionGuider(model, base, conditions)
+
+
+def stock(built_in, frames, **_):
+    """ComfyUI's CFGGuider over conditions with the frame."""
+    model, clip, vae, _ = built_in
+    texts = (TextCondition.execute(clip, text, True, 0)[0] for text in (STYLE, ""))
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*(FrameCondition.execute(text, vae, frames)[0] for text in texts))
+    guider.set_cfg(1.5)
+    return guider
+
+
+def stepped(built_in, steps=2, share=1.0):
+    """Sampler and the last of the steps."""
+    sampling = built_in[0].get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", round(steps / share))
+    return comfy.samplers.sampler_object("euler"), sigmas[-(steps + 1) :]
+
+
+def by_hand(built_in, guider, noise, frames, share=1.0):
+    """Sampler Custom (Advanced) and VAE Decode over all frames at once."""
+    latents = built_in[2].encode(frames)
+    latent = {"samples": latents if share < 1 else torch.zeros_like(latents)}
+    sampled = SamplerCustomAdvanced.execute(
+        noise, guider, *stepped(built_in, share=share), latent
+    ).args[0]
+    return built_in[2].decode(sampled["samples"])
+
+
+def streamed(built_in, guider, noise, frames, chunk, share=1.0):
+    """What the block's engine makes of the frames, so many at a time."""
+    sampler, sigmas = stepped(built_in, share=share)
+    engine = stream._Sampled(guider, noise, sampler, sigmas, built_in[2], share < 1)
+    parts = [
+        engine(frames[i : i + chunk].movedim(-1, 1), range(i, min(i + chunk, len(frames))))
+        for i in range(0, len(frames), chunk)
+    ]
+    return torch.cat(parts).movedim(1, -1)
+
+
+def masked():
+    mask = torch.zeros(1, SIZE[1], SIZE[0])
+    mask[:, 16:, 24:72] = 1
+    return mask
+
+
+CASES = {
+    "model's own": (styled, {}),
+    "running attention": (styled, {"running": True}),
+    "correction": (styled, {"strength": 300.0}),
+    "one mask": (styled, {"mask": masked()}),
+    "one region": (styled, {"region": [masked()]}),
+    "stock guider": (stock, {}),
+    "from frames": (stock, {"share": 0.5}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_chunks_are_the_blocks_wired_by_hand(built_in, frames, case):
+    """In memory, before anything is encoded: far below 1/255, whatever the chunk."""
+    make, settings = CASES[case]
+    share = settings.get("share", 1.0)
+    noise = FrameNoise(7, "blended", 0.5, None)
+    with torch.inference_mode():
+        wanted = by_hand(built_in, make(built_in, frames, **settings), noise, frames, share)
+        given = make(built_in, frames[:1], **settings)
+        for chunk in (1, 4, COUNT):
+            made = streamed(built_in, given, noise, frames, chunk, share)
+            assert (made - wanted).abs().max() < 1 / 2550
+    assert (wanted - frames).abs().mean() > 0.02
+
+
+def test_the_correction_has_an_effect(built_in, frames):
+    noise = FrameNoise(7, "shared", 0.5, None)
+    with torch.inference_mode():
+        plain, moved = (
+            streamed(built_in, styled(built_in, frames[:1], strength=s), noise, frames, 4)
+            for s in (0.0, 300.0)
+        )
+    assert (plain - moved).abs().max() > 1 / 255
+
+
+def test_of_other_noise_one_frame_serves_all(built_in, frames):
+    noise = Noise_RandomNoise(7)
+    with torch.inference_mode():
+        guider = styled(built_in, frames[:1])
+        a, b = (streamed(built_in, guider, noise, frames, chunk) for chunk in (1, 4))
+        one = by_hand(built_in, guider, noise, frames[:1])
+    assert (a - b).abs().max() < 1 / 2550
+    assert (a[:1] - one).abs().max() < 1 / 2550
+
+
+def test_the_guider_that_was_given_stays_as_it_is(built_in, frames):
+    guider = styled(built_in, frames[:1], strength=300.0)
+    model, conds = guider.model_patcher, json.dumps(guider.original_conds, default=id)
+    with torch.inference_mode():
+        streamed(built_in, guider, FrameNoise(7, "shared", 0.5, None), frames, 4)
+    assert guider.model_patcher is model
+    assert json.dumps(guider.original_conds, default=id) == conds
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_refined_frames_are_temporal_refiner_s(built_in, path, frames, tmp_path, chunk):
+    """Through files without loss: what is left is the rounding to 8 bits of YUV."""
+    noise = FrameNoise(7, "shared", 0.5, None)
+    sampler, sigmas = stepped(built_in)
+    with torch.inference_mode():
+        guider = styled(built_in, frames[:1])
+        engine = stream._Sampled(guider, noise, sampler, sigmas, built_in[2], False)
+        target = tmp_path / "made.mkv"
+        stylize_video(
+            path, target, engine, refining=Refining(0.8), size=SIZE, chunk_size=chunk, codec="ffv1"
+        )
+        wanted = by_hand(built_in, styled(built_in, frames), noise, frames)
+        wanted = temporal.refined(frames, wanted, Refining(0.8))
+    made = decoded(target) / 255
+    assert np.abs(made - wanted.numpy()).max() < 3 / 255
+    assert np.abs(made - wanted.numpy()).mean() < 1 / 255
+
+
+def decoded(path):
+    """(T,H,W,3) in 0..255."""
+    with av.open(str(path)) as container:
+        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+
+
+def made(built_in, clip, engine=None, chunk=4, graph="a graph", max_side=96):
+    """The block's result of a VIDEO."""
+    noise = FrameNoise(7, "shared", 0.5, None)
+    guider = styled(built_in, torch.rand(1, SIZE[1], SIZE[0], 3))
+    engine = engine or stream._Sampled(guider, noise, *stepped(built_in, 1), built_in[2], False)
+    with torch.inference_mode():
+        return stream.stylized_video(clip, engine, graph, max_side, chunk, None)
+
+
+def test_a_trimmed_video_keeps_its_trim(built_in, path):
+    whole, said = made(built_in, as_video(path))
+    assert re.fullmatch(rf"{COUNT} frames of 96x64 in \d+\.\d s\n1 shot", said)
+    part, said = made(built_in, as_video(path, start_time=0.3, duration=0.4))
+    assert said.startswith("4 frames of 96x64 in ")
+    assert times(part.get_stream_source()) == [Fraction(i, 10) for i in range(4)]
+    assert 0.3 <= float(part.get_duration()) <= 0.5
+    a, b = (decoded(v.get_stream_source()).astype(float) for v in (whole, part))
+    assert np.abs(a[3:7] - b).mean() < 4
+
+
+def test_a_video_in_memory_is_stylized(built_in, path, tmp_path):
+    clip = InputImpl.VideoFromFile(streams.BytesIO(path.read_bytes()))
+    result, _ = made(built_in, clip)
+    assert len(times(result.get_stream_source())) == COUNT
+    (left,) = (tmp_path / "temp").iterdir()
+    assert str(left) == result.get_stream_source()
+    assert not list((tmp_path / "output" / stream.JOBS).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "wanted"),
+    [((854, 480), 512, (512, 288)), ((96, 64), 512, (96, 64)), ((720, 1280), 96, (56, 96)),
+     ((1000, 10), 512, (512, 8))],
+)  # fmt: skip
+def test_sides_are_multiples_of_8(size, most, wanted):
+    class Info:
+        width, height = size
+
+    assert stream.fitted(Info, most) == wanted
+
+
+# What is refused
+
+
+def per_frame_mask(count):
+    return torch.ones(count, SIZE[1], SIZE[0])
+
+
+def refused(built_in, guider, words, frames):
+    with pytest.raises(StyleAVideoError, match=words), torch.inference_mode():
+        streamed(built_in, guider, FrameNoise(7, "shared", 0.5, None), frames, 2)
+
+
+def test_a_probed_mask_is_refused(built_in, frames):
+    model, clip, vae, _ = built_in
+    null = TextCondition.execute(clip, "", True, 0)[0]
+    frame = FrameCondition.execute(null, vae, frames[:1])[0]
+    held = attention.AttentionCondition.execute(frame, "middle", 1.0, per_frame_mask(1))[0]
+    base, conditions = guidance.preset_conditions("paper", (1.0, 1.0, 0.5), null, null, frame, held)
+    guider = guidance.MultiConditionGuider(model, base, conditions)
+    refused(built_in, guider, "take the mask off Attention Condition", frames)
+
+
+def with_entry(guider, **values):
+    guider.original_conds["positive"][0].update(values)
+    return guider
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"control": object()}, "A ControlNet sees pictures that were made for single frames"),
+        ({"mask": per_frame_mask(2)}, "has 2 masks, one a frame: give one for all frames"),
+        ({"cross_attn": torch.zeros(3, 77, 8)}, "has 3 prompts, one a frame"),
+        ({"concat_mask": per_frame_mask(1)}, "a picture to be filled in"),
+    ],
+)
+def test_what_belongs_to_single_frames_is_refused(built_in, frames, values, words):
+    refused(built_in, with_entry(stock(built_in, frames[:1]), **values), words, frames)
+
+
+def test_masks_a_frame_are_refused(built_in, frames):
+    """Even as many as a chunk has frames: those would fit the first chunk, and no other."""
+    clip, vae = built_in[1:3]
+    null = TextCondition.execute(clip, "", True, 0)[0]
+    seen = FrameCondition.execute(null, vae, frames[:2], per_frame_mask(2))[0]
+    guider = comfy.samplers.CFGGuider(built_in[0])
+    guider.set_conds(seen, seen)
+    refused(built_in, guider, "has 2 masks, one a frame", frames)
+    guider = styled(built_in, frames[:2], region=[per_frame_mask(2)])
+    refused(built_in, guider, "has 2 masks, one a frame", frames)
+
+
+def test_other_guiders_and_video_models_are_refused(built_in, frames):
+    with pytest.raises(StyleAVideoError, match=r"This guider \(object\) cannot be given other"):
+        stream.with_frames(object(), torch.zeros(1, 4, 8, 8), frames[:1])
+    with pytest.raises(StyleAVideoError, match="wants all frames at once"):
+        stream.with_frames(stock(built_in, frames[:1]), torch.zeros(1, 16, 1, 8, 8), frames[:1])
+
+
+def test_a_video_of_images_is_refused(built_in, frames):
+    clip = InputImpl.VideoFromComponents(
+        Types.VideoComponents(images=frames, audio=None, frame_rate=Fraction(10))
+    )
+    with pytest.raises(StyleAVideoError, match="made of images that are all in memory"):
+        made(built_in, clip)
+
+
+def test_no_message_names_an_option_of_the_command_line():
+    """All that the pipelines may say with one, as this block says it."""
+    found = []
+    files = [ROOT / "pipelines" / f"{n}.py" for n in ("job", "segments", "stylize", "shots")]
+    for file in [*files, *(ROOT / "pipelines" / "media").glob("*.py")]:
+        tree = ast.parse(file.read_text("utf-8"))
+        inner = {id(v) for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) for v in n.values}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                values = (getattr(v, "value", "X") for v in node.values)
+                found.append("".join(v if isinstance(v, str) else "X" for v in values))
+            elif isinstance(node, ast.Constant) and id(node) not in inner:
+                found.append(str(node.value))
+    found = [text for text in found if re.search(r" \(?--[a-z]", text)]
+    assert len(found) > 5
+    for text in found:
+        said = stream.in_comfyui(text, Path("jobs", "a"))
+        assert not re.search(r"--(?!force-fp32)[a-z]|command", said), said
+    assert "delete jobs/a to start over" in stream.in_comfyui(
+        "x is damaged: start over with --fresh, or name another folder with --job.",
+        Path("jobs", "a"),
+    )
