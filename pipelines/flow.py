@@ -63,8 +63,8 @@ def _grey(frame: Tensor) -> np.ndarray:
     return (grey * 255).round().to(torch.uint8).numpy()
 
 
-@lru_cache(1)
 def _dis() -> Any:
+    """A new one for each pair: small pictures make it change its settings for all that follow."""
     try:
         import cv2
     except ImportError:

@@ -188,3 +188,14 @@ def test_synthetic_motion_is_exact():
 def _steady_light(clip: motion.Clip) -> bool:
     means = clip.frames.reshape(len(clip.frames), -1).mean(1)
     return bool(np.ptp(means) < 2)
+
+
+def test_a_flow_does_not_depend_on_those_before():
+    """OpenCV's estimator keeps what small pictures make of its settings."""
+    x = pan(step=3)
+    first = estimators.dis(x[1], x[0])
+    for size in ((16, 16), (24, 32), (40, 40)):
+        small = F.interpolate(x[:2], size, mode="area")
+        flows = [estimators.dis(small[1], small[0]) for _ in range(3)]
+        assert all(torch.equal(found, flows[0]) for found in flows)
+        assert torch.equal(estimators.dis(x[1], x[0]), first)
