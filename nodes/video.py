@@ -77,7 +77,7 @@ class FileClip:
     def frames(
         self, start: Fraction | None, end: Fraction | None, size: Size
     ) -> Iterator[files.Frame]:
-        return files.read_frames(self.info.path, start, end, size=size)
+        return files.read_frames(self.info, start, end, size=size)
 
     def audio(self, start: Fraction, end: Fraction) -> dict[str, Any] | None:
         return read_audio(self.info.path, start, end) if self.info.has_audio else None

@@ -274,7 +274,7 @@ def stylize_video(
     if job is not None:
         identity |= {"input": digest(info.path), "versions": versions()}
     with _folder(job, target) as folder, Job(Path(folder), identity, fresh) as kept:
-        kept.will_write(writer._part)
+        kept.will_write(writer.part)
         plan = kept.plan()
         if plan is None:
             total = expected_frames(info, begin, stop, max_frames)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.stylize import stylize_video
@@ -613,3 +614,12 @@ def test_pictures_that_change_their_size_are_brought_to_one(tmp_path):
     stylize_video(source, tmp_path / "o.mp4", same)
     frames = list(read_frames(tmp_path / "o.mp4"))
     assert [tuple(frame.image.shape) for frame in frames] == [(3, 48, 64)] * 4
+
+
+def test_a_start_is_found_where_the_index_is_wrong(tmp_path):
+    """MPEG-TS has no index, and a long group of pictures lies before the wanted frame."""
+    path = clips.encode(tmp_path / "a.ts", clips.ramp(12), options={"g": "12"})
+    whole = list(read_frames(path))
+    late = list(read_frames(path, start=whole[7].pts))
+    assert [frame.pts for frame in late] == [frame.pts for frame in whole[7:]]
+    assert all(torch.equal(a.image, b.image) for a, b in zip(late, whole[7:], strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ from typing import Any
 import av
 from av.video.reformatter import VideoReformatter
 
+from ..errors import StyleAVideoError
 from .decoded import Decoded, to_frame
 from .frames import RATE, Frame, VideoInfo, seconds
 from .opening import damaged, decoder_of, open_input, origin_of, rate_of, sample_of, video_stream
 from .stills import decode_folder, decode_webp, is_webp
+
+_RUN_UPS = (Fraction(1, 2), Fraction(5), Fraction(30))  # s ahead of where frames are wanted
 
 
 def read_frames(
@@ -60,22 +63,40 @@ def _decode(source: str | os.PathLike[str] | VideoInfo, start: Fraction | None) 
 
 
 def _decode_container(path: Path, start: Fraction | None, partial: bool) -> Iterator[Decoded]:
-    """The pictures from `start` (s) or a little before it."""
+    """The pictures from `start` (s) or somewhat before it.
+
+    An index is by decoding time, which runs ahead of showing, and some files have a wrong one or
+    none: where the first picture is later than `start`, it is looked for further ahead, at last
+    from the beginning.
+    """
+    for early in _RUN_UPS if start is not None else ():
+        with closing(_decode_from(path, start - early, partial)) as pictures:
+            first = None
+            with suppress(StyleAVideoError, OSError, av.FFmpegError):
+                first = next(pictures, None)
+            if first is not None and first.pts <= start:
+                yield first
+                yield from pictures
+                return
+    with closing(_decode_from(path, None, partial)) as pictures:
+        yield from pictures
+
+
+def _decode_from(path: Path, time: Fraction | None, partial: bool) -> Generator[Decoded]:
+    """The pictures from a time (s) that the file's index gives, or from the beginning."""
     with open_input(path) as container:
         stream = video_stream(container, path)
         origin, step, sample = origin_of(container), 1 / rate_of(stream), sample_of(stream)
-        if start is not None and start + origin > 0:
-            # Half a second early: the index is by decoding time, which runs ahead of showing.
-            early = max(Fraction(0), start + origin - Fraction(1, 2))
-            container.seek(int(early / stream.time_base), stream=stream, backward=True)
-        time: Fraction | None = None
+        if time is not None and time + origin > 0:
+            container.seek(int((time + origin) / stream.time_base), stream=stream, backward=True)
+        at: Fraction | None = None
         for picture in _pictures(container, stream, path, partial):
             if picture.pts is not None:
-                time = picture.pts * picture.time_base - origin
+                at = picture.pts * picture.time_base - origin
             else:
-                time = Fraction(0) if time is None else time + step
+                at = Fraction(0) if at is None else at + step
             duration = (picture.duration or 0) * picture.time_base or step
-            yield Decoded(picture, time, duration, sample)
+            yield Decoded(picture, at, duration, sample)
 
 
 def _pictures(container: Any, stream: Any, path: Path, partial: bool) -> Iterator[Any]:

@@ -94,7 +94,7 @@ class VideoWriter:
         self.notes = _without_alpha(self.kind, alpha)
         self.frames = 0
         self._dropped = 0
-        self._part = self.target.with_name(f".{secrets.token_hex(8)}{self.kind.suffix}")
+        self.part = self.target.with_name(f".{secrets.token_hex(8)}{self.kind.suffix}")
         self._output: Any = None
         self._stream: Any = None
         self._tracks: Tracks | None = None
@@ -192,9 +192,9 @@ class VideoWriter:
 
     def _path(self) -> str:
         if self.kind.suffix != FOLDER:
-            return str(self._part)
-        self._part.mkdir()
-        return str(self._part).replace("%", "%%") + "/%06d.png"
+            return str(self.part)
+        self.part.mkdir()
+        return str(self.part).replace("%", "%%") + "/%06d.png"
 
     def _set_shape(self, picture: av.VideoFrame) -> None:
         if self.aspect is None:
@@ -235,7 +235,7 @@ class VideoWriter:
         self._output.close()
         if self.kind.name == "webp":
             last = Fraction(self._pts or 0) * self.time_base
-            complete_webp(self._part, max(1, round((self._end - last) * 1000)), self.alpha)
+            complete_webp(self.part, max(1, round((self._end - last) * 1000)), self.alpha)
         if self._dropped:
             self.notes.append(
                 f"Viewers show a GIF at 50 pictures/s at most: {self._dropped} pictures were left "
@@ -243,7 +243,7 @@ class VideoWriter:
             )
         if self.target.is_dir():
             self.target.rmdir()  # empty; Windows replaces no folder
-        os.replace(self._part, self.target)
+        os.replace(self.part, self.target)
 
     def _discard(self) -> None:
         try:
@@ -252,9 +252,9 @@ class VideoWriter:
         except (av.FFmpegError, OSError):
             pass  # the file is thrown away in any case, and the first error is the one to tell
         if self.kind.suffix == FOLDER:
-            shutil.rmtree(self._part, ignore_errors=True)
+            shutil.rmtree(self.part, ignore_errors=True)
         else:
-            self._part.unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
 
     def __exit__(
         self,
