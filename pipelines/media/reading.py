@@ -69,7 +69,9 @@ def _decode_container(path: Path, start: Fraction | None, partial: bool) -> Iter
     none: where the first picture is later than `start`, it is looked for further ahead, at last
     from the beginning.
     """
-    for early in _RUN_UPS if start is not None else ():
+    for early in _RUN_UPS:
+        if start is None:
+            break
         with closing(_decode_from(path, start - early, partial)) as pictures:
             first = None
             with suppress(StyleAVideoError, OSError, av.FFmpegError):
