@@ -1,17 +1,15 @@
-"""Stylize Video: the pixels of the blocks wired by hand, in chunks; and a server that is stopped."""
+"""Stylize Video: the pixels of the blocks wired by hand, in chunks; servers that are stopped."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import io as streams
 import json
 import re
 import runpy
 import shutil
-import threading
 import time
-import urllib.error
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +24,7 @@ import torch
 from comfy_api.latest import InputImpl, Types
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 from filelock import FileLock
+from PIL import Image
 from server import Server
 from style_a_video.nodes import attention, builtin_model, guidance, stream, temporal, video
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
@@ -356,3 +355,292 @@ def test_no_message_names_an_option_of_the_command_line():
         "x is damaged: start over with --fresh, or name another folder with --job.",
         Path("jobs", "a"),
     )
+
+
+# On a server
+
+LONG = 64  # frames: four segments
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """Four segments, each of which a slow machine sees come."""
+    folder = tmp_path_factory.mktemp("long")
+    return encode(folder / "long.mp4", pan(5, LONG, 1, *SIZE), audio=LONG / 10)
+
+
+def prompt(name, steps=1, text=STYLE, chunk=4, refine=1.0, **more):
+    """Load Video → the conditions of its first frame, and every frame → Save Video."""
+    loader = {"start": 0.0, "end": 0.0, "every_nth": 1, "max_frames": 0, "fit": "pad"}
+    loader |= {"first_frame_only": True, "resize": "none", "multiple": 8}
+    words = {"interpolate": True, "frame_count": 0}
+    scales = {"frame_scale": 1.0, "text_scale": 1.0, "attention_scale": 0.0}
+    nodes = {
+        "model": ("StyleAVideoLoadBuiltIn", {}),
+        "clip": ("LoadVideo", {"file": name}),
+        "frames": ("StyleAVideoLoadFrames", {"file": "", "video": ["clip", 0], **loader}),
+        "text": ("StyleAVideoTextCondition", {"clip": ["model", 1], "text": text, **words}),
+        "null": ("StyleAVideoTextCondition", {"clip": ["model", 1], "text": "", **words}),
+        "frame": (
+            "StyleAVideoFrameCondition",
+            {"conditioning": ["null", 0], "vae": ["model", 2], "frames": ["frames", 0]},
+        ),
+        "guider": (
+            "StyleAVideoPresetGuider",
+            {"model": ["model", 0], "prompt": ["text", 0], "negative": ["null", 0],
+             "frame": ["frame", 0], "preset": "instruct-pix2pix", "frames_per_batch": 0, **scales},
+        ),
+        "noise": ("StyleAVideoFrameNoise", {"seed": 0, "mode": "shared", "blend": 0.5}),
+        "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
+        "sigmas": (
+            "BasicScheduler",
+            {"model": ["model", 0], "scheduler": "simple", "steps": steps, "denoise": 1.0},
+        ),
+        "made": (
+            "StyleAVideoStylizeVideo",
+            {"video": ["clip", 0], "guider": ["guider", 0], "noise": ["noise", 0],
+             "sampler": ["sampler", 0], "sigmas": ["sigmas", 0], "vae": ["model", 2],
+             "start_from": "noise", "max_side": 512, "frames_per_batch": chunk, "refine": refine},
+        ),
+        "save": (
+            "SaveVideo",
+            {"video": ["made", 0], "filename_prefix": "made", "format": "auto", "codec": "auto"},
+        ),
+        "said": ("PreviewAny", {"source": ["made", 1]}),
+    }  # fmt: skip
+    nodes |= more
+    return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
+
+
+def report(entry):
+    return entry["outputs"]["said"]["text"][0]
+
+
+def jobs(server):
+    """Of all jobs that are not finished: the folders."""
+    folder = server.folder / "output" / stream.JOBS
+    return sorted(p for p in folder.iterdir()) if folder.exists() else []
+
+
+def segments(server):
+    return sum(len(list(job.glob("segments/*.json"))) for job in jobs(server))
+
+
+@pytest.fixture
+def own(comfyui, tmp_path, long):
+    """A server of the test's own, that may be killed; `own()` starts it again."""
+    running = []
+
+    def start():
+        running.append(Server(comfyui, tmp_path))
+        running[-1].add_input(long)
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.process.kill()
+
+
+def begin(server, graph):
+    """Queue it, and wait until one of its segments is done."""
+    before = segments(server)
+    status, answer = server.post("/prompt", {"prompt": graph, "client_id": "a test"})
+    assert status == 200, answer
+    wait_until(lambda: segments(server) > before)
+    return answer["prompt_id"]
+
+
+def wait_until(what, seconds=120):
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def cancel(server, run):
+    """Interrupt → the seconds until the queue is free."""
+    before = time.monotonic()
+    try:
+        server.post("/interrupt", {"prompt_id": run})
+    except json.JSONDecodeError:  # an empty answer
+        pass
+    wait_until(lambda: not server.get("/queue")["queue_running"])
+    return time.monotonic() - before
+
+
+def test_times_and_sound_are_the_source_s(server, tmp_path):
+    """Frames at odd times, two of them long; sound that is copied packet by packet."""
+    pts = [0, 1, 2, 5, 6, 7, 12, 13, 14, 15]
+    clip = encode(
+        tmp_path / "odd.mp4", pan(3, COUNT, 2, *SIZE), pts=pts, time_base=Fraction(1, 30), audio=0.6
+    )
+    entry = server.run(prompt(server.add_input(clip)))
+    (saved,) = server.files(entry)
+    assert times(saved) == times(clip) == [Fraction(p, 30) for p in pts]
+    assert audio_packets(saved) == audio_packets(clip)
+    assert decoded(saved).shape == (COUNT, SIZE[1], SIZE[0], 3)
+    assert report(entry).startswith(f"{COUNT} frames of 96x64 in ")
+    assert "before" not in report(entry)
+    assert not jobs(server)
+
+
+def test_stock_guider_and_chunks_on_the_server(server, path):
+    name = server.add_input(path)
+    guider = {
+        "text frame": (
+            "StyleAVideoFrameCondition",
+            {"conditioning": ["text", 0], "vae": ["model", 2], "frames": ["frames", 0]},
+        ),
+        "guider": (
+            "CFGGuider",
+            {"model": ["model", 0], "positive": ["text frame", 0], "negative": ["frame", 0],
+             "cfg": 1.5},
+        ),
+    }  # fmt: skip
+    results = [
+        decoded(server.files(server.run(prompt(name, chunk=chunk, **guider)))[0])
+        for chunk in (1, 4)
+    ]
+    assert len(results[0]) == COUNT
+    # Equal but for what the encoder makes of the last bit.
+    assert np.abs(results[0].astype(float) - results[1]).mean() < 1
+
+
+def test_cancel_frees_the_queue_and_the_same_prompt_goes_on(server, long):
+    name = server.add_input(long)
+    whole = decoded(server.files(server.run(prompt(name, text="ink wash", steps=8)))[0])
+    graph = prompt(name, text="ink wash", steps=8, **{
+        "save": ("SaveVideo", {"video": ["made", 0], "filename_prefix": "again",
+                               "format": "auto", "codec": "auto"}),
+    })  # fmt: skip
+    graph["noise"]["inputs"]["blend"] = 0.25  # not used in the mode shared: the same pixels
+    run = begin(server, graph)
+    assert cancel(server, run) < 20
+    done = segments(server)
+    assert 1 <= done < 4 and len(jobs(server)) == 1
+
+    other = begin(server, prompt(name, text="pencil sketch", steps=8))
+    cancel(server, other)
+    assert len(jobs(server)) == 2
+    assert all(job.name.startswith("long-") for job in jobs(server))
+
+    entry = server.run(graph)
+    assert f"{16 * done} frames were done before" in report(entry)
+    assert np.array_equal(decoded(server.files(entry)[0]), whole)
+    assert audio_packets(server.files(entry)[0]) == audio_packets(long)
+    (left,) = jobs(server)
+    shutil.rmtree(left)  # as the help says: not wanted any more
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_it_goes_on_after_a_restart(own, end):
+    graph = prompt("long.mp4", text="ink wash", steps=8)
+    server = own()
+    begin(server, graph)
+    if end == "kill":
+        server.process.kill()
+        server.process.wait(20)
+    else:
+        server.stop()
+    assert 1 <= segments(server) < 4
+    server = own()
+    done = segments(server)
+    entry = server.run(graph)
+    assert f"{16 * done} frames were done before" in report(entry)
+    assert len(decoded(server.files(entry)[0])) == LONG
+    assert not jobs(server)
+
+
+def test_another_file_of_the_same_name_is_another_job(server, long, tmp_path):
+    name = server.add_input(long, "film.mp4")
+    graph = prompt(name, text="Munch", steps=8)
+    cancel(server, begin(server, graph))
+    (stale,) = jobs(server)
+    server.add_input(encode(tmp_path / "b.mp4", pan(9, 20, 2, *SIZE)), "film.mp4")
+    entry = server.run(graph)
+    assert report(entry).startswith("20 frames of 96x64") and "before" not in report(entry)
+    assert jobs(server) == [stale]
+    shutil.rmtree(stale)
+
+
+def test_a_job_in_use_or_damaged_says_what_to_do(server, long):
+    """Another ComfyUI on the same output folder; a file that is cut short. Neither stops the
+    server from going on afterwards."""
+    graph = prompt(server.add_input(long), text="Van Gogh", steps=8)
+    cancel(server, begin(server, graph))
+    (job,) = jobs(server)
+    with FileLock(job / "lock"), pytest.raises(RuntimeError, match="Another run is at work"):
+        server.run(graph)
+    plan = (job / "plan.json").read_bytes()
+    (job / "plan.json").write_bytes(plan[:20])
+    with pytest.raises(RuntimeError, match=re.escape(f"delete {job} to start over")):
+        server.run(graph)
+    (job / "plan.json").write_bytes(plan)
+    assert "were done before" in report(server.run(graph))
+    assert not jobs(server)
+
+
+def test_a_replaced_picture_is_another_job(server, long, tmp_path):
+    """What an input's file holds decides too: no half of one and half of another."""
+    for level in (80, 160):
+        Image.new("RGB", SIZE, (level,) * 3).save(server.folder / "input" / "region.png")
+        graph = prompt(
+            server.add_input(long), text="Munch", steps=8,
+            region=("LoadImageMask", {"image": "region.png", "channel": "red"}),
+            frame=("StyleAVideoFrameCondition",
+                   {"conditioning": ["null", 0], "vae": ["model", 2], "frames": ["frames", 0],
+                    "mask": ["region", 0]}),
+        )  # fmt: skip
+        cancel(server, begin(server, graph))
+    assert len(jobs(server)) == 2
+    for job in jobs(server):
+        shutil.rmtree(job)
+
+
+def test_previews_and_progress_are_sent(server, path):
+    """Over the websocket, as the browser gets them."""
+    graph = prompt(server.add_input(path), text="woodcut", chunk=2)
+    seen = asyncio.run(watched(server, graph))
+    values = [
+        (data["value"], data["max"])
+        for kind, data in seen
+        if kind == "progress" and data["node"] == "made"
+    ]
+    assert (COUNT, COUNT) in values
+    pictures = [data for kind, data in seen if kind == "picture"]
+    assert len(pictures) >= COUNT // 2
+    assert all(b"\xff\xd8\xff" in picture[:400] for picture in pictures)
+
+
+async def watched(server, graph):
+    """All that the server sends while it runs the prompt."""
+    seen = []
+    url = f"{server.url}/ws?clientId=watcher"
+    async with aiohttp.ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
+        async with http.post(
+            f"{server.url}/prompt", json={"prompt": graph, "client_id": "watcher"}
+        ) as answer:
+            assert answer.status == 200, await answer.text()
+        async for message in socket:
+            if message.type == aiohttp.WSMsgType.BINARY:
+                seen.append(("picture", message.data))
+                continue
+            told = json.loads(message.data)
+            seen.append((told["type"], told["data"]))
+            if told["type"] in ("execution_success", "execution_error"):
+                return seen
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_memory_does_not_grow_with_the_length(own, tmp_path):
+    """The highest the server ever reached: 100 frames, then 400."""
+    server, peaks = own(), []
+    for count in (100, 400):
+        pictures = pan(5, count, 1, 192, 112)  # 300 more would be 77 MB as floats
+        clip = encode(tmp_path / f"{count}.mp4", pictures, audio=count / 10)
+        entry = server.run(prompt(server.add_input(clip)), 300)
+        assert report(entry).startswith(f"{count} frames")
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        peaks.append(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024)
+    print(f"peak memory: {peaks[0]:.0f} MiB for 100 frames, {peaks[1]:.0f} MiB for 400")
+    assert peaks[1] < 1.05 * peaks[0]
