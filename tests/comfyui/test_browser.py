@@ -399,8 +399,9 @@ def test_every_template_opens(page, shoot, complaints):
     names = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
     content = open_our_templates(page)
     for name in names:
-        picture = content.get_by_test_id(f"template-workflow-{name}").locator("img").first
-        expect(picture).to_have_js_property("naturalWidth", 640)
+        card = content.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()  # pictures are loaded once they are seen
+        expect(card.locator("img").first).to_have_js_property("naturalWidth", 640)
     shoot("templates")
     page.keyboard.press("Escape")
     expect(content).to_be_hidden()
