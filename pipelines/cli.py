@@ -334,6 +334,16 @@ def _check_size(args: argparse.Namespace) -> tuple[int, int] | None:
     return width, height
 
 
+def _check_range(args: argparse.Namespace) -> None:
+    from .checks import check_count, check_number
+
+    if args.frames is not None:
+        check_count("--frames", args.frames)
+    for name in ("start", "end"):
+        if getattr(args, name) is not None:
+            check_number(f"--{name}", getattr(args, name))
+
+
 # progress and files
 
 
@@ -369,9 +379,12 @@ def _say(line: str) -> None:
 
 
 def _write_json(path: Path, what: dict[str, Any]) -> None:
+    _write_text(path, json.dumps(what, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
-    text = json.dumps(what, indent=2, ensure_ascii=False)
-    part.write_text(text + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
 
@@ -381,14 +394,9 @@ def _write_json(path: Path, what: dict[str, Any]) -> None:
 def _stylize(args: argparse.Namespace) -> None:
     _check_engine(args, [args.prompt])
     size = _check_size(args)
-    from .checks import check_count, check_number
+    _check_range(args)
     from .video import check_target
 
-    if args.frames is not None:
-        check_count("--frames", args.frames)
-    for name in ("start", "end"):
-        if getattr(args, name) is not None:
-            check_number(f"--{name}", getattr(args, name))
     for path, suffixes in ((args.report, (".json",)), (args.preview, PICTURES)):
         if path is not None:
             check_target(path, suffixes)
@@ -415,7 +423,13 @@ def _videos(args: argparse.Namespace) -> list[tuple[VideoInfo, Path]]:
                 raise StyleAVideoError(
                     f"--{name} is for one video, and {args.source} holds several."
                 )
-        args.target.mkdir(parents=True, exist_ok=True)
+        try:
+            args.target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StyleAVideoError(
+                f"The folder {args.target} cannot be made ({error.strerror}): the videos of "
+                f"{args.source} go into a folder, name another one."
+            ) from error
         sources = [(path, args.target / f"{path.stem}.mp4") for path in several]
         if len({target for _, target in sources}) < len(sources):
             sources = [(path, args.target / f"{path.name}.mp4") for path in several]
@@ -550,6 +564,7 @@ def _write_preview(args: argparse.Namespace, info: VideoInfo, report: StylizeRep
 
 
 def _shots(args: argparse.Namespace) -> None:
+    _check_range(args)
     from . import shots
     from .stylize import check_range, expected_frames, fit
     from .video import check_target, probe, read_frames, seconds
@@ -565,7 +580,7 @@ def _shots(args: argparse.Namespace) -> None:
     for n, shot in enumerate(found, 1):
         print(f"{n:5d}  {float(shot.time):9.3f} s  frames {shot.start} to {shot.end - 1}")
     if args.json is not None:
-        args.json.write_text(shots.as_text(found), encoding="utf-8")
+        _write_text(args.json, shots.as_text(found))
         print(args.json)
 
 

@@ -246,6 +246,25 @@ def test_bad_files(source, target, message, clip, tmp_path, no_model, capsys):
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--start", "nan"), "--start must be a finite number"), (("--frames", "0"), "--frames must")],
+)
+def test_shots_refuses_a_wrong_range_too(options, message, clip, tmp_path, capsys):
+    assert run("shots", clip, "--json", tmp_path / "shots.json", *options) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_videos_of_a_folder_go_into_a_folder(clip, tmp_path, no_model, capsys):
+    (tmp_path / "out.mp4").write_text("precious")
+    assert stylize(tmp_path, tmp_path / "out.mp4") == 2
+    err = capsys.readouterr().err
+    assert "out.mp4 cannot be made (File exists)" in err and err.count("\n") == 1
+    assert (tmp_path / "out.mp4").read_text() == "precious"
+
+
 def test_what_is_not_kept_is_said_before_the_work_and_once(model, tmp_path, capsys, monkeypatch):
     clip = clips.encode(tmp_path / "in.mkv", clips.ramp(3), audio=0.3, audio_codec="pcm_s16le")
     report, said = tmp_path / "report.json", []
