@@ -675,16 +675,17 @@ def temporal_consistency(g: Graph) -> None:
 
 
 def any_length(g: Graph) -> None:
+    g.wide = 270  # four columns that show their words (quick_start)
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g, 0, first_frame_only=True)
-    g.stage("2 · Conditions, of one frame · 条件，用一帧做成")
+    g.stage("2 · Conditions · 条件")
     text = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="oil painting")
     null = null_condition(g, model["CLIP"])
     frame = g.add(
         "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
     )
-    g.stage("3 · Guide, stylize every frame · 引导，逐帧风格化")
+    g.stage("3 · Guide · 引导")
     guider = g.add(
         "StyleAVideoPresetGuider",
         model=model["MODEL"],
@@ -695,7 +696,7 @@ def any_length(g: Graph) -> None:
     noise = g.add("StyleAVideoFrameNoise")
     sampler = g.add("KSamplerSelect", sampler_name="euler")
     sigmas = g.add("BasicScheduler", model=model["MODEL"], scheduler="simple", steps=1)
-    g.column()
+    g.stage("4 · Stylize, save · 风格化、保存")
     stylized = g.add(
         "StyleAVideoStylizeVideo",
         video=frames["video"],
@@ -705,7 +706,6 @@ def any_length(g: Graph) -> None:
         sigmas=sigmas,
         vae=model["VAE"],
     )
-    g.stage("4 · Save · 保存")
     g.add("SaveVideo", video=stylized, filename_prefix=f"style_a_video/{g.name}")
     g.add("PreviewAny", "Report", source=stylized["report"])
 
