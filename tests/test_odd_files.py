@@ -359,6 +359,15 @@ def test_a_folder_of_pictures_out(tmp_path, mode):
         stylize_video(folder, target, same)
 
 
+def test_pictures_before_the_start_are_not_read(tmp_path):
+    """A segment on a cluster would read all of the folder otherwise."""
+    folder = numbered(tmp_path / "in")
+    (folder / "frame8.png").write_bytes(b"no picture")
+    frames = list(read_frames(folder, start=Fraction(1, 50)))
+    assert [frame.pts for frame in frames] == [Fraction(i, 25) for i in range(1, 12)]
+    assert round(255 * frames[0].image.mean().item()) == 35
+
+
 def test_folders_that_cannot_be_shown(tmp_path):
     folder = numbered(tmp_path / "in", 2)
     Image.new("RGB", (32, 32)).save(folder / "z.png")

@@ -56,7 +56,7 @@ def _decode(source: str | os.PathLike[str] | VideoInfo, start: Fraction | None) 
     known = source if isinstance(source, VideoInfo) else None
     path = known.path if known else Path(source)  # type: ignore[arg-type]
     if path.is_dir():
-        return decode_folder(path, known.frame_rate if known else RATE)
+        return decode_folder(path, known.frame_rate if known else RATE, start)
     if is_webp(path):
         return decode_webp(path)
     return _decode_container(path, start, known is not None and known.partial)

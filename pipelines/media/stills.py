@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -78,9 +80,12 @@ def probe_folder(folder: Path, rate: Fraction = RATE) -> VideoInfo:
     )
 
 
-def decode_folder(folder: Path, rate: Fraction = RATE) -> Iterator[Decoded]:
-    """Its pictures, one read at a time."""
-    for i, path in enumerate(pictures_in(folder)):
+def decode_folder(
+    folder: Path, rate: Fraction = RATE, start: Fraction | None = None
+) -> Iterator[Decoded]:
+    """Its pictures from `start` (s) on, one read at a time."""
+    skipped = 0 if start is None else max(0, math.ceil(start * rate))
+    for i, path in islice(enumerate(pictures_in(folder)), skipped, None):
         yield Decoded(_read_picture(path), i / rate, 1 / rate)
 
 
