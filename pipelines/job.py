@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from .errors import StyleAVideoError
+from .media.stills import pictures_in
 from .refine import Past
 from .segments import Finished, unpack
 from .shots import Plan, Segment, read_time
@@ -84,7 +85,7 @@ class Job:
 
     def __exit__(self, *_: object) -> None:
         if self._lock.is_locked and not self._plan.exists():
-            self.remove()  # refused before anything was done
+            self._remove()  # refused before anything was done
         self._lock.release()
 
     def _check_folder(self) -> None:
@@ -218,8 +219,21 @@ class Job:
             raise self._damaged(path)
         return data
 
-    def remove(self) -> None:
-        """The work is done: nothing of it is left."""
+    def finish(self, result: Path) -> None:
+        """The work is done: nothing of it is left. The result outlasts a power loss from here on.
+
+        Args:
+            result: the file, or the folder of pictures, that was made of the segments.
+        """
+        pictures = [*result.iterdir()] if result.is_dir() else []
+        for path in pictures or [result]:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        for folder in {path.parent for path in [result, *pictures]}:
+            _sync_folder(folder)
+        self._remove()
+
+    def _remove(self) -> None:
         self._lock.release()
         try:
             self.folder.replace(self._gone)  # at once: never half a job
@@ -254,7 +268,8 @@ class Job:
             part.replace(path)
             _sync_folder(path.parent)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that failed may be read-only since
+                part.unlink(missing_ok=True)
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> StyleAVideoError:
@@ -312,8 +327,8 @@ def _short(value: Any) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files with their names."""
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    """SHA-256 of a file, or of a folder's pictures with their names."""
+    files = sorted(pictures_in(path)) if path.is_dir() else [path]
     found = hashlib.sha256()
     for file in files:
         if path.is_dir():

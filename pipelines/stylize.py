@@ -297,7 +297,7 @@ def stylize_video(
         writer.since = None if begin is None else plan.shots[0].time
         out_size = _write(kept, plan, writer, size, tell)
         if job is not None:
-            kept.remove()
+            kept.finish(target)
     took = time.perf_counter() - began
     return StylizeReport(
         source=str(info.path),
@@ -330,10 +330,8 @@ def _folder(
 
 def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> tuple[int, float]:
     """Makes the segments that the job lacks → frames that it had, seconds in the engine."""
-    before: dict[Segment, Segment] = {}
-    for former, segment in zip(plan.segments, plan.segments[1:], strict=False):
-        if segment.follows(former):
-            before[segment] = former
+    pairs = zip(plan.segments, plan.segments[1:], strict=False)
+    before = {segment: former for former, segment in pairs if segment.follows(former)}
     continued = set(before.values())
     todo = [segment for segment in plan.segments if not job.has(segment)]
     resumed = done = plan.frames - sum(map(len, todo))
@@ -364,15 +362,13 @@ def _write(
 ) -> tuple[int, int]:
     """All segments as one stream → its size."""
     shown = (0, 0)
-    count = 0
     pictures = (picture for segment in plan.segments for picture in job.pictures(segment))
     with closing(ahead(pictures, 8)) as read, writer:
-        for picture, pts, duration in read:
-            if not count:
+        for count, (picture, pts, duration) in enumerate(read, 1):
+            if count == 1:
                 shown = picture.width, picture.height
                 if any(abs(a - b) > 1 for a, b in zip(shown, size, strict=True)):
                     writer.aspect = None  # a montage has a shape of its own
             writer.write_picture(picture, pts, duration)
-            count += 1
             tell("write", count, plan.frames)
     return shown
