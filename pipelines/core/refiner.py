@@ -60,12 +60,13 @@ def see(
 def blend(seen: Seen, keep: float = 0.85, tolerance: float = 0.08) -> Tensor:
     """The refiner that needs no training: recursive blending along the flow.
 
-    ŷ = y + keep · κ · (ŷ^{f-1} - y), κ = M exp(-(|x - x^{f-1}| / tolerance)²): the past counts
-    where the flow explains the source. `tolerance` in units of [0,1]. (T,3,H,W).
+    ŷ = y + keep · κ · (ŷ^{f-1} - y), κ = M S exp(-(|x - x^{f-1}| / tolerance)²): the past counts
+    where the flow explains the source and S, `same_structure`, finds the same shape in both.
+    `tolerance` in units of [0,1]. (T,3,H,W).
     """
     gap = (seen.source - seen.source_before).abs().mean(1, keepdim=True)
     gap = F.avg_pool2d(gap, 5, 1, 2, count_include_pad=False)
-    trust = seen.visible * torch.exp(-((gap / tolerance) ** 2))
+    trust = seen.visible * same_structure(seen) * torch.exp(-((gap / tolerance) ** 2))
     return seen.stylized + keep * trust * (seen.refined_before - seen.stylized)
 
 
@@ -115,7 +116,7 @@ class Refiner(nn.Module):
         return refined + 0.25 * torch.tanh(add), torch.tanh(x)
 
 
-def same_structure(seen: Seen, size: int = 9, tolerance: float = 0.07) -> Tensor:
+def same_structure(seen: Seen, size: int = 9, tolerance: float = 0.08) -> Tensor:
     """Where ŷ^{f-1} and y^f, averaged over `size` px, are alike, (T,1,H,W) in [0,1].
 
     Flicker is fine and averages out; a shape that small errors of the flow have dragged along over
