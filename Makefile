@@ -46,10 +46,10 @@ $(BIN)/pip install -e '.[$(EXTRAS)]'
 @touch $@
 endef
 
-.venv/.installed: EXTRAS = demo,bench
+.venv/.installed: EXTRAS = demo,measures,bench
 .venv/.installed: pyproject.toml | $(BIN)/pip
 	$(install)
 
-.venv/.installed-test: EXTRAS = demo,bench,train,test
+.venv/.installed-test: EXTRAS = demo,measures,bench,train,test
 .venv/.installed-test: pyproject.toml | $(BIN)/pip
 	$(install)

@@ -69,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
         help=".mp4, .mov, .mkv, .webm, .gif or .webp file; no suffix: folder of PNG pictures",
     )
     stylize.add_argument(
-        "--prompt", required=True, help="the style, in words: 'a watercolour painting', 水彩画"
+        "--prompt",
+        help="the style, in words: 'a watercolour painting', 水彩画; may be left out where --shots "
+        "names one for every shot",
     )
     _engine_options(stylize)
     size = stylize.add_mutually_exclusive_group()
@@ -171,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
         description="List the shots of a clip, and write the file that stylize --shots reads: put "
         "a prompt to each.",
     )
-    shots.add_argument("source", metavar="IN", type=Path, help="video file")
+    shots.add_argument("source", metavar="IN", type=Path, help="video file or folder of pictures")
     shots.add_argument("--json", type=Path, metavar="FILE.json", help="file to write prompts into")
     _range_options(shots)
     _reading_options(shots)
@@ -277,13 +279,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
     try:
-        args = parser().parse_args(argv)
+        args, unknown = parser().parse_known_args(argv)
+        if unknown:
+            raise StyleAVideoError(
+                f"unrecognized arguments: {' '.join(unknown)} (see style-a-video {args.command} "
+                "--help)"
+            )
         COMMANDS[args.command](args)
     except StyleAVideoError as error:
         print(f"style-a-video: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("style-a-video: stopped; what was not complete was not written.", file=sys.stderr)
+        print("style-a-video: stopped.", file=sys.stderr)
         return 130
     return 0
 
@@ -392,6 +399,13 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _stylize(args: argparse.Namespace) -> None:
+    from .shots import read_shots
+
+    begins = None if args.shots is None else read_shots(args.shots)
+    if args.prompt is None and begins and all(shot.prompt for shot in begins):
+        args.prompt = begins[0].prompt
+    if args.prompt is None:
+        raise StyleAVideoError("Name the style: --prompt TEXT (see style-a-video stylize --help).")
     _check_engine(args, [args.prompt])
     size = _check_size(args)
     _check_range(args)
@@ -400,10 +414,8 @@ def _stylize(args: argparse.Namespace) -> None:
     for path, suffixes in ((args.report, (".json",)), (args.preview, PICTURES)):
         if path is not None:
             check_target(path, suffixes)
-    from .shots import read_shots
     from .stylize import MAX_SIDE, fit
 
-    begins = None if args.shots is None else read_shots(args.shots)
     videos = _videos(args)
     with _ready(args) as ready:
         for info, target in videos:
@@ -560,7 +572,8 @@ def _write_preview(args: argparse.Namespace, info: VideoInfo, report: StylizeRep
     )
     for pair in zip(before, read_frames(args.target), strict=False):
         sampled(*pair)
-    sheet.save(sheet.contact_sheet(sampled.rows(["source", args.prompt])), args.preview)
+    words = "by shots" if args.shots else args.prompt
+    sheet.save(sheet.contact_sheet(sampled.rows(["source", words])), args.preview)
 
 
 def _shots(args: argparse.Namespace) -> None:

@@ -341,6 +341,22 @@ def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
 
 
+def test_every_shot_may_name_its_style_and_then_no_prompt_is_needed(clip, tmp_path, capsys):
+    shots = tmp_path / "shots.json"
+    shots.write_text('{"shots": [{"start": 0, "prompt": "comic"}, {"start": 3}]}')
+    source, target = str(clip), str(tmp_path / "out.mp4")
+    command = ["stylize", source, target, "--shots", str(shots), "--device", "cpu"]
+    assert cli.main(command) == 2
+    assert "Name the style: --prompt TEXT" in capsys.readouterr().err
+    shots.write_text('{"shots": [{"start": 0, "prompt": "comic"}, {"start": 3, "prompt": "oil"}]}')
+    assert cli.main(command) == 0
+
+
+def test_an_unknown_option_points_to_its_command(capsys):
+    assert cli.main(["stylize", "a.mp4", "b.mp4", "--prompt", "oil", "--text-scales", "3"]) == 2
+    assert "--text-scales 3 (see style-a-video stylize --help)" in capsys.readouterr().err
+
+
 # device and precision
 
 

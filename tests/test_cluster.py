@@ -15,7 +15,7 @@ from style_a_video.pipelines.refine import Refining
 from style_a_video.pipelines.stylize import stylize_video
 from style_a_video.pipelines.video import read_frames
 
-ray = pytest.importorskip("ray", reason='RAY IS MISSING: pip install "style-a-video[cluster]"')
+ray = pytest.importorskip("ray", reason='RAY IS MISSING: pip install ray')
 from style_a_video.pipelines.cluster import Cluster  # noqa: E402
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))

@@ -119,7 +119,7 @@ class Client:
     """A ComfyUI server at `url`, inside `async with`."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
         self.id = str(uuid.uuid4())
 
     async def __aenter__(self) -> Client:
