@@ -167,6 +167,7 @@ def random_inputs(prompt: dict, info: dict, wanted: dict, rng: random.Random) ->
 
 WIDGETS = ("INT", "FLOAT", "BOOLEAN", "STRING", "COMBO", "CURVE")
 SMALL = {"width": 64, "height": 64, "batch_size": 1, "steps": 1, "frame_count": 2}
+SMALL |= {"max_side": 64, "area": 4096}  # as large as they may be, one frame takes minutes
 
 
 def random_prompt(info: dict, rng: random.Random) -> dict:
