@@ -28,6 +28,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 2  # segments a worker is given at a time: it never waits for the next one
+TRIES = 5  # more for a segment whose worker dies: one that kills its worker would go on for ever
 
 
 class Cluster(Generic[T]):
@@ -44,7 +45,7 @@ class Cluster(Generic[T]):
 
     def __init__(self, make: Callable[[], T], workers: int = 1, address: str = "auto") -> None:
         if ray is None:
-            raise StyleAVideoError('--ray needs Ray: pip install "style-a-video[cluster]"')
+            raise StyleAVideoError("--ray needs Ray: pip install ray")
         check_count("The number of workers", workers)
         self.ours = not ray.is_initialized()
         if self.ours:
@@ -115,7 +116,18 @@ class _Worker:
     """Holds what `make` loaded; a dead one is replaced, and what it had in hand done again."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        self.loaded = make()
+        self.made: Any = None
+        self.refusal: StyleAVideoError | None = None
+        try:
+            self.made = make()
+        except StyleAVideoError as error:  # raised here, Ray would bury it in an error of its own
+            self.refusal = error
+
+    @property
+    def loaded(self) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.made
 
     def ask(self, question: Callable[[Any], Any]) -> Any:
         return question(self.loaded)
@@ -158,7 +170,7 @@ def _worker(make: Callable[[], Any], workers: int) -> Any:
         num_cpus=1,
         num_gpus=1 if kind == "GPU" else 0,
         max_restarts=-1,
-        max_task_retries=-1,
+        max_task_retries=TRIES,
         concurrency_groups={"refine": 1},
         allow_out_of_order_execution=True,  # else a segment that waits holds up those behind it
     )(_Worker).remote(make)
@@ -167,6 +179,11 @@ def _worker(make: Callable[[], Any], workers: int) -> Any:
 def _get(reference: Any) -> Any:
     try:
         return ray.get(reference)
+    except ray.exceptions.RayActorError as error:
+        raise StyleAVideoError(
+            "The workers died over and over at one segment, most likely of too little memory: use "
+            "a smaller --max-side or --chunk. What is done is kept: the same command goes on."
+        ) from error
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, StyleAVideoError):
             raise error.cause from None

@@ -15,7 +15,7 @@ from style_a_video.pipelines.refine import Refining
 from style_a_video.pipelines.stylize import stylize_video
 from style_a_video.pipelines.video import read_frames
 
-ray = pytest.importorskip("ray", reason='RAY IS MISSING: pip install ray')
+ray = pytest.importorskip("ray", reason="RAY IS MISSING: pip install ray")
 from style_a_video.pipelines.cluster import Cluster  # noqa: E402
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
@@ -162,3 +162,26 @@ def test_a_folder_of_videos_from_the_command_line(clip, tmp_path, ray_here, caps
     assert capsys.readouterr().err.count("is there already") == 2
     assert stylize(folder, tmp_path / "here", "--report", str(tmp_path / "r.json")) == 2
     assert "--report is for one video" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_said_as_without_ray(ray_here):
+    def refuse():
+        raise StyleAVideoError("no such model")
+
+    with Cluster(refuse) as cluster, pytest.raises(StyleAVideoError, match="^no such model$"):
+        cluster.ask(id)
+
+
+def test_a_segment_that_kills_its_worker_does_not_go_on_for_ever(clip, tmp_path, ray_here):
+    def engine_of(made):
+        return lambda frames, indices: os._exit(1)
+
+    job = tmp_path / "job"
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        pytest.raises(StyleAVideoError, match="workers died over and over"),
+    ):
+        patched.setattr("style_a_video.pipelines.cluster.TRIES", 1)
+        with Cluster(lambda: None) as cluster:
+            run(clip, tmp_path / "out.mp4", "", cluster.runner(engine_of), job=job)
+    assert (job / "plan.json").exists() and not (tmp_path / "out.mp4").exists()
