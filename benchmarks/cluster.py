@@ -66,7 +66,7 @@ def main() -> None:
             return report, target.read_bytes()
 
     pipeline = make()
-    first, picture = run(partial(here, engine(pipeline)))
+    first, expected = run(partial(here, engine(pipeline)))
     print(f"without Ray: {first.frames_per_second:.2f} frames/s", flush=True)
     del pipeline
     for count in range(1, args.workers + 1):
@@ -74,9 +74,9 @@ def main() -> None:
         with Cluster(make, count) as cluster:
             cluster.ask(lambda _: None)
             loading = time.perf_counter() - began
-            report, same = run(cluster.runner(engine))
+            report, written = run(cluster.runner(engine))
         share = report.frames_per_second / first.frames_per_second
-        told = "the same file" if same == picture else "ANOTHER FILE"
+        told = "the same file" if written == expected else "ANOTHER FILE"
         print(
             f"{count} workers: {share:.2f} times that, {told}; {loading:.0f} s to load", flush=True
         )

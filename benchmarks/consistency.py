@@ -25,7 +25,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from style_a_video.pipelines import sheet
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import FLOWS

@@ -35,7 +35,7 @@ from .refine import Past
 from .segments import Finished, unpack
 from .shots import Plan, Segment, read_time
 
-VERSIONS = ("torch", "diffusers", "transformers", "av", "opencv-python-headless")
+VERSIONS = ("torch", "diffusers", "transformers", "av", "opencv-python-headless", "opencv-python")
 DIFFERENCES = 5  # named when a job is refused
 
 _OURS = re.compile(r"(job\.json|plan\.json|unfinished)(\.part)?|segments|lock")

@@ -6,6 +6,7 @@ import argparse
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
@@ -93,9 +94,15 @@ class Loaded:
 
         return stylize
 
+    @cached_property
+    def weights(self) -> str:
+        """SHA-256 of the model's weights: read once, however many videos there are."""
+        from .job import fingerprint
+
+        return fingerprint(self.pipeline)
+
     def describe(self, prompt: str) -> dict[str, Any]:
         """Everything that decides the engine's pixels."""
-        from .job import fingerprint
         from .settings import Settings
 
         resolved = Settings.resolve(self.pipeline.config.defaults, **self.settings)
@@ -103,7 +110,7 @@ class Loaded:
             "prompt": prompt,
             "negative": self.args.negative,
             "model": self.args.model,
-            "weights": fingerprint(self.pipeline),
+            "weights": self.weights,
             "seed": self.args.seed,
             "scheduler": type(self.pipeline.scheduler).__name__,
             "device": str(self.device),

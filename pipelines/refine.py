@@ -66,9 +66,7 @@ def refine(
     x, y = source[None].float(), stylized[None].float()
     if x.shape != y.shape:
         x = F.interpolate(x, y.shape[-2:], mode="area")
-    if settings.strength == 0:
-        return stylized, Past(x, y, None)
-    if past is None or past.refined.shape != y.shape:
+    if settings.strength == 0 or past is None or past.refined.shape != y.shape:
         return stylized, Past(x, y, None)
     flows = both_ways(x[0], past.source[0], FLOWS[settings.flow])
     flow_to_prev = flows[0].to(y.device)

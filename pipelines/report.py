@@ -8,7 +8,6 @@ import shutil
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -138,8 +137,7 @@ def _playable(
 
 
 def _convert(info: VideoInfo, target: Path) -> Path:
-    rate: Fraction = info.frame_rate
-    with VideoWriter(target, frame_rate=rate, time_base=info.time_base) as writer:
+    with VideoWriter(target, frame_rate=info.frame_rate, time_base=info.time_base) as writer:
         for frame in read_frames(info.path):
             writer.write(frame)
     return target
