@@ -22,9 +22,6 @@ import av
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
-
 from style_a_video.pipelines import sheet
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import FLOWS
@@ -33,6 +30,8 @@ from style_a_video.pipelines.refine import Refining, refine_frames
 from style_a_video.pipelines.stylize import fit
 from style_a_video.pipelines.video import Frame, probe, read_frames
 from style_a_video.weights.loading import load
+from torch import Tensor
+from torch.nn import functional as F
 
 STYLES = ("watercolour", "oil painting", "comic", "pencil sketch")
 FLOOR, PLAIN = "source", "per frame"
