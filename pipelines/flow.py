@@ -24,7 +24,11 @@ def dis(this: Tensor, other: Tensor) -> Tensor:
     Raises:
         StyleAVideoError: no OpenCV here.
     """
-    flow = _dis().calc(_grey(this), _grey(other), None)
+    h, w = this.shape[-2:]
+    # On a side of less than 16 px OpenCV refuses, or crashes the process.
+    margin = (0, max(0, 16 - h)), (0, max(0, 16 - w))
+    pair = [np.pad(_grey(frame), margin, "edge") for frame in (this, other)]
+    flow = _dis().calc(*pair, None)[:h, :w]
     return torch.from_numpy(flow).movedim(-1, 0).contiguous()
 
 

@@ -161,6 +161,14 @@ def test_dis_finds_a_known_pan():
     assert flow.visible_before(to_prev, back)[..., 12:-12, 12:-12].float().mean() > 0.95
 
 
+@pytest.mark.parametrize("size", [(8, 8), (8, 40), (15, 40), (40, 12), (1, 1), (16, 512)])
+def test_dis_finds_a_flow_in_the_smallest_pictures(size):
+    """OpenCV crashes on some of them."""
+    this, prev = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    to_prev, _ = estimators.both_ways(this, prev)
+    assert to_prev.shape == (1, 2, *size) and to_prev.isfinite().all()
+
+
 def test_raft_without_its_weights_says_what_to_download(monkeypatch, tmp_path):
     estimators._raft.cache_clear()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
