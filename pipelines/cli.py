@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
     from .cluster import Cluster
     from .refine import Refining
     from .segments import Engine
-    from .shots import Shot
+    from .shots import Plan, Shot
     from .stylize import Runner, StylizeReport
     from .video import VideoInfo
 
@@ -360,6 +361,10 @@ class _Bars:
     def __init__(self) -> None:
         self._stage = ""
         self._bar: Any = None
+        self._shots: list[int] = []
+
+    def planned(self, plan: Plan) -> None:
+        self._shots = [shot.start for shot in plan.shots]
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         from tqdm import tqdm
@@ -375,6 +380,9 @@ class _Bars:
                 bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
                 "[{rate_noinv_fmt}, {remaining} left]",
             )
+        if stage == "stylize" and len(self._shots) > 1:
+            shot = bisect_right(self._shots, max(0, done - 1))
+            self._bar.set_description_str(f"stylize, shot {shot} of {len(self._shots)}", False)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
         if done >= total:
@@ -519,6 +527,7 @@ def _stylize_one(
     for remark in remarks:
         _say(remark)
     job = args.job or target.with_name(f"{target.name}.job")
+    bars = _Bars()
     try:
         report = stylize_video(
             info,
@@ -537,7 +546,8 @@ def _stylize_one(
             settings=settings,
             fresh=args.fresh,
             run=ready.runner(partial(Loaded.engine_of_shots, prompt=args.prompt, begins=begins)),
-            progress=_Bars(),
+            planned=bars.planned,
+            progress=bars,
         )
     except KeyboardInterrupt:
         _say(f"What is done is kept in {job}: the same command goes on.")

@@ -209,6 +209,7 @@ def stylize_video(
     settings: Mapping[str, Any] | None = None,
     fresh: bool = False,
     run: Runner | None = None,
+    planned: Callable[[Plan], None] | None = None,
     progress: Progress | None = None,
 ) -> StylizeReport:
     """Read → resize → engine → refine → write. Memory does not grow with the clip.
@@ -230,6 +231,7 @@ def stylize_video(
         settings: what decides the engine's pixels, as JSON values. A job of others is refused.
         fresh: throw away what the job directory holds.
         run: makes the segments instead of `engine` here (`cluster.Cluster.runner`).
+        planned: told the shots and segments before the first of them is worked on.
         progress: called with (stage, frames done, frames in all).
 
     Raises:
@@ -288,7 +290,9 @@ def stylize_video(
                     f"{float(stop or info.end):g} s: choose a longer range."
                 )
             kept.keep_plan(plan)
-        planned = time.perf_counter()
+        if planned is not None:
+            planned(plan)
+        began_work = time.perf_counter()
         if run is None:
             assert engine is not None, "give an engine or a runner"
             run = partial(here, engine)
@@ -311,7 +315,7 @@ def stylize_video(
         shots=[shots.as_dict(shot) for shot in plan.shots],
         seconds=took,
         frames_per_second=(plan.frames - resumed) / took,
-        plan_seconds=planned - began,
+        plan_seconds=began_work - began,
         engine_seconds=engine_seconds,
         write_seconds=time.perf_counter() - stylized,
         peak_memory_mib=peak_memory_mib(where),

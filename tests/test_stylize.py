@@ -61,6 +61,7 @@ def test_a_clip_keeps_its_times_shape_and_audio(tmp_path):
         tmp_path / "out.mp4",
         engine,
         chunk_size=4,
+        planned=lambda plan: seen.append(("plan", plan.frames, len(plan.shots))),
         progress=lambda *told: seen.append(told),
     )
     assert [indices for _, indices in engine.calls] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
@@ -69,6 +70,7 @@ def test_a_clip_keeps_its_times_shape_and_audio(tmp_path):
     inverted = [[255 - v for v in colour] for colour in (clips.RED, clips.GREEN, clips.BLUE)]
     assert clips.near(clips.corners(next(read_frames(tmp_path / "out.mp4")).image)[:3], inverted)
     assert [told for told in seen if told[0] == "shots"][-1] == ("shots", 10, 10)
+    assert seen[10] == ("plan", 10, 1)
     assert [done for stage, done, of in seen if stage == "stylize" and of == 10] == [0, 4, 8, 10]
     assert [done for stage, done, of in seen if stage == "write" and of == 10] == [*range(1, 11)]
     assert (report.frames, report.width, report.height, report.frame_rate) == (10, 64, 48, 10)
