@@ -434,7 +434,7 @@ def _stylize(args: argparse.Namespace) -> None:
 def _videos(args: argparse.Namespace) -> list[tuple[VideoInfo, Path]]:
     """What is to be made of what: one video, or all of a folder."""
     from .stylize import check_not_input, check_range
-    from .video import check_target, foreseen, kind_of, probe, seconds
+    from .video import check_target, foreseen, kind_of, probe, seconds, suffix_of
 
     sources = [(args.source, args.target)]
     if several := _in_folder(args.source):
@@ -450,9 +450,10 @@ def _videos(args: argparse.Namespace) -> list[tuple[VideoInfo, Path]]:
                 f"The folder {args.target} cannot be made ({error.strerror}): the videos of "
                 f"{args.source} go into a folder, name another one."
             ) from error
-        sources = [(path, args.target / f"{path.stem}.mp4") for path in several]
+        suffix = suffix_of(args.codec)
+        sources = [(path, args.target / f"{path.stem}{suffix}") for path in several]
         if len({target for _, target in sources}) < len(sources):
-            sources = [(path, args.target / f"{path.name}.mp4") for path in several]
+            sources = [(path, args.target / f"{path.name}{suffix}") for path in several]
     found = []
     for source, target in sources:
         kind_of(check_target(target), args.codec)

@@ -1,7 +1,7 @@
 """Video files as streams, as the rest of the tree uses them; the parts are in `media`."""
 
 from .media.encoded import to_picture
-from .media.formats import CODECS, check_target, kind_of
+from .media.formats import CODECS, check_target, kind_of, suffix_of
 from .media.frames import Frame, VideoInfo, seconds
 from .media.opening import open_input, origin_of, video_stream
 from .media.probing import probe
@@ -21,6 +21,7 @@ __all__ = [
     "probe",
     "read_frames",
     "seconds",
+    "suffix_of",
     "to_picture",
     "video_stream",
 ]

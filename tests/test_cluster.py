@@ -162,6 +162,8 @@ def test_a_folder_of_videos_from_the_command_line(clip, tmp_path, ray_here, caps
     assert capsys.readouterr().err.count("is there already") == 2
     assert stylize(folder, tmp_path / "here", "--report", str(tmp_path / "r.json")) == 2
     assert "--report is for one video" in capsys.readouterr().err
+    assert stylize(folder, tmp_path / "lossless", "--codec", "ffv1") == 0
+    assert sorted(p.name for p in (tmp_path / "lossless").iterdir()) == ["a.mkv", "b.mkv"]
 
 
 def test_a_model_that_is_not_there_is_said_as_without_ray(ray_here):

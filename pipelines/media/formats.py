@@ -186,6 +186,11 @@ def kind_of(target: Path, codec: str | None = None, alpha: bool = False) -> Kind
     return Kind(suffix, name, chosen, container, chosen.pixels, chosen.options)
 
 
+def suffix_of(codec: str | None) -> str:
+    """The first suffix that this codec goes into; .mp4 where none, or an unknown one, is named."""
+    return next((s for s in SUFFIXES if codec in CONTAINERS[s].codecs), SUFFIXES[0])
+
+
 def _unknown_suffix(target: Path) -> StyleAVideoError:
     return StyleAVideoError(
         f"{target} has no suffix that can be written here: name it {', '.join(SUFFIXES)}, or "
