@@ -352,6 +352,14 @@ def test_every_shot_may_name_its_style_and_then_no_prompt_is_needed(clip, tmp_pa
     assert cli.main(command) == 0
 
 
+def test_a_report_that_cannot_be_written_is_said_and_leaves_nothing(clip, tmp_path, capsys):
+    part = tmp_path / ".r.json.part"
+    part.mkdir()
+    assert cli.main(["shots", str(clip), "--json", str(tmp_path / "r.json")]) == 2
+    assert "r.json cannot be written (Is a directory)" in capsys.readouterr().err
+    assert not (tmp_path / "r.json").exists()
+
+
 def test_an_unknown_option_points_to_its_command(capsys):
     assert cli.main(["stylize", "a.mp4", "b.mp4", "--prompt", "oil", "--text-scales", "3"]) == 2
     assert "--text-scales 3 (see style-a-video stylize --help)" in capsys.readouterr().err
