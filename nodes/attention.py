@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.samplers
+import comfy.utils
 import torch
 from comfy_api.latest import io, ui
 from einops import rearrange
@@ -119,6 +120,7 @@ class _ProbeGuider(comfy.samplers.CFGGuider):
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options=None, seed=None) -> Tensor:
         step = host.frames_that_fit(self.inner_model, x, 1)
+        bar = comfy.utils.ProgressBar(len(x))
         for start in range(0, len(x), step):
             comfy.model_management.throw_exception_if_processing_interrupted()
             part = slice(start, start + step)
@@ -134,6 +136,7 @@ class _ProbeGuider(comfy.samplers.CFGGuider):
                     "range, or choose another level."
                 )
             self.received.append(reader.received)
+            bar.update(len(x[part]))
         return x
 
 

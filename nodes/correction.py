@@ -11,6 +11,7 @@ import comfy.model_management
 import comfy.patcher_extension
 import comfy.samplers
 import comfy.taesd.taesd
+import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io
@@ -141,12 +142,18 @@ def embed(vision: Any, frames: Tensor) -> Tensor:
     return model.visual_projection(tower.post_layernorm(x[:, 0]))
 
 
-def targets(vision: Any, frames: Tensor) -> Tensor:
-    """CLIP(x^f) (T,d) of an IMAGE (T,H,W,3)."""
+def targets(
+    vision: Any, frames: Tensor, told: Callable[[int], None] = lambda count: None
+) -> Tensor:
+    """CLIP(x^f) (T,d) of an IMAGE (T,H,W,3); `told` of each frame that is done."""
     comfy.model_management.load_models_gpu([vision.patcher])
     with torch.inference_mode(False), torch.no_grad(), _usable_weights(vision.model):
-        images = frames[..., :3].clone().movedim(-1, 1)
-        return torch.cat([embed(vision, image[None]) for image in images])
+        found = []
+        for image in frames[..., :3].clone().movedim(-1, 1):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            found.append(embed(vision, image[None]))
+            told(1)
+        return torch.cat(found)
 
 
 def decoder(kind: str, model: Any, vae: Any) -> tuple[Decoder, list[Any]]:
@@ -333,7 +340,7 @@ def corrected(
             "CLIP Correction needs a CLIP_VISION of the CLIP family: use Load CLIP Vision with "
             "such a model, or the one of Load Built-in Model."
         )
-    target = targets(vision, frames)
+    target = targets(vision, frames, comfy.utils.ProgressBar(len(frames)).update)
     with torch.inference_mode(False), torch.no_grad():
         decode, models = decoder(kind, model, vae)
     wrapper = ClipCorrection(vision, decode, target, strength, percents)
