@@ -8,6 +8,7 @@ import comfy.hooks
 import comfy.latent_formats
 import comfy.samplers
 import comfy.taesd.taesd
+import comfy.utils
 import folder_paths
 import pytest
 import torch
@@ -403,3 +404,13 @@ def test_nothing_of_a_run_stays_in_the_guider(built_in, conds):
     first = run(guider, conds[3], 3)
     assert guider._mask_before is None and not guider._controls
     assert torch.equal(run(guider, conds[3], 3), first)
+
+
+def test_embedding_the_frames_for_the_correction_tells_its_progress(built_in, monkeypatch):
+    model, _, vae, vision = built_in
+    told = []
+    hook = lambda done, total, *_, **__: told.append((done, total))  # noqa: E731
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    corrected(model, vision, vae, torch.rand(3, 64, 64, 3), 1.0, "linear")
+    # ComfyUI leaves out what comes too soon after the last, but never the end.
+    assert told[0] == (1, 3) and told[-1] == (3, 3)
