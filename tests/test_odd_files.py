@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.stylize import stylize_video
 from style_a_video.pipelines.video import probe, read_frames
@@ -357,6 +357,24 @@ def test_a_folder_of_pictures_out(tmp_path, mode):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["50% out", "in"]
     with pytest.raises(StyleAVideoError, match="not empty"):
         stylize_video(folder, target, same)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_photos_are_turned_upright_as_their_exif_says(tmp_path, suffix):
+    """All eight: four turns, and these mirrored."""
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        photo = tmp_path / str(orientation) / f"a{suffix}"
+        photo.parent.mkdir()
+        Image.fromarray(odd.scene(0)).save(photo, exif=exif, quality=95)
+        with Image.open(photo) as image:
+            upright = np.array(ImageOps.exif_transpose(image))
+        info, (frame,) = probe(photo.parent), read_frames(photo.parent)
+        assert (info.height, info.width) == upright.shape[:2]
+        shown = 255 * frame.image.permute(1, 2, 0).numpy()
+        assert np.abs(shown - upright).mean() < (0.01 if suffix == ".png" else 3)
+    assert info.height == 64 and info.width == 48
 
 
 def test_pictures_before_the_start_are_not_read(tmp_path):

@@ -9,6 +9,8 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.filter import Graph
+from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import (
     ColorPrimaries,
     ColorRange,
@@ -30,6 +32,7 @@ WIDE = {
     ColorPrimaries.SMPTE432: "Display P3",
 }
 NARROWS = int(av.__version__.split(".")[0]) >= 18  # PyAV 17 only tags what it is asked to convert
+UNNAMED = 40  # of the kinds of side data that FFmpeg numbers; 8.1 has 32
 _UNSAID = {0, 2, 3}  # reserved or unspecified
 
 Matrix = tuple[int, int, int, int]
@@ -52,13 +55,31 @@ def shown_size(width: int, height: int, sample: Fraction) -> tuple[int, int]:
 
 def matrix_of(picture: Any) -> Matrix:
     """(a,b,c,d) of the display matrix: column p = a·x + c·y and row q = b·x + d·y, signs only."""
-    data = picture.side_data.get("DISPLAYMATRIX")
+    try:
+        data = picture.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        data = _without_unnamed(picture).side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32)[:5].tolist()
     if abs(a) >= abs(b):
         return (-1 if a < 0 else 1), 0, 0, (-1 if d < 0 else 1)
     return 0, (-1 if b < 0 else 1), (-1 if c < 0 else 1), 0
+
+
+def _without_unnamed(picture: Any) -> Any:
+    """The picture less the side data that PyAV has no name for: one such, and it gives none.
+
+    PyAV 18 is built with FFmpeg 8.1 and does not know its EXIF: no photo could be turned upright.
+    """
+    graph = Graph()
+    width, height, step = picture.width, picture.height, picture.time_base or Fraction(1)
+    begin = graph.add_buffer(width=width, height=height, format=picture.format.name, time_base=step)
+    unnamed = range(len(SideData), UNNAMED)
+    filters = [graph.add("sidedata", f"mode=delete:type={number}") for number in unnamed]
+    graph.link_nodes(begin, *filters, graph.add("buffersink")).configure()
+    graph.push(picture)
+    return graph.pull()
 
 
 def has_alpha(picture: Any) -> bool:
