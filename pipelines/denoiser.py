@@ -77,6 +77,25 @@ def guided(
     return torch.cat(preds), torch.cat(maps) if maps else None
 
 
+def attention_received(
+    unet: Any,
+    z: Tensor,
+    t: Tensor,
+    conditions: Conditions,
+    module: torch.nn.Module,
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Attention received (T,1,h',w') in `module` by (c_I,∅); what lies behind it is not run."""
+    maps = []
+    for part in parts(len(z), chunk_size):
+        grid = (z.shape[-2], z.shape[-1])
+        with attention.AttentionRecorder(module, grid, stop=True) as recorder:
+            predict(unet, z[part], t, conditions, ["frame"], part)
+        assert recorder.received is not None
+        maps.append(recorder.received)
+    return torch.cat(maps)
+
+
 def _same_for_all_frames(
     z: Tensor, conditions: Conditions, names: Sequence[str], part: slice
 ) -> list[str]:

@@ -98,6 +98,10 @@ def _self_attentions(unet: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return ((n, m) for n, m in unet.named_modules() if n.split(".")[-1] == "attn1")
 
 
+class _Recorded(Exception):
+    """Ends a pass of which only the map is wanted; never leaves the recorder's block."""
+
+
 class AttentionRecorder:
     """Records the attention received in one self-attention module while the `with` block lasts.
 
@@ -110,6 +114,7 @@ class AttentionRecorder:
         latent_hw: height and width of the latent that the U-Net is given; the module sees h·w only.
         batch: which part of the batch to record; all by default.
         chunk_size: queries at a time (see `attention_received`).
+        stop: whether the pass ends there and the block with it, where only the map is wanted.
 
     Attributes:
         received: (B,1,h,w) float32 of the last pass, None before it.
@@ -124,19 +129,22 @@ class AttentionRecorder:
         latent_hw: tuple[int, int],
         batch: slice = slice(None),
         chunk_size: int = 1024,
+        stop: bool = False,
     ) -> None:
         self.module = module
         self.latent_hw = latent_hw
         self.batch = batch
         self.chunk_size = chunk_size
+        self.stop = stop
         self.received: Tensor | None = None
 
     def __enter__(self) -> AttentionRecorder:
         self._hook = self.module.register_forward_pre_hook(self._record, with_kwargs=True)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         self._hook.remove()
+        return kind is _Recorded
 
     @torch.no_grad()
     def _record(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -147,3 +155,5 @@ class AttentionRecorder:
         )
         h, w = grid_of(x.shape[1], self.latent_hw)
         self.received = to_grid(attention_received(q, k, chunk_size=self.chunk_size), h, w)
+        if self.stop:
+            raise _Recorded

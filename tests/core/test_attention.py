@@ -134,6 +134,22 @@ def test_the_recorder_changes_no_output_and_leaves_no_trace():
     assert state(module) == before
 
 
+def test_a_pass_that_is_stopped_gives_the_same_map_and_runs_nothing_behind_it():
+    module = self_attention()
+    x = torch.randn(1, 15, 16, generator=torch.Generator().manual_seed(1))
+    with attention.AttentionRecorder(module, (3, 5)) as whole:
+        module(x)
+    before, passed = state(module), []
+    with attention.AttentionRecorder(module, (3, 5), stop=True) as recorder:
+        module(x)
+        passed.append("behind the module")
+    assert torch.equal(recorder.received, whole.received)
+    assert not passed and state(module) == before
+    wrong = attention.AttentionRecorder(module, (7, 7), stop=True)
+    with pytest.raises(ValueError, match="no level"), wrong:
+        module(x)
+
+
 def test_the_recorder_leaves_no_trace_after_an_error():
     module = self_attention()
     before = state(module)
