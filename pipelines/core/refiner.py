@@ -26,7 +26,7 @@ class Seen:
         source: x^f.
         stylized: y^f.
         source_before: x^{f-1}, warped.
-        refined_before: ŷ^{f-1}, warped.
+        refined_before: ŷ^{f-1}, warped, its light changed as the source's did.
         visible: M_{f,f-1} in {0,1}: pixels that frame f-1 shows too.
     """
 
@@ -47,14 +47,27 @@ def see(
 ) -> Seen:
     """x^{f-1} and ŷ^{f-1} brought to frame f; (T,3,H,W) each, flows (T,2,H,W) px of the source."""
     visible = motion.consistent(flow_to_prev, prev_flow_to_this) & motion.inside(flow_to_prev)
-    return Seen(
-        source,
-        stylized,
-        motion.warp(source_prev, flow_to_prev),
-        # Warped again in every frame to come: bilinear would blur a little more each time.
-        motion.warp(refined_prev, flow_to_prev, "bicubic").clamp(0, 1),
-        visible.to(stylized.dtype),
-    )
+    visible = visible.to(stylized.dtype)
+    source_before = motion.warp(source_prev, flow_to_prev)
+    # Warped again in every frame to come: bilinear would blur a little more each time.
+    refined_before = motion.warp(refined_prev, flow_to_prev, "bicubic")
+    refined_before = refined_before + light_change(source, source_before, visible)
+    return Seen(source, stylized, source_before, refined_before.clamp(0, 1), visible)
+
+
+def light_change(source: Tensor, source_before: Tensor, visible: Tensor, size: int = 16) -> Tensor:
+    """x^f - x^{f-1} where both are visible, averaged over some `size` px, (T,3,H,W).
+
+    A past that keeps the light of frame f-1 while a cloud or the camera's exposure changes it is
+    given up sooner in one place than in the next, which shows as a cloud with edges.
+    """
+    h, w = source.shape[-2:]
+    pad = (0, -w % size, 0, -h % size)
+    change = F.pad(torch.cat([(source - source_before) * visible, visible], 1), pad)
+    change = F.avg_pool2d(F.avg_pool2d(change, size), 3, 1, 1)
+    change = change[:, :3] / (change[:, 3:] + 0.01)  # little is visible: little is known
+    full = F.interpolate(change, scale_factor=size, mode="bilinear", align_corners=False)
+    return full[..., :h, :w]
 
 
 def blend(seen: Seen, keep: float = 0.85, tolerance: float = 0.08) -> Tensor:
