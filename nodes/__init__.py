@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..pipelines.errors import StyleAVideoError
 from .attention import AttentionCondition, AttentionMap, AttentionOverlay
 from .builtin_model import LoadBuiltInModel
 from .compare import Compare
@@ -14,6 +15,8 @@ from .stream import StylizeVideo
 from .stylize import Stylize
 from .temporal import ConsistencyReport, TemporalRefiner
 from .video import FramesToVideo, LoadFrames
+
+StyleAVideoError.inside_comfyui = True
 
 # In the order of the chain. The ids in their schemas are forever: saved workflows hold them.
 NODES: list[type[io.ComfyNode]] = [

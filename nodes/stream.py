@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,19 +32,6 @@ JOBS = "style_a_video_jobs"
 """A folder in ComfyUI's output folder: what is done of videos that are not finished."""
 WRAPPER = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
 PREVIEW = 512  # px
-_WORDS = (
-    (r"give the same as then, start over with --fresh.*--job", "delete that folder to start over"),
-    (r"start over with --fresh, or name another.*--job", "delete {job} to start over"),
-    (r"free space or name another folder with --job", "free space"),
-    (r"name another folder with --job", "move it away"),
-    (r"the same command goes on", "the same graph goes on"),
-    (r"Start over with --fresh", "Queue the graph again"),
-    (r"use a smaller --max-side", "use a smaller max_side"),
-    (r"use --dtype fp32", "start ComfyUI with --force-fp32"),
-    (r", or take what (can be decoded|is there) \(--partial\)", ""),
-    (r"; write to \.mp4, or leave out --size", ""),
-)
-"""What the command line's options are called here."""
 
 
 def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
@@ -229,13 +215,6 @@ def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def in_comfyui(text: str, job: Path) -> str:
-    """A message of the pipelines in the words of this block."""
-    for theirs, ours in _WORDS:
-        text = re.sub(theirs, lambda _, ours=ours: ours.format(job=job), text)  # type: ignore[misc]
-    return text
-
-
 def stylized_video(
     video: Input.Video,
     engine: _Sampled,
@@ -256,28 +235,25 @@ def stylized_video(
     with file_of(video) as path:
         decisive = [graph, digest(path), str(begin), str(end), versions()]
         name = f"{path.stem[:40]}-{_sha256(decisive)[:16]}"
-        try:
-            info = files.probe(path)
-            report = stylize_video(
-                info,
-                temp / f"style_a_video_{name}.mp4",
-                engine,
-                refining=refining,
-                start=begin,
-                end=end,
-                size=fitted(info, max_side),
-                chunk_size=chunk,
-                job=jobs / name,
-                settings={"graph": graph},
-                progress=_Told(engine),
-            )
-        except StyleAVideoError as error:
-            raise StyleAVideoError(in_comfyui(str(error), jobs / name)) from error
+        info = files.probe(path)
+        report = stylize_video(
+            info,
+            temp / f"style_a_video_{name}.mp4",
+            engine,
+            refining=refining,
+            start=begin,
+            end=end,
+            size=fitted(info, max_side),
+            chunk_size=chunk,
+            job=jobs / name,
+            settings={"graph": graph},
+            progress=_Told(engine),
+        )
     lines = [
         f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s",
         f"{len(report.shots)} shot" + "s" * (len(report.shots) != 1),
         *([f"{report.resumed} frames were done before"] if report.resumed else []),
-        *(in_comfyui(note, jobs / name) for note in report.notes),
+        *report.notes,
     ]
     return InputImpl.VideoFromFile(report.target), "\n".join(lines)
 

@@ -2,4 +2,17 @@
 
 
 class StyleAVideoError(ValueError):
-    """Input that cannot be used; the message is one sentence: what, where, what to do."""
+    """Input that cannot be used; the message is one sentence: what, where, what to do.
+
+    Args:
+        what: the sentence, up to where it would name options of the command line.
+        remedy: that end of the sentence.
+        in_graph: the end that takes its place inside ComfyUI; by default the same.
+    """
+
+    inside_comfyui = False
+    """Set by `nodes` when ComfyUI loads the pack."""
+
+    def __init__(self, what: str, remedy: str = "", in_graph: str | None = None) -> None:
+        own = self.inside_comfyui and in_graph is not None
+        super().__init__(what + (in_graph if own else remedy))

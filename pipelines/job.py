@@ -100,7 +100,9 @@ class Job:
         if foreign:
             raise StyleAVideoError(
                 f"{self.folder} holds {foreign[0].relative_to(self.folder)}, which is no part of a "
-                "job: name another folder with --job."
+                "job: ",
+                "name another folder with --job.",
+                "move it away.",
             )
 
     def _begin(self) -> None:
@@ -112,8 +114,10 @@ class Job:
         changes = differences(known, self.identity)
         if known and changes and any(self.segments.glob("*.json")):
             raise StyleAVideoError(
-                f"The job {self.folder} was begun with other settings ({'; '.join(changes)}): give "
-                "the same as then, start over with --fresh, or name another folder with --job."
+                f"The job {self.folder} was begun with other settings ({'; '.join(changes)}): ",
+                "give the same as then, start over with --fresh, or name another folder with "
+                "--job.",
+                "delete that folder to start over.",
             )
         if changes:
             self._plan.unlink(missing_ok=True)
@@ -274,13 +278,17 @@ class Job:
 
     def _failed(self, error: OSError) -> StyleAVideoError:
         return StyleAVideoError(
-            f"The job {self.folder} cannot be written ({error.strerror}): free space or name "
-            "another folder with --job. What is done is kept: the same command goes on."
+            f"The job {self.folder} cannot be written ({error.strerror}): ",
+            "free space or name another folder with --job. What is done is kept: the same command "
+            "goes on.",
+            "free space. What is done is kept: the same graph goes on.",
         )
 
     def _damaged(self, path: Path) -> StyleAVideoError:
         return StyleAVideoError(
-            f"{path} is damaged: start over with --fresh, or name another folder with --job."
+            f"{path} is damaged: ",
+            "start over with --fresh, or name another folder with --job.",
+            f"delete {self.folder} to start over.",
         )
 
 

@@ -97,7 +97,9 @@ def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
         if len(frames) < len(segment):
             raise StyleAVideoError(
                 f"{work.source.path} ends before frame {segment.end}, which was there when the "
-                "work on it began: has it changed? Start over with --fresh."
+                "work on it began: has it changed? ",
+                "Start over with --fresh.",
+                "Queue the graph again.",
             )
         at = segment.end
         yield frames
@@ -159,8 +161,9 @@ def _within_memory(engine: Engine, images: Tensor, indices: range) -> Tensor:
         if len(indices) == 1:
             height, width = images.shape[-2:]
             raise StyleAVideoError(
-                f"There is too little memory for a frame of {width}x{height}: use a smaller "
-                "--max-side."
+                f"There is too little memory for a frame of {width}x{height}: use a smaller ",
+                "--max-side.",
+                "max_side.",
             ) from error
     else:
         return _checked(stylized, indices)
@@ -183,8 +186,9 @@ def _checked(stylized: Tensor, indices: range) -> Tensor:
         raise ValueError(f"engine: {len(indices)} frames in, {len(stylized)} out")
     if not stylized.isfinite().all():
         raise StyleAVideoError(
-            f"The result of frames {indices[0]} to {indices[-1]} is not finite: use --dtype fp32 "
-            "or lower scales."
+            f"The result of frames {indices[0]} to {indices[-1]} is not finite: ",
+            "use --dtype fp32 or lower scales.",
+            "start ComfyUI with --force-fp32, or lower the scales.",
         )
     return stylized
 

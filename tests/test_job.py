@@ -316,7 +316,13 @@ def nursery():
         process.stdin.close()
 
 
-DYING = {("shots", 9): 0, ("stylize", 12): 8, ("write", 1): FRAMES, ("write", FRAMES): FRAMES}
+# What is done by then: a segment may still be on its way to the disk while the next is begun.
+DYING = {
+    ("shots", 9): {0},
+    ("stylize", 12): {8, 10},
+    ("write", 1): {FRAMES},
+    ("write", FRAMES): {FRAMES},
+}
 
 
 @pytest.mark.parametrize("die", DYING)
@@ -326,7 +332,7 @@ def test_kill_9_at_a_known_moment(die, nursery, source, whole, tmp_path):
     assert not target.exists()
     hidden = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     assert len(hidden) == (die[0] == "write")
-    assert run(source, target, job=folder).resumed == DYING[die]
+    assert run(source, target, job=folder).resumed in DYING[die]
     assert target.read_bytes() == whole and [*tmp_path.iterdir()] == [target]
 
 

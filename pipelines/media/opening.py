@@ -115,6 +115,7 @@ def damaged(path: Path, time: Fraction, error: Exception) -> StyleAVideoError:
     """What is said of a file whose pictures (from `time` on, s) cannot be decoded."""
     reason = getattr(error, "strerror", None) or str(error)
     return StyleAVideoError(
-        f"{path} is damaged near {float(time):.2f} s ({reason}): copy or convert it again, or take "
-        "what can be decoded (--partial)."
+        f"{path} is damaged near {float(time):.2f} s ({reason}): copy or convert it again",
+        ", or take what can be decoded (--partial).",
+        ".",
     )

@@ -67,8 +67,9 @@ def _probe_container(path: Path, partial: bool) -> VideoInfo:
         if scan.cut:
             if not partial:
                 raise StyleAVideoError(
-                    f"{path} {scan.cut}; copy or download it again, or take what is there "
-                    "(--partial)."
+                    f"{path} {scan.cut}; copy or download it again",
+                    ", or take what is there (--partial).",
+                    ".",
                 )
             notes.append(f"{path} {scan.cut}; what is there is taken.")
         return VideoInfo(

@@ -208,7 +208,7 @@ class VideoWriter:
             self.notes.append(
                 f"{what} has square pixels as {self.kind.name} here, so the picture is shown as "
                 f"{picture.width}x{picture.height} and not in its shape {float(self.aspect):.3f}:1;"
-                " write to .mp4, or leave out --size."
+                " write to .mp4 to keep it."
             )
 
     def _mux(self, packets: list[Any]) -> None:
