@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+
+import torch
 
 from ..pipelines.errors import StyleAVideoError
 from .files import PICKLES, check_finite, read_json, tensor_shapes
@@ -87,6 +90,28 @@ def check_folder(folder: Path) -> str | None:
         for file in files:
             check_finite(file)
     return next((variant for variant, _ in weights.values() if variant), None)
+
+
+def check_loaded(folder: Path, name: str, module: torch.nn.Module) -> None:
+    """Refuse a component whose config describes another network than its weights are of.
+
+    The libraries fill what is missing with chance and drop what is too much. Numbers are counted,
+    not names: in old files these are others. An encoder's file may hold a projection beside it.
+
+    Raises:
+        StyleAVideoError: the weights hold more or fewer numbers than the module.
+    """
+    stem = OPTIONAL[name] if name in OPTIONAL else COMPONENTS[name][1]
+    shapes: dict[str, list[int]] = {}
+    for file in weight_files(folder / name, stem)[1]:
+        shapes |= tensor_shapes(file)
+    stored = sum(math.prod(s) for key, s in shapes.items() if not key.endswith("position_ids"))
+    needed = sum(p.numel() for p in module.parameters())
+    if stored < needed or (stored > needed and not name.endswith("_encoder")):
+        raise StyleAVideoError(
+            f"The {name} of {folder} does not fit its config.json, which describes {needed:,} "
+            f"weights where {stored:,} are stored; download the whole model again."
+        )
 
 
 def _check_no_code(component: Path, library: object) -> None:

@@ -16,7 +16,7 @@ import torch
 from ..pipelines.errors import StyleAVideoError
 from .expand import expand_input_channels
 from .files import PICKLES
-from .folder import check_folder
+from .folder import check_folder, check_loaded
 from .hub import download_model
 from .single_file import load_tokenizer
 from .styles import EMBEDDED
@@ -57,9 +57,21 @@ def load(
     with warnings.catch_warnings():
         # Newer diffusers call it `dtype`, older ones know this name only.
         warnings.filterwarnings("ignore", ".*torch_dtype.*", FutureWarning)
-        pipeline = StyleAVideoPipeline.from_pretrained(
-            str(path), torch_dtype=dtype, variant=variant, use_safetensors=True, **given
-        )
+        try:
+            pipeline = StyleAVideoPipeline.from_pretrained(
+                str(path), torch_dtype=dtype, variant=variant, use_safetensors=True, **given
+            )
+        except (StyleAVideoError, MemoryError, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:  # the libraries agree on no class for a folder that is wrong
+            reason = str(error).strip().splitlines()[0]
+            raise StyleAVideoError(
+                f"{path} cannot be loaded, its parts do not fit each other ({reason}); download "
+                "the whole model again."
+            ) from error
+    for name, module in pipeline.components.items():
+        if isinstance(module, torch.nn.Module):
+            check_loaded(path, name, module)
     if pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels:
         expand_input_channels(pipeline.unet)
     return pipeline.to(device)

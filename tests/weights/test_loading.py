@@ -591,6 +591,22 @@ def test_truncated_and_bad_weights_of_a_folder(folder):
 # The tokenizer of single files
 
 
+@pytest.mark.parametrize(
+    ("part", "changes", "told"),
+    [
+        ("unet", {"mid_block_type": None}, "The unet of .* does not fit its config.json"),
+        ("text_encoder", {"num_hidden_layers": 7}, "The text_encoder of .* weights where .* are"),
+        ("vae", {"block_out_channels": [64, 64]}, "do not fit each other"),
+        ("unet", {"down_block_types": ["None", "None"]}, "do not fit each other .*None"),
+    ],
+)
+def test_weights_of_another_network_than_the_config(folder, part, changes, told):
+    edit_index(folder, lambda index: index.pop("feature_extractor"))
+    edit(folder / part / "config.json", lambda config: config.update(changes))
+    with pytest.raises(StyleAVideoError, match=told + ".*download the whole model again"):
+        load(folder)
+
+
 def test_the_tokenizer_of_a_folder_or_of_the_environment(tokenizer_folder, monkeypatch, tmp_path):
     expected = ["<|startoftext|>", "b", "oi", "l</w>", "<|endoftext|>"]
     tokens = load_tokenizer(tokenizer_folder)
