@@ -14,5 +14,6 @@ class StyleAVideoError(ValueError):
     """Set by `nodes` when ComfyUI loads the pack."""
 
     def __init__(self, what: str, remedy: str = "", in_graph: str | None = None) -> None:
-        own = self.inside_comfyui and in_graph is not None
-        super().__init__(what + (in_graph if own else remedy))
+        if not self.inside_comfyui or in_graph is None:
+            in_graph = remedy
+        super().__init__(what + in_graph)
