@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from ..pipelines import charts, report
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.flow import FLOWS
-from ..pipelines.judges import Clip
-from ..pipelines.measures import Measures, measure
+from ..pipelines.judges import Clip, load_sifid
+from ..pipelines.measures import Measures, if_here, measure
 from ..pipelines.refine import METHODS, Refining, refine_frames
 from ..pipelines.video import Frame
 from . import correction
@@ -124,6 +124,12 @@ class ConsistencyReport(io.ComfyNode):
                     optional=True,
                     tooltip="For likeness by CLIP: to the source, and of neighbouring frames.",
                 ),
+                io.Image.Input(
+                    "style_image",
+                    optional=True,
+                    tooltip="A picture in the style asked for, the first one counts: how near the "
+                    "textures of every frame come to it, by SIFID.",
+                ),
                 io.Float.Input(
                     "fps",
                     default=25.0,
@@ -149,21 +155,30 @@ class ConsistencyReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, source, results, fps, flow, clip_vision=None) -> io.NodeOutput:
+    def execute(
+        cls, source, results, fps, flow, clip_vision=None, style_image=None
+    ) -> io.NodeOutput:
         charts.check_matplotlib()
         given = [image for image in results.values() if image is not None]
-        measured = measured_clips(source, given, fps, flow, clip_vision)
+        measured = measured_clips(source, given, fps, flow, clip_vision, style_image)
         plot = charts.plot(measured).movedim(1, -1)
-        table = report.table(measured)
+        table = f"{report.table(measured)}\n\n{report.notes(measured)}".rstrip()
         numbers = json.dumps(report.as_dict(measured), ensure_ascii=False)
         shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), **ui.PreviewText(table).as_dict()}
         return io.NodeOutput(plot, table, numbers, ui=shown)
 
 
 def measured_clips(
-    source: Tensor, results: list[Tensor], fps: float, flow: str, vision: Any
+    source: Tensor,
+    results: list[Tensor],
+    fps: float,
+    flow: str,
+    vision: Any,
+    style_image: Tensor | None = None,
 ) -> Measures:
     """IMAGEs (T,H,W,3) beside their source, which takes the first result's size.
+
+    SIFID is measured where its network is here; where not, a style image gets a note instead.
 
     Raises:
         StyleAVideoError: clips of other lengths or sizes, or no OpenCV.
@@ -185,8 +200,22 @@ def measured_clips(
 
     names = ["source", *(f"result {k}" for k in range(1, len(clips)))]
     judge = None if vision is None else Clip("CLIP_VISION", partial(_likeness, vision), None)
+    sifid, no_sifid = if_here("SIFID", load_sifid, comfy.model_management.get_torch_device())
     streams = [frames(clip) for clip in clips]
-    return measure(streams[0], streams[1:], names, flow=FLOWS[flow], clip=judge, progress=tell)
+    measured = measure(
+        streams[0],
+        streams[1:],
+        names,
+        flow=FLOWS[flow],
+        clip=judge,
+        sifid=sifid,
+        style_image=None if style_image is None else style_image[0, ..., :3].movedim(-1, 0).float(),
+        progress=tell,
+    )
+    if style_image is not None:
+        measured.style_image = "IMAGE"
+        measured.notes += no_sifid
+    return measured
 
 
 def _likeness(vision: Any, frames: Tensor) -> Tensor:

@@ -161,6 +161,12 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--prompt", metavar="TEXT", help="the style asked for, for CLIP's style")
     report.add_argument(
+        "--style-image",
+        type=Path,
+        metavar="FILE",
+        help="a PNG or JPEG picture of the style, for SIFID's: how near the textures come to it",
+    )
+    report.add_argument(
         "--clip",
         default="embedded",
         metavar="embedded|FOLDER|none",
@@ -665,10 +671,12 @@ def _demo_prompts(model: str) -> list[str]:
 
 def _report(args: argparse.Namespace) -> None:
     from .checks import check_prompts
-    from .video import check_target, probe
+    from .video import check_target, probe, read_picture
 
     if args.prompt is not None:
         check_prompts("The prompt", args.prompt, 1)
+    if args.style_image is not None:
+        read_picture(args.style_image)
     for path, suffixes in ((args.html, (".html", ".htm")), (args.json, (".json",))):
         if path is not None:
             check_target(path, suffixes)
@@ -692,6 +700,7 @@ def _report(args: argparse.Namespace) -> None:
         flow=FLOWS[args.flow],
         clip=None if args.clip == "none" else load_clip(args.clip, device),
         prompt=args.prompt,
+        style_image=args.style_image,
         device=device,
         progress=partial(_Bars(), "report"),
     )

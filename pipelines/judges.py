@@ -1,8 +1,12 @@
-"""Networks of others that judge pictures: CLIP (Radford et al. 2021), LPIPS (Zhang et al. 2018)."""
+"""Networks of others that judge pictures, or see what measures are of.
+
+CLIP (Radford et al. 2021), LPIPS (Zhang et al. 2018), SIFID (Rott Shaham et al. 2019).
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
+from .core.measures import gaussian
 from .errors import StyleAVideoError
 
 if TYPE_CHECKING:
@@ -35,6 +40,10 @@ class Clip:
 
 Lpips = Callable[[Tensor, Tensor], Tensor]
 """Two batches of frames (T,3,H,W) in [0,1] → their perceptual distances (T,)."""
+
+Sifid = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Frames (T,3,H,W) in [0,1] → mean (T,C) and covariance (T,C,C) of each one's features, float64 on
+the CPU. SIFID is `core.measures.frechet_distance` between those of two pictures."""
 
 
 def load_clip(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Clip:
@@ -137,12 +146,7 @@ def load_lpips(device: torch.device | str = "cpu") -> Lpips:
         raise StyleAVideoError(
             "LPIPS needs the packages lpips and torchvision: pip install lpips torchvision"
         ) from None
-    url = AlexNet_Weights.IMAGENET1K_V1.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if not file.is_file():  # the package would fetch it without asking
-        raise StyleAVideoError(
-            f"LPIPS needs the weights of torchvision's AlexNet: download {url} to {file}"
-        )
+    _weights("LPIPS", "AlexNet", AlexNet_Weights.IMAGENET1K_V1.url)
     with warnings.catch_warnings():  # it calls torchvision by a name of older days
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         network = lpips.LPIPS(net="alex", verbose=False).to(device)
@@ -155,8 +159,55 @@ def load_lpips(device: torch.device | str = "cpu") -> Lpips:
     return distance
 
 
+def load_sifid(device: torch.device | str = "cpu") -> Sifid:
+    """What SIFID sees of a frame, by torchvision's Inception v3; nothing is downloaded.
+
+    The features are those of the authors' code: 64 channels, before the first pooling, where their
+    paper speaks of the second. Frames keep their size, as there.
+
+    Raises:
+        StyleAVideoError: torchvision or Inception's weights are not here, or these are damaged.
+    """
+    try:
+        from torchvision.models import Inception_V3_Weights, inception_v3
+    except ImportError:
+        raise StyleAVideoError(
+            "SIFID needs the package torchvision: pip install torchvision"
+        ) from None
+    url = Inception_V3_Weights.IMAGENET1K_V1.url
+    file = _weights("SIFID", "Inception v3", url)
+    inception = inception_v3(init_weights=False)
+    try:
+        inception.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        raise StyleAVideoError(
+            f"{file} holds no weights of torchvision's Inception v3: download {url} again"
+        ) from error
+    layers = inception.Conv2d_1a_3x3, inception.Conv2d_2a_3x3, inception.Conv2d_2b_3x3
+    network = torch.nn.Sequential(*layers).to(device).eval()
+
+    @torch.no_grad()
+    def statistics(frames: Tensor) -> tuple[Tensor, Tensor]:
+        # One at a time: 64 channels of half its sides are many times a frame.
+        each = [gaussian(network(2 * x - 1)) for x in _at_least(16, frames.to(device)).split(1)]
+        mean, covariance = (torch.cat(parts).cpu().double() for parts in zip(*each, strict=True))
+        return mean, covariance
+
+    return statistics
+
+
+def _weights(judge: str, network: str, url: str) -> Path:
+    """The file in which torch.hub keeps what lies at `url`, and would fetch it without asking."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not file.is_file():
+        raise StyleAVideoError(
+            f"{judge} needs the weights of torchvision's {network}: download {url} to {file}"
+        )
+    return file
+
+
 def _at_least(side: int, frames: Tensor) -> Tensor:
-    """Enlarged where the shorter side is below `side` px: AlexNet's strides leave nothing of it."""
+    """Enlarged where the shorter side is below `side` px: too little is left of it."""
     h, w = frames.shape[-2:]
     scale = side / min(h, w)
     if scale <= 1:

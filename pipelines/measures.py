@@ -9,23 +9,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, interpolate
 
 from . import report_words as words
 from .core import measures as core
 from .core.flow import visible_before
 from .errors import StyleAVideoError
 from .flow import Flow, both_ways, dis
-from .judges import Clip, Lpips, load_lpips
+from .judges import Clip, Lpips, Sifid, load_lpips, load_sifid
 from .report_words import Words
 from .shots import Cuts
-from .video import Frame, probe, read_frames
+from .video import Frame, probe, read_frames, read_picture
 
 Progress = Callable[[int, int], None]
 """(frames done, frames expected)."""
+
+Judge = TypeVar("Judge")
 
 NOTHING = 1e-9  # an E_warp below this is rounding, and no measure for others
 WINDOW = 10  # frames: the long distance of the temporal loss (Huang et al. 2023, section 4)
@@ -45,7 +48,10 @@ class ClipMeasures:
 
 @dataclass
 class Measures:
-    """The clips of one comparison, the unedited source first; `times` of the frames in s."""
+    """The clips of one comparison, the unedited source first; `times` of the frames in s.
+
+    `flow`, `clip` and `style_image` are names.
+    """
 
     clips: list[ClipMeasures]
     times: list[float]
@@ -54,6 +60,7 @@ class Measures:
     flow: str
     prompt: str | None = None
     clip: str | None = None
+    style_image: str | None = None
     notes: list[Words] = field(default_factory=list)
 
 
@@ -66,6 +73,8 @@ def measure(
     clip: Clip | None = None,
     prompt: str | None = None,
     lpips: Lpips | None = None,
+    sifid: Sifid | None = None,
+    style_image: Tensor | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     expected: int = 0,
@@ -78,7 +87,8 @@ def measure(
     Args:
         source: of the results' size; results: one or more.
         names: of the source, then of each result.
-        clip, lpips: judges to ask too; prompt: for CLIP's style.
+        clip, lpips, sifid: judges to ask too; prompt: for CLIP's style; style_image (3,H,W) in
+            [0,1]: for SIFID's.
         progress: called with (frames done, frames expected); `expected` says how many.
 
     Raises:
@@ -86,7 +96,7 @@ def measure(
     """
     if not results:
         raise StyleAVideoError("There is nothing to compare: give at least one result.")
-    meter = _Meter(flow, clip, prompt, lpips)
+    meter = _Meter(flow, clip, prompt, lpips, sifid, style_image)
     times: list[float] = []
     rows: list[dict[str, list[float]]] = []
     shape: tuple[int, ...] = ()
@@ -123,12 +133,14 @@ def measure_videos(
     flow: Flow = dis,
     clip: Clip | None = None,
     prompt: str | None = None,
+    style_image: str | os.PathLike[str] | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Measures:
     """`measure` on video files; the source is scaled to the results' size as it is decoded.
 
-    LPIPS is measured where its package and weights are; where not, a note says what is missing.
+    LPIPS and SIFID are measured where their packages and weights are; where not, a note says what
+    is missing.
 
     Raises:
         StyleAVideoError: as `measure`, and a file that cannot be read.
@@ -138,7 +150,9 @@ def measure_videos(
     paths = [Path(path) for path in (source, *results)]
     infos = [probe(path) for path in paths]
     size = infos[1].width, infos[1].height
-    lpips, notes = _lpips_if_here(device)
+    style = None if style_image is None else read_picture(style_image)
+    lpips, no_lpips = if_here("LPIPS", load_lpips, device)
+    sifid, no_sifid = if_here("SIFID", load_sifid, device)
     measured = measure(
         read_frames(paths[0], size=size),
         [read_frames(path) for path in paths[1:]],
@@ -147,12 +161,26 @@ def measure_videos(
         clip=clip,
         prompt=prompt,
         lpips=lpips,
+        sifid=sifid,
+        style_image=style,
         device=device,
         progress=progress,
         expected=infos[1].frames,
     )
-    measured.notes += notes
+    if style_image is not None:
+        (measured.style_image,) = names_of([Path(style_image)])
+    measured.notes += no_lpips + no_sifid
     return measured
+
+
+def if_here(
+    name: str, load: Callable[[torch.device | str], Judge], device: torch.device | str
+) -> tuple[Judge | None, list[Words]]:
+    """A judge whose packages and weights are optional, or the note that says what is missing."""
+    try:
+        return load(device), []
+    except StyleAVideoError as missing:
+        return None, [words.not_measured(name, str(missing))]
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
@@ -169,10 +197,18 @@ class _Meter:
     """
 
     def __init__(
-        self, flow: Flow, clip: Clip | None, prompt: str | None, lpips: Lpips | None
+        self,
+        flow: Flow,
+        clip: Clip | None,
+        prompt: str | None,
+        lpips: Lpips | None,
+        sifid: Sifid | None,
+        style_image: Tensor | None,
     ) -> None:
-        self.flow, self.clip, self.lpips = flow, clip, lpips
+        self.flow, self.clip, self.lpips, self.sifid = flow, clip, lpips, sifid
         self.text = clip.encode_text(prompt) if clip and clip.encode_text and prompt else None
+        self.style_image = style_image
+        self.style: tuple[Tensor, Tensor] | None = None
         self.cuts, self.shots = Cuts(), 1
         self.first: Tensor | None = None
         self.last: deque[Tensor] = deque(maxlen=WINDOW)
@@ -195,6 +231,8 @@ class _Meter:
             row["lpips_source"] = self.lpips(frames, source)
             if self.last:
                 row["lpips_consecutive"] = self.lpips(frames, self.last[-1])
+        if self.sifid is not None:
+            row |= self._by_sifid(frames, self.sifid)
         if self.first is None:
             self.first = frames
         self.last.append(frames)
@@ -236,6 +274,25 @@ class _Meter:
             row["consecutive"] = cosine_similarity(embeds, self.last_embeds)
         self.last_embeds = embeds
         return row
+
+    def _by_sifid(self, frames: Tensor, sifid: Sifid) -> dict[str, Tensor]:
+        mean, covariance = sifid(frames)
+        row = {"sifid_source": core.frechet_distance(mean, covariance, mean[:1], covariance[:1])}
+        if self.style is None and self.style_image is not None:  # once a clip
+            self.style = sifid(_no_larger(self.style_image[None], frames))
+        if self.style is not None:
+            row["sifid_style"] = core.frechet_distance(mean, covariance, *self.style)
+        return row
+
+
+def _no_larger(picture: Tensor, frames: Tensor) -> Tensor:
+    """(1,3,h,w) with at most as many pixels as a frame: textures are compared at one scale."""
+    h, w = picture.shape[-2:]
+    scale = math.sqrt(frames[0, 0].numel() / (h * w))
+    if scale >= 1:
+        return picture
+    size = max(1, round(h * scale)), max(1, round(w * scale))
+    return interpolate(picture, size, mode="bilinear", antialias=True)
 
 
 def _aligned(streams: Sequence[Iterable[Frame]], names: Sequence[str]) -> Iterator[list[Frame]]:
@@ -281,10 +338,3 @@ def _notes(source: ClipMeasures, shots: int, clip: Clip | None, prompt: str | No
         if clip.encode_text is None and prompt:
             notes.append(words.NO_TEXT)
     return notes
-
-
-def _lpips_if_here(device: torch.device | str) -> tuple[Lpips | None, list[Words]]:
-    try:
-        return load_lpips(device), []
-    except StyleAVideoError as missing:
-        return None, [words.no_lpips(str(missing))]

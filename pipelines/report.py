@@ -27,7 +27,7 @@ NAME = 24  # columns of a name in the table
 BLOCKS = (  # what stands together in the table, each no wider than a terminal
     ("strength", "sharpness", "warping", "ratio", "pair", "temporal_1"),
     ("temporal_10", "agreement", "flicker", "content", "style", "consecutive"),
-    ("lpips_consecutive", "lpips_source"),
+    ("lpips_consecutive", "lpips_source", "sifid_source", "sifid_style"),
 )
 
 
@@ -44,12 +44,18 @@ def table(measures: Measures) -> str:
         shown = [by_key[k] for k in keys if any(c.means[k] is not None for c in measures.clips)]
         if not shown:
             continue
-        lines = [" " * NAME + "".join(f"{m.short:>9}" for m in shown)]
+        width = 1 + max(8, *(len(m.short) for m in shown))
+        lines = [" " * NAME + "".join(f"{m.short:>{width}}" for m in shown)]
         for clip in measures.clips:
-            numbers = "".join(f"{number(clip.means[m.key]):>9}" for m in shown)
+            numbers = "".join(f"{number(clip.means[m.key]):>{width}}" for m in shown)
             lines.append(_fixed(clip.name, NAME) + numbers)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def notes(measures: Measures) -> str:
+    """What is to be said beside the table, a line a note and language."""
+    return "\n".join(words for note in measures.notes for words in note)
 
 
 def as_dict(measures: Measures) -> dict[str, Any]:

@@ -176,6 +176,30 @@ MEASURES = (
             "与原片同一帧的感知距离（Zhang 等 2018）。",
         ),
     ),
+    Measure(
+        "sifid_source",
+        "SIFID src",
+        Words("SIFID to source", "SIFID 与原片"),
+        "",
+        Words(
+            "How far the textures moved: distance between the distributions of the early Inception "
+            "features of the source's frame and of the result's, wherever in the picture they are "
+            "(Rott Shaham et al. 2019).",
+            "纹理改变了多少：原片帧与结果帧的 Inception 浅层特征分布之间的距离，"
+            "与特征在画面中的位置无关（Rott Shaham 等 2019）。",
+        ),
+    ),
+    Measure(
+        "sifid_style",
+        "SIFID style",
+        Words("SIFID to style", "SIFID 与风格图"),
+        "lower",
+        Words(
+            "The same distance to the style image: how near its textures are. A style image of "
+            "more pixels than a frame is brought to as many first.",
+            "与风格图的同一距离：纹理与它有多接近。像素比一帧多的风格图会先缩小到同样多的像素。",
+        ),
+    ),
 )
 
 BETTER = {
@@ -189,6 +213,7 @@ PAGE = {
     "source": Words("source, unedited", "原片，未编辑"),
     "of": Words("Source", "原片"),
     "prompt": Words("Prompt", "提示词"),
+    "style_image": Words("Style image", "风格图"),
     "frames": Words("frames", "帧"),
     "flow": Words("Optical flow", "光流"),
     "clips": Words("Side by side", "并排对比"),
@@ -247,10 +272,16 @@ CENTRE = Words(
 )
 
 
-def no_lpips(reason: str) -> Words:
+NEEDED = {
+    "LPIPS": "lpips 和 torchvision 两个包以及 AlexNet 的权重",
+    "SIFID": "torchvision 包以及 Inception v3 的权重",
+}
+
+
+def not_measured(judge: str, reason: str) -> Words:
     return Words(
-        f"LPIPS was not measured. {reason}",
-        f"未测量 LPIPS：需要 lpips 和 torchvision 两个包以及 AlexNet 的权重。（{reason}）",
+        f"{judge} was not measured. {reason}",
+        f"未测量 {judge}：需要 {NEEDED[judge]}。（{reason}）",
     )
 
 

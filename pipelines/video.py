@@ -6,6 +6,7 @@ from .media.frames import Frame, VideoInfo, seconds
 from .media.opening import open_input, origin_of, video_stream
 from .media.probing import probe
 from .media.reading import read_frames
+from .media.stills import read_picture
 from .media.writing import VideoWriter, foreseen
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "origin_of",
     "probe",
     "read_frames",
+    "read_picture",
     "seconds",
     "suffix_of",
     "to_picture",

@@ -349,6 +349,97 @@ def test_lpips_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
         judges.load_lpips()
 
 
+def torchvision_package(monkeypatch, home):
+    """A stand-in whose Inception shows 5 (2x - 1), by weights that it does not have at first."""
+
+    class Inception(torch.nn.Module):
+        def __init__(self, init_weights):
+            super().__init__()
+            assert not init_weights  # a minute's work for nothing
+            self.Conv2d_1a_3x3 = torch.nn.Conv2d(3, 3, 1, bias=False)
+            self.Conv2d_2a_3x3 = self.Conv2d_2b_3x3 = torch.nn.Identity()
+            self.Conv2d_3b_1x1 = torch.nn.Conv2d(1, 1, 1)  # behind, and of no account
+
+    url = "https://example.org/inception-1234.pth"
+    weights = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url))
+    models = SimpleNamespace(Inception_V3_Weights=weights, inception_v3=Inception)
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(home))
+    inception = Inception(False)
+    inception.Conv2d_1a_3x3.weight.data = 5 * torch.eye(3)[..., None, None]
+    return inception.state_dict(), home / "checkpoints" / "inception-1234.pth"
+
+
+class Harm:
+    def __reduce__(self):
+        return (pytest.fail, ("a weights file was obeyed",))
+
+
+def test_sifid_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
+    weights, file = torchvision_package(monkeypatch, tmp_path)
+    with pytest.raises(StyleAVideoError, match="Inception v3: download https://.*1234.pth to .*ch"):
+        judges.load_sifid()
+    file.parent.mkdir()
+    for damage in (b"", b"<!DOCTYPE html>", weights | {"more": torch.ones(1)}, [1], Harm()):
+        file.write_bytes(damage) if isinstance(damage, bytes) else torch.save(damage, file)
+        with pytest.raises(StyleAVideoError, match="1234.pth holds no weights .* download https"):
+            judges.load_sifid()
+    torch.save(weights, file)
+    sifid = judges.load_sifid()
+    mean, covariance = sifid(torch.stack(still(2)))
+    assert mean.dtype == covariance.dtype == torch.float64
+    assert (mean.shape, covariance.shape) == ((2, 3), (2, 3, 3))
+    known = 5 * (2 * still(1)[0].flatten(1).double() - 1)
+    torch.testing.assert_close(mean[0], known.mean(1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(covariance[0], torch.cov(known), atol=1e-4, rtol=0)
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    with pytest.raises(StyleAVideoError, match="SIFID .* torchvision: pip install torchvision"):
+        judges.load_sifid()
+
+
+def test_sifid_is_of_the_textures_wherever_they_are(tmp_path, monkeypatch):
+    weights, file = torchvision_package(monkeypatch, tmp_path)
+    file.parent.mkdir()
+    torch.save(weights, file)
+    x = still(3)
+    brighter, mirrored = [image + B for image in x], [image.flip(-1) for image in x]
+    style = x[0].transpose(1, 2).contiguous()
+    found = measure(
+        frames_of(x),
+        [frames_of(brighter), frames_of(mirrored)],
+        "xyz",
+        flow=no_motion,
+        sifid=judges.load_sifid(),
+        style_image=style,
+    )
+    for key in ("sifid_source", "sifid_style"):  # the style has the source's pixels, turned
+        source, brighter, mirrored = (clip.series[key] for clip in found.clips)
+        assert source == pytest.approx([0] * 3, abs=1e-5)
+        assert brighter == pytest.approx([3 * (10 * B) ** 2] * 3, rel=1e-3)
+        assert mirrored == pytest.approx([0] * 3, abs=1e-5)
+    assert found.clips[0].series["sifid_source"] == [0] * 3  # to itself not even rounding
+    found = measure(frames_of(x), [frames_of(x)], "xy", flow=no_motion, sifid=judges.load_sifid())
+    assert found.clips[1].means["sifid_style"] is None
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [((24, 32), (24, 32)), ((12, 60), (12, 60)), ((96, 128), (24, 32)), ((16, 192), (8, 96))],
+)
+def test_the_style_image_is_seen_once_with_no_more_pixels_than_a_frame(size, seen):
+    shapes = []
+
+    def sifid(frames):
+        shapes.append(tuple(frames.shape))
+        return core.gaussian(frames.double())
+
+    style = torch.rand(3, *size, generator=torch.Generator().manual_seed(3))
+    x = still(3)
+    measure(frames_of(x), [frames_of(x)], "xy", flow=no_motion, sifid=sifid, style_image=style)
+    assert sorted(shapes) == sorted([(2, 3, H, W)] * 3 + [(1, 3, *seen)])
+
+
 def test_every_measure_is_told_in_both_languages():
     for measure_ in MEASURES:
         assert measure_.meaning.en.isascii() or "–" in measure_.meaning.en

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from style_a_video.pipelines import charts, cli, report
+from style_a_video.pipelines.core.measures import gaussian
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.measures import measure
 from style_a_video.pipelines.report_words import MEASURES
@@ -81,6 +83,16 @@ def test_the_table_has_a_row_a_clip_the_source_first():
     numbers = dict(zip(head, zip(source, twice, strict=True), strict=True))
     assert numbers["E_warp"] == ("0.0001", "0.0004") and numbers["x source"] == ("1", "4")
     assert "style" not in report.table(found) and "LPIPS" not in report.table(found)
+
+
+def test_no_two_columns_of_the_table_run_together():
+    found = measured("in.mp4", "out.mp4")
+    for clip in found.clips:
+        clip.means = {m.key: 0.123 for m in MEASURES}
+    heads = [block.splitlines()[0] for block in report.table(found).split("\n\n")]
+    assert max(map(len, heads)) <= 80
+    for m in MEASURES:
+        assert any(f" {m.short}" in head for head in heads), m.short
 
 
 def test_json_holds_everything_and_no_nan():
@@ -238,6 +250,49 @@ def test_the_command_prints_writes_and_says(two, page, tmp_path, embedded, capsy
     assert len(Page(page.read_text(encoding="utf-8")).all("video")) == 2
 
 
+@pytest.fixture
+def style_image(tmp_path):
+    path = tmp_path / "星空.png"
+    Image.fromarray(clips.quadrants(128, 96)).save(path)
+    return path
+
+
+def test_the_command_says_what_sifid_lacks(two, style_image, page, embedded, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    options = ("--style-image", style_image, "--html", page, "--clip", "none", "--device", "cpu")
+    assert run("report", *two, *options) == 0
+    out, err = capsys.readouterr()
+    missing = "SIFID was not measured. SIFID needs the package torchvision: pip install torchvision"
+    assert missing in err.splitlines() and "SIFID" not in out
+    words = Page(page.read_text(encoding="utf-8")).words
+    assert missing in words["en"]
+    assert [w for w in words["zh"] if "未测量 SIFID：需要 torchvision 包以及 Inception v3" in w]
+
+
+def test_the_command_measures_towards_a_style_image(
+    two, style_image, page, tmp_path, monkeypatch, capsys
+):
+    def load_sifid(device):
+        return lambda frames: gaussian(frames.double())
+
+    monkeypatch.setattr("style_a_video.pipelines.measures.load_sifid", load_sifid)
+    numbers = tmp_path / "report.json"
+    options = ("--html", page, "--json", numbers, "--clip", "none", "--device", "cpu")
+    assert run("report", *two, "--style-image", style_image, *options) == 0
+    out, err = capsys.readouterr()
+    assert "SIFID style" in out and "SIFID" not in err
+    told = json.loads(numbers.read_text(encoding="utf-8"))
+    assert told["style_image"] == "星空.png"
+    source, result = (clip["means"]["sifid_style"] for clip in told["clips"])
+    assert source < 0.01 < result  # the source is the style image, but for its codec
+    shown = Page(page.read_text(encoding="utf-8")).words
+    assert "星空.png" in shown[""] and "SIFID 与风格图" in shown["zh"]
+    assert run("report", *two, *options) == 0
+    told = json.loads(numbers.read_text(encoding="utf-8"))
+    assert told["style_image"] is told["clips"][1]["means"]["sifid_style"] is None
+    assert told["clips"][1]["means"]["sifid_source"] > 0
+
+
 def test_the_command_without_clip_needs_no_model(two, monkeypatch, capsys):
     def load(*_, **__):
         raise AssertionError("a model was loaded")
@@ -256,6 +311,8 @@ def test_the_command_without_clip_needs_no_model(two, monkeypatch, capsys):
         (("--json", "r.html"), ".json"),
         (("--flow", "best"), "choose from"),
         (("--clip", "nowhere"), "There is no folder nowhere"),
+        (("--style-image", "none.png"), "There is no picture none.png: give a PNG or JPEG file."),
+        (("--style-image", "in.mp4"), "in.mp4 is not a picture that can be read: save it as PNG"),
         (("none.mp4",), "none.mp4 does not exist"),
     ],
 )

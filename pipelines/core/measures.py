@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import reduce
+from einops import rearrange, reduce
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,6 +21,7 @@ SMOOTHING = 1.0  # px, sigma: less than a stroke, more than the grain of a codec
 DETAIL = 1.5  # px, sigma: what such a blur takes away is detail
 STILL = 2 / 255  # a change of luma below this is no motion
 EVEN = 1e-4  # a standard deviation below this, a fortieth of an 8-bit step, is none
+ROUNDING = 1e-9  # of the traces: a Fréchet distance below this is none
 
 
 # against the frame before, along the flow
@@ -100,6 +101,40 @@ def sharpness(frames: Tensor) -> Tensor:
     """High-frequency energy: mean square of luma minus its blur of sigma 1.5 px, (T,)."""
     y = luma(frames)
     return reduce((y - blur(y, DETAIL)).square(), "t 1 h w -> t", "mean")
+
+
+# of the features of pictures, each a Gaussian
+
+
+def gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (T,C) and covariance (T,C,C) of features (T,C,H,W) over the positions of a picture."""
+    x = rearrange(features, "t c h w -> t c (h w)")
+    mean = x.mean(2)
+    x = x - mean[..., None]
+    return mean, x @ x.mT / (x.shape[2] - 1)
+
+
+def frechet_distance(
+    mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor
+) -> Tensor:
+    """d² = |m₁ - m₂|² + Tr(C₁ + C₂ - 2 (C₁C₂)^½) of two Gaussians (Dowson and Landau 1982).
+
+    FID (Heusel et al. 2017) and SIFID (Rott Shaham et al. 2019) are this, of features of Inception.
+    C₁C₂ has the eigenvalues of the symmetric C₁^½ C₂ C₁^½, whose roots add up to the trace.
+
+    Args:
+        mean, other_mean: (T,C), or one for all (1,C); covariance, other_covariance: (T,C,C).
+
+    Returns:
+        (T,) from 0 up, in the arguments' precision: float64 is wanted; NaN where a mean is.
+    """
+    values, vectors = torch.linalg.eigh(covariance.nan_to_num())
+    root = vectors * values.clamp(min=0).sqrt()[:, None, :]  # C₁ = root rootᵀ
+    product = root.mT @ other_covariance.nan_to_num() @ root
+    shared = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum(-1)
+    traces = reduce((covariance + other_covariance).diagonal(dim1=1, dim2=2), "t c -> t", "sum")
+    d = (mean - other_mean).square().sum(-1) + traces - 2 * shared
+    return torch.where(d < ROUNDING * traces, 0, d)
 
 
 def luma(frames: Tensor) -> Tensor:

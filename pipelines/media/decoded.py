@@ -70,7 +70,7 @@ def matrix_of(picture: Any) -> Matrix:
 def _without_unnamed(picture: Any) -> Any:
     """The picture less the side data that PyAV has no name for: one such, and it gives none.
 
-    PyAV 18 is built with FFmpeg 8.1 and does not know its EXIF: no photo could be turned upright.
+    PyAV 17 and 18 do not know the EXIF of the FFmpeg 8.1 that they hold: no photo could be shown.
     """
     graph = Graph()
     width, height, step = picture.width, picture.height, picture.time_base or Fraction(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from ..errors import StyleAVideoError
-from .decoded import Decoded, has_alpha, matrix_of
+from .decoded import Decoded, has_alpha, matrix_of, to_frame
 from .frames import RATE, VideoInfo
 from .opening import check_pixels, open_input, video_stream
 
@@ -87,6 +90,25 @@ def decode_folder(
     skipped = 0 if start is None else max(0, math.ceil(start * rate))
     for i, path in islice(enumerate(pictures_in(folder)), skipped, None):
         yield Decoded(_read_picture(path), i / rate, 1 / rate)
+
+
+def read_picture(path: str | os.PathLike[str]) -> Tensor:
+    """One PNG or JPEG picture, upright: (3,H,W) float in [0,1].
+
+    Raises:
+        StyleAVideoError: it is not there, or is no such picture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StyleAVideoError(f"There is no picture {path}: give a PNG or JPEG file.")
+    refusal = f"{path} is not a picture that can be read: save it as PNG or JPEG."
+    if path.suffix.lower() not in PICTURES:
+        raise StyleAVideoError(refusal)
+    try:
+        shown = Decoded(_read_picture(path), Fraction(0), RATE)
+    except StyleAVideoError as error:
+        raise StyleAVideoError(refusal) from error
+    return to_frame(shown, None, VideoReformatter()).image
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -153,6 +153,59 @@ def test_sharpness_of_a_sine(period):
     assert measures.sharpness(wave).item() == pytest.approx(expected, rel=0.03)
 
 
+# of features
+
+
+def test_covariances_of_the_same_axes_differ_by_their_deviations():
+    """Σ (m₁ - m₂)² + Σ (√a - √b)², the axes turned together."""
+    a, b = torch.rand(2, 5, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a[:, 3:] = 0  # flat in some directions, as a picture of few colours is
+    b[:, 5:] = 0
+    means = torch.stack([a.flip(1), b.roll(1, 1)])
+    axes = torch.linalg.qr(noise(5, 8, 8).double()).Q
+    turned = [axes @ c.diag_embed() @ axes.mT for c in (a, b)]
+    found = measures.frechet_distance(means[0], turned[0], means[1], turned[1])
+    known = (means[0] - means[1]).square().sum(1) + (a.sqrt() - b.sqrt()).square().sum(1)
+    # an eigenvalue of nothing is rounded to 1e-16, and its root to 1e-8
+    torch.testing.assert_close(found, known, atol=1e-6, rtol=0)
+    back = measures.frechet_distance(means[1], turned[1], means[0], turned[0])
+    torch.testing.assert_close(back, known, atol=1e-6, rtol=0)
+
+
+def test_covariances_of_other_axes():
+    """Of 2x2, where (Tr √M)² = Tr M + 2 √det M, with M = C₁C₂."""
+    halves = noise(2, 6, 2, 2).double()
+    c1, c2 = halves @ halves.mT
+    product = c1 @ c2
+    trace = product.diagonal(dim1=1, dim2=2).sum(1)
+    root = (trace + 2 * torch.linalg.det(product).sqrt()).sqrt()
+    known = (c1 + c2).diagonal(dim1=1, dim2=2).sum(1) - 2 * root
+    zero = torch.zeros(6, 2, dtype=torch.float64)
+    torch.testing.assert_close(measures.frechet_distance(zero, c1, zero, c2), known)
+
+
+@pytest.mark.parametrize("positions", [(3, 4), (20, 30)])  # fewer than the channels, and more
+def test_the_same_features_are_at_no_distance_wherever_they_are(positions):
+    features = noise(2, 64, *positions).relu()
+    mean, covariance = (x.double() for x in measures.gaussian(features))
+    assert measures.frechet_distance(mean, covariance, mean, covariance).tolist() == [0, 0]
+    known = torch.stack([torch.cov(x.flatten(1)) for x in features.double()])
+    torch.testing.assert_close(covariance, known, atol=1e-6, rtol=0)
+    shuffled = features.flatten(2)[..., torch.randperm(positions[0] * positions[1])]
+    others = (x.double() for x in measures.gaussian(shuffled.unflatten(2, positions)))
+    assert measures.frechet_distance(mean, covariance, *others).max() < 1e-3
+    other = measures.frechet_distance(mean[:1], covariance[:1], mean[1:], covariance[1:])
+    assert other.item() > 1
+
+
+def test_features_that_are_no_numbers_are_at_no_defined_distance():
+    features = noise(2, 8, 6, 6)
+    features[0, 3, 2, 2] = math.nan
+    mean, covariance = measures.gaussian(features)
+    found = measures.frechet_distance(mean, covariance, mean[1:], covariance[1:])
+    assert found[0].isnan() and found[1] < 1e-6
+
+
 def test_the_blur_keeps_brightness_and_spreads_a_point_by_sigma():
     point = torch.zeros(1, 1, 41, 41, dtype=torch.float64)
     point[..., 20, 20] = 1
