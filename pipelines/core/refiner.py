@@ -26,7 +26,7 @@ class Seen:
         source: x^f.
         stylized: y^f.
         source_before: x^{f-1}, warped.
-        refined_before: ŷ^{f-1}, warped, its light changed as the source's did.
+        refined_before: ŷ^{f-1}, warped, its light changed where that of x and y did.
         visible: M_{f,f-1} in {0,1}: pixels that frame f-1 shows too.
     """
 
@@ -51,22 +51,34 @@ def see(
     source_before = motion.warp(source_prev, flow_to_prev)
     # Warped again in every frame to come: bilinear would blur a little more each time.
     refined_before = motion.warp(refined_prev, flow_to_prev, "bicubic")
-    refined_before = refined_before + light_change(source, source_before, visible)
+    light = light_change(source - source_before, stylized - refined_before, visible)
+    refined_before = refined_before + light
     return Seen(source, stylized, source_before, refined_before.clamp(0, 1), visible)
 
 
-def light_change(source: Tensor, source_before: Tensor, visible: Tensor, size: int = 16) -> Tensor:
-    """x^f - x^{f-1} where both are visible, averaged over some `size` px, (T,3,H,W).
+def light_change(
+    source: Tensor, stylized: Tensor, visible: Tensor, size: int = 16, tolerance: float = 0.01
+) -> Tensor:
+    """How far the light of the past is to follow, (T,3,H,W).
 
     A past that keeps the light of frame f-1 while a cloud or the camera's exposure changes it is
-    given up sooner in one place than in the next, which shows as a cloud with edges.
+    given up sooner in one place than in the next, which shows as a cloud with edges. It goes towards
+    y^f, up to `tolerance`, but only as the source changes: what only y changes is flicker.
+
+    Args:
+        source: x^f - x^{f-1}; stylized: y^f - ŷ^{f-1}, both warped and (T,3,H,W).
+        size: px over which the two are averaged, where they are visible.
+        tolerance: much less than what a past is given up for, in units of [0,1].
     """
     h, w = source.shape[-2:]
     pad = (0, -w % size, 0, -h % size)
-    change = F.pad(torch.cat([(source - source_before) * visible, visible], 1), pad)
-    change = F.avg_pool2d(F.avg_pool2d(change, size), 3, 1, 1)
-    change = change[:, :3] / (change[:, 3:] + 0.01)  # little is visible: little is known
-    full = F.interpolate(change, scale_factor=size, mode="bilinear", align_corners=False)
+    changes = F.pad(torch.cat([source * visible, stylized * visible, visible], 1), pad)
+    changes = F.avg_pool2d(F.avg_pool2d(changes, size), 3, 1, 1)
+    x, y = (changes[:, :6] / (changes[:, 6:] + 0.01)).chunk(2, 1)  # little visible: little known
+    y = y - y.clamp(-tolerance, tolerance)
+    # A style may show a change of light up to three times as strongly.
+    both = torch.where(x * y > 0, torch.minimum(3 * x.abs(), y.abs()) * y.sign(), 0)
+    full = F.interpolate(both, scale_factor=size, mode="bilinear", align_corners=False)
     return full[..., :h, :w]
 
 
