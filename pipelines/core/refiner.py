@@ -61,9 +61,9 @@ def light_change(
 ) -> Tensor:
     """How far the light of the past is to follow, (T,3,H,W).
 
-    A past that keeps the light of frame f-1 while a cloud or the camera's exposure changes it is
-    given up sooner in one place than in the next, which shows as a cloud with edges. It goes towards
-    y^f, up to `tolerance`, but only as the source changes: what only y changes is flicker.
+    A past that keeps its light while the camera's exposure changes is given up sooner in one place
+    than in the next, which shows as clouds with edges. It goes towards y^f, up to `tolerance`, but
+    only as the source changes: what only y changes is flicker.
 
     Args:
         source: x^f - x^{f-1}; stylized: y^f - ŷ^{f-1}, both warped and (T,3,H,W).
