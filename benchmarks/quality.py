@@ -1,12 +1,11 @@
-"""Does the built-in model do what its teachers do? Held-out clips, every technique.
+"""Does the built-in model do what its teachers do? Held-out clips, every style.
 
     python benchmarks/quality.py --data DIR [--frames 200] [--max-side 384] [--model M] [--steps N]
         [--dtype float32|bfloat16] [--json FILE]
 
-For each frame and technique: is the stylized frame nearest to that technique's own result among the
-results of all styles (Gram distance below); how well do gradient magnitudes follow the source; how
-strong is the change beside the teacher's own. DIR as in training/data.py; its clips were never
-trained on.
+For each frame and style: is the stylized frame nearest to that style's own result among the results
+of all (Gram distance below); how well do gradient magnitudes follow the source; how strong is the
+change beside the teacher's own. DIR/clips were never trained on.
 """
 
 from __future__ import annotations
@@ -23,17 +22,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.video import probe, read_frames
 from style_a_video.weights.loading import load
 
 from training import data
 from training.captions import NAMES
-from training.techniques import TECHNIQUES
 
-# Techniques that redraw the picture on a lattice or as flat inks have no contours to keep.
-WITHOUT_CONTOURS = {"halftone", "pixel_art"}
+# What redraws the picture on a lattice has no contours to keep.
+WITHOUT_CONTOURS = {"halftone", "pixel_art", "mondrian"}
 
 
 def features(frame: Tensor, sigma: float) -> Tensor:
@@ -114,16 +112,13 @@ def main() -> None:
     args = parser.parse_args()
     pipeline = load(args.model, dtype=getattr(torch, args.dtype))
     pipeline.set_progress_bar_config(disable=True)
-    hands = data.painters(args.data)
-    rows: dict[str, list[list[float]]] = {name: [] for name in TECHNIQUES}
+    rows: dict[str, list[list[float]]] = {name: [] for name in data.STYLES}
     began = time.time()
     for image in held_out(args.data / "clips", args.frames, args.max_side):
         frame = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-        targets = [
-            torch.from_numpy(t).permute(2, 0, 1).float() / 255 for t in data.stylize(image, hands)
-        ]
+        targets = [torch.from_numpy(t).permute(2, 0, 1).float() / 255 for t in data.stylize(image)]
         known = [grams(t) for t in targets]
-        for index, name in enumerate(TECHNIQUES):
+        for index, name in enumerate(data.STYLES):
             options = {"num_inference_steps": args.steps} if args.steps else {}
             y = pipeline(frame[None], NAMES[name][0][0], **options).frames[0].float().clamp(0, 1)
             own = grams(y)

@@ -2,7 +2,7 @@
 
     python -m training.data --data DIR [--work DIR]
 
-DIR holds photos/ with photos.csv (file, licence group, split), paintings/ and weights/microast/.
+DIR holds photos/ with photos.csv (file, licence group, split).
 Writes WORK/images/NAME.npy, (1 + styles, H, W, 3) uint8 with the photo first. Finished files are
 kept, so a killed run goes on where it stopped.
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .painters import PAINTINGS, Painter
+from .painters import PAINTERS
 from .techniques import TECHNIQUES
 
-STYLES = [*TECHNIQUES, *PAINTINGS]
+STYLES = TECHNIQUES | PAINTERS
 EXCLUDED_LICENCES = {"ccbysa"}
 # The default demo shows these (scikit-image's samples): a demo must not show what was learned.
 DEMO_PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -63,35 +63,18 @@ def _variant(path: Path, index: int) -> np.ndarray:
     return np.ascontiguousarray((x.clip(0, 1) * 255).astype(np.uint8))
 
 
-def painters(data: Path) -> dict[str, Painter]:
-    return {
-        name: Painter(data / "weights" / "microast", fit(read_rgb(data / "paintings" / file), 512))
-        for name, file in PAINTINGS.items()
-    }
-
-
-def stylize(image: np.ndarray, hands: dict[str, Painter]) -> np.ndarray:
+def stylize(image: np.ndarray) -> np.ndarray:
     """The image in every style: (styles, H, W, 3), in the order of STYLES."""
-    return np.stack([f(image) for f in [*TECHNIQUES.values(), *hands.values()]])
-
-
-_hands: dict[str, Painter] = {}
-
-
-def _start(data: Path) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    _hands.update(painters(data))
+    return np.stack([f(image) for f in STYLES.values()])
 
 
 def _make(job: tuple[Path, int, Path]) -> None:
+    cv2.setNumThreads(1)
     path, index, target = job
     image = _variant(path, index)
     partial = target.with_suffix(".partial")
     with open(partial, "wb") as file:
-        np.save(file, np.concatenate([image[None], stylize(image, _hands)]))
+        np.save(file, np.concatenate([image[None], stylize(image)]))
     partial.rename(target)
 
 
@@ -110,7 +93,7 @@ def main() -> None:
     ]
     jobs = [job for job in jobs if not job[2].exists()]
     context = multiprocessing.get_context("spawn")
-    with context.Pool(args.processes, _start, (args.data,)) as pool:
+    with context.Pool(args.processes) as pool:
         for done, _ in enumerate(pool.imap_unordered(_make, jobs), 1):
             if done % 20 == 0:
                 print(f"{done}/{len(jobs)} photos", flush=True)

@@ -19,7 +19,7 @@ from style_a_video.weights import styles
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from . import architecture, captions
-from .painters import PAINTINGS
+from .painters import PAINTERS
 
 DEFAULTS = {
     "preset": "instruct-pix2pix",
@@ -74,7 +74,7 @@ def main() -> None:
         {
             "name": english[0],
             "chinese": chinese[0],
-            "kind": "painter" if key in PAINTINGS else "technique",
+            "kind": "painter" if key in PAINTERS else "technique",
         }
         for key, (english, chinese) in captions.NAMES.items()
     ]

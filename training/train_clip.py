@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--minutes", type=float, default=5)
     args = parser.parse_args()
-    assert captions.STYLES == data.STYLES
+    assert captions.STYLES == list(data.STYLES)
     torch.manual_seed(0)
     tokenizer = build_tokenizer(args.work / "clip" / "tokenizer")
     text, image = architecture.text_encoder(), architecture.image_encoder()

@@ -2,9 +2,9 @@
 
     python -m training.train_refiner --data DIR [--work DIR] [--clips 700] [--minutes 30]
 
-First the clips: motion.py, their frames stylized one by one by the built-in model, by the filters
-and by MicroAST, and the flow that DIS finds. Then the network: it is shown DIS's flow, as it will
-be, and judged by the exact one.
+First the clips: motion.py, their frames stylized one by one by the built-in model and by the
+filters, and the flow that DIS finds. Then the network: it is shown DIS's flow, as it will be, and
+judged by the exact one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def _start(folder: Path) -> None:
     cv2.setNumThreads(1)
     _tools["pipeline"] = load()
     _tools["pipeline"].set_progress_bar_config(disable=True)
-    _tools["hands"] = data.painters(folder)
     _tools["photos"] = data.photos(folder, "train")
 
 
@@ -60,7 +59,7 @@ def _make(job: tuple[int, Path]) -> None:
     names = list(captions.NAMES)
     prompt = captions.NAMES[names[int(rng.integers(len(names)))]][0][0]
     by_model = _tools["pipeline"](source / 255, prompt).frames.float().clamp(0, 1)
-    filters = [*data.TECHNIQUES.values(), *_tools["hands"].values()]
+    filters = list(data.STYLES.values())
     by_filters = [
         np.stack([filters[k](frame) for frame in clip.frames])
         for k in rng.choice(len(filters), 2, replace=False)

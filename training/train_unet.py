@@ -1,6 +1,6 @@
 """Stage 4: the U-Net, on cached latents, with the autoencoder and the text encoder frozen.
 
-    python -m training.train_unet [--work DIR] [--minutes 58]
+    python -m training.train_unet [--work DIR] [--minutes 58] [--start FOLDER] [--name unet]
 
 Every evaluation that the guidance needs is seen (Huang et al. 2023, 3.1-3.3): frame and text, frame
 alone, frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as
@@ -28,12 +28,16 @@ HARD = {
     "neon": 2.4,
     "comic": 2.2,
     "oil": 1.8,
-    "pixel_art": 1.8,
+    "ukiyo_e": 1.6,
+    "pixel_art": 2.2,
     "blueprint": 1.6,
     "pop_art": 1.3,
     "watercolour": 1.3,
-    "kandinsky": 1.2,
-    "mondrian": 1.2,
+    "van_gogh": 2.4,
+    "munch": 2.2,
+    "monet": 2.4,
+    "kandinsky": 2.4,
+    "mondrian": 2.4,
 }
 
 
@@ -190,11 +194,12 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="a U-Net folder to go on from instead of random weights"
     )
+    parser.add_argument("--name", default="unet")
     args = parser.parse_args()
     torch.manual_seed(0)
     unet = UNet2DConditionModel.from_pretrained(args.start) if args.start else architecture.unet()
     unet = unet.to(memory_format=torch.channels_last).train()
-    run = Run("unet", args.work, args.minutes, 1e-3 if not args.start else 5e-4, {"unet": unet})
+    run = Run(args.name, args.work, args.minutes, 1e-3 if not args.start else 5e-4, {"unet": unet})
     trained = args.work / "autoencoder" / "vae"
     latents = encode_images(trained, args.work / "images", args.work / "latents.pt")
     batches = Batches(latents, TextPool(args.work / "clip", 12_000, seed=run.step), seed=run.step)
