@@ -77,7 +77,7 @@ def guided(
     return torch.cat(preds), torch.cat(maps) if maps else None
 
 
-def attention_received(
+def probe_attention(
     unet: Any,
     z: Tensor,
     t: Tensor,

@@ -1,5 +1,7 @@
 """The one error that a user's input can cause."""
 
+from __future__ import annotations
+
 
 class StyleAVideoError(ValueError):
     """Input that cannot be used; the message is one sentence: what, where, what to do.
@@ -11,9 +13,8 @@ class StyleAVideoError(ValueError):
     """
 
     inside_comfyui = False
-    """Set by `nodes` when ComfyUI loads the pack."""
+    """Set by `nodes` when ComfyUI loads the pack: the one thing that the host decides for all."""
 
     def __init__(self, what: str, remedy: str = "", in_graph: str | None = None) -> None:
-        if not self.inside_comfyui or in_graph is None:
-            in_graph = remedy
-        super().__init__(what + in_graph)
+        end = in_graph if self.inside_comfyui and in_graph is not None else remedy
+        super().__init__(what + end)

@@ -82,9 +82,9 @@ def _dis() -> Any:
 def _raft(device: str) -> Any:
     try:
         from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
-    except ImportError:
+    except (ImportError, RuntimeError, AttributeError):  # missing, or made for another torch
         raise StyleAVideoError(
-            "RAFT needs torchvision, which is not installed: install it, or choose the flow dis."
+            "RAFT needs torchvision, one that fits torch: install it, or choose the flow dis."
         ) from None
     url = Raft_Small_Weights.DEFAULT.url
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]

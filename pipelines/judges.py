@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,6 +38,9 @@ class Clip:
     encode_image: Callable[[Tensor], Tensor]
     encode_text: Callable[[str], Tensor] | None
 
+
+OTHER_TORCHVISION = (ImportError, RuntimeError, AttributeError)
+"""What its import ends in where it is missing, or made for another torch."""
 
 Lpips = Callable[[Tensor, Tensor], Tensor]
 """Two batches of frames (T,3,H,W) in [0,1] → their perceptual distances (T,)."""
@@ -99,18 +103,24 @@ def clip_of_folder(folder: Path, device: torch.device | str = "cpu") -> Clip:
         )
     from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-    try:
-        model = CLIPModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StyleAVideoError(
-            f"{folder} holds no CLIP that can be loaded (config.json, model.safetensors and the "
-            "tokenizer's files of a CLIPModel)."
-        ) from error
+    refusal = (
+        f"{folder} holds no CLIP that can be loaded (config.json, model.safetensors and the "
+        "tokenizer's files of a CLIPModel)."
+    )
     mean, std = CLIP_MEAN, CLIP_STD
-    if (folder / "preprocessor_config.json").is_file():
-        processor = CLIPImageProcessor.from_pretrained(str(folder), local_files_only=True)
-        mean, std = processor.image_mean, processor.image_std
+    try:
+        model, found = CLIPModel.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        if (folder / "preprocessor_config.json").is_file():
+            processor = CLIPImageProcessor.from_pretrained(str(folder), local_files_only=True)
+            mean, std = processor.image_mean, processor.image_std
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise StyleAVideoError(refusal) from error
+    # transformers would fill these with chance.
+    if any(not key.endswith("position_ids") for key in found["missing_keys"]):
+        raise StyleAVideoError(refusal)
     model = model.to(device).eval()
     size = model.config.vision_config.image_size
 
@@ -142,7 +152,7 @@ def load_lpips(device: torch.device | str = "cpu") -> Lpips:
     try:
         import lpips
         from torchvision.models import AlexNet_Weights
-    except ImportError:
+    except OTHER_TORCHVISION:
         raise StyleAVideoError(
             "LPIPS needs the packages lpips and torchvision: pip install lpips torchvision"
         ) from None
@@ -170,9 +180,9 @@ def load_sifid(device: torch.device | str = "cpu") -> Sifid:
     """
     try:
         from torchvision.models import Inception_V3_Weights, inception_v3
-    except ImportError:
+    except OTHER_TORCHVISION:
         raise StyleAVideoError(
-            "SIFID needs the package torchvision: pip install torchvision"
+            "SIFID needs torchvision, one that fits torch: pip install torchvision"
         ) from None
     url = Inception_V3_Weights.IMAGENET1K_V1.url
     file = _weights("SIFID", "Inception v3", url)

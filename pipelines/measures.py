@@ -327,7 +327,7 @@ def _of_clip(k: int, name: str, rows: Sequence[dict[str, list[float]]]) -> ClipM
 
 def _notes(source: ClipMeasures, shots: int, clip: Clip | None, prompt: str | None) -> list[Words]:
     notes = [words.several_shots(shots)] if shots > 1 else []
-    if len(source.series["warping"]) <= WINDOW:
+    if source.means["temporal_10"] is None:
         notes.append(words.NO_TEN)
     if source.means["flicker"] is None:
         notes.append(words.NOTHING_STILL)

@@ -249,8 +249,8 @@ def several_shots(count: int) -> Words:
 
 
 NO_TEN = Words(
-    "The clip has fewer than 11 frames: there is no temporal loss over 10 frames.",
-    "片段不足 11 帧，因此没有 10 帧的时间损失。",
+    "No shot has more than 10 frames: there is no temporal loss over 10 frames.",
+    "没有超过 10 帧的镜头，因此没有 10 帧的时间损失。",
 )
 NOTHING_STILL = Words(
     "Nothing stands still in the source: flicker is not defined.",

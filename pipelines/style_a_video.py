@@ -36,7 +36,7 @@ from . import checks, decoders
 from .conditions import Conditions
 from .core import attention, guidance
 from .core.noise import frame_generators, frame_noise
-from .denoiser import Corrector, attention_received, guided, recorded_module
+from .denoiser import Corrector, guided, probe_attention, recorded_module
 from .encoding import EncodingMixin
 from .errors import StyleAVideoError
 from .settings import Settings
@@ -380,7 +380,7 @@ class StyleAVideoPipeline(
         a = float(self.scheduler.alphas_cumprod[level])
         z = a**0.5 * scale * conditions.image_latents + (1 - a) ** 0.5 * noise
         module = recorded_module(self.unet, settings.attention_layer)
-        return attention_received(self.unet, z, t, conditions, module, chunk)
+        return probe_attention(self.unet, z, t, conditions, module, chunk)
 
     def _noise(
         self, size: tuple[int, int], settings: Settings, seed: int, indices: Sequence[int]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from style_a_video.pipelines import judges
 from style_a_video.pipelines.core import measures as core
 from style_a_video.pipelines.core.flow import visible_before
@@ -180,7 +181,7 @@ def test_a_flow_or_judge_is_asked_once_for_all_results():
 
 def test_notes_say_what_is_not_defined():
     found = measure(frames_of(still(3)), [frames_of(still(3))], "xy", flow=no_motion)
-    assert ["11 frames" in note.en for note in found.notes] == [True]
+    assert ["more than 10 frames" in note.en for note in found.notes] == [True]
     blinking = [image * (0.5 + 0.5 * (i % 2)) for i, image in enumerate(still(12))]
     found = measure(frames_of(blinking), [frames_of(blinking)], "xy", flow=no_motion)
     assert "stands still" in found.notes[0].en and found.clips[1].means["flicker"] is None
@@ -311,6 +312,30 @@ def test_folders_without_clip(tmp_path):
         judges.load_clip(tmp_path)
 
 
+def without_vision(folder):
+    path = folder / "model.safetensors"
+    kept = {k: v for k, v in load_file(path).items() if not k.startswith("vision_model")}
+    save_file(kept, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        without_vision,
+        lambda f: (f / "model.safetensors").write_bytes(b"0" * 100),
+        lambda f: (f / "preprocessor_config.json").write_text("{"),
+        lambda f: (f / "config.json").write_text(
+            (f / "config.json").read_text().replace('"projection_dim": 8', '"projection_dim": 4')
+        ),
+    ],
+)
+def test_a_damaged_clip_is_refused(clip_folder, damage):
+    folder, _ = clip_folder
+    damage(folder)
+    with pytest.raises(StyleAVideoError, match="holds no CLIP that can be loaded"):
+        judges.load_clip(folder)
+
+
 def lpips_package(monkeypatch, home):
     """Stand-ins for the two packages, which need not be here."""
 
@@ -394,7 +419,7 @@ def test_sifid_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
     torch.testing.assert_close(mean[0], known.mean(1), atol=1e-4, rtol=0)
     torch.testing.assert_close(covariance[0], torch.cov(known), atol=1e-4, rtol=0)
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
-    with pytest.raises(StyleAVideoError, match="SIFID .* torchvision: pip install torchvision"):
+    with pytest.raises(StyleAVideoError, match="SIFID needs torchvision, one that fits torch: pip"):
         judges.load_sifid()
 
 

@@ -242,7 +242,7 @@ def test_the_command_prints_writes_and_says(two, page, tmp_path, embedded, capsy
     out, err = capsys.readouterr()
     assert out.startswith(" ") and out.endswith(f"{numbers}\n{page}\n")
     assert "in.mp4" in out and "油画.mp4" in out and "style" in out
-    assert "LPIPS" in err and "fewer than 11 frames" in err
+    assert "LPIPS" in err and "No shot has more than 10 frames" in err
     told = json.loads(numbers.read_text(encoding="utf-8"))
     assert [clip["name"] for clip in told["clips"]] == ["in.mp4", "油画.mp4"]
     assert told["clips"][0]["means"]["content"] == pytest.approx(1, abs=1e-5)
@@ -262,7 +262,10 @@ def test_the_command_says_what_sifid_lacks(two, style_image, page, embedded, mon
     options = ("--style-image", style_image, "--html", page, "--clip", "none", "--device", "cpu")
     assert run("report", *two, *options) == 0
     out, err = capsys.readouterr()
-    missing = "SIFID was not measured. SIFID needs the package torchvision: pip install torchvision"
+    missing = (
+        "SIFID was not measured. "
+        "SIFID needs torchvision, one that fits torch: pip install torchvision"
+    )
     assert missing in err.splitlines() and "SIFID" not in out
     words = Page(page.read_text(encoding="utf-8")).words
     assert missing in words["en"]

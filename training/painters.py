@@ -1,7 +1,8 @@
 """Painters' hands: a palette, a brush and what the painter did with contours.
 
 Palettes are read off the public-domain works that are named; none is needed to make the targets.
-Like the techniques, all are deterministic, local, and locked to a 16 px lattice.
+Like the techniques, all take RGB (H,W,3) uint8 with sides in multiples of 16 and give the same
+shape; all are deterministic, local, and locked to a 16 px lattice.
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from .filters import Image, byte, edges, flatten, grey, posterise, saturate, tint
-from .strokes import bristles, dabs, direction, relief
-
-Stops = list[tuple[float, tuple[int, int, int]]]
+from .filters import Image, Stops, byte, edges, flatten, grey, posterise, saturate, tint
+from .strokes import TILE, bristles, dabs, direction, relief
 
 
 def _warmth(image: Image, neutral: float, gain: float) -> np.ndarray:
@@ -100,7 +99,7 @@ def kandinsky(image: Image) -> Image:
 
 
 def hoitsu(image: Image) -> Image:
-    """Ink and malachite green on gold leaf (Sakai Hoitsu, Rinpa school)."""
+    """Ink and malachite green on gold leaf (the screens of the Rinpa school, about 1815)."""
     colours = _palette(
         flatten(image, 6, 30),
         [(0, (18, 30, 24)), (0.25, (40, 84, 52)), (0.5, (150, 132, 50)), (0.75, (208, 168, 62)),
@@ -120,9 +119,10 @@ _PLANES = np.array([(236, 232, 222), (176, 180, 184), (18, 18, 22), (206, 30, 36
 def _planes(image: Image) -> np.ndarray:
     """Which of white, grey, black, red, yellow, blue every 16 px square is, (h,w,6) shares."""
     h, w = image.shape[:2]
-    mean = cv2.resize(image, (w // 16, h // 16), interpolation=cv2.INTER_AREA)
+    mean = cv2.resize(image, (w // TILE, h // TILE), interpolation=cv2.INTER_AREA)
     light, a, b = cv2.split(cv2.cvtColor(mean, cv2.COLOR_RGB2LAB).astype(np.float32))
     a, b = a - 128, b - 128
+    # In steps of OpenCV's 8-bit Lab; /3 makes the borders between planes some 10 steps soft.
     scores = np.stack(
         [light - 150, 44 - abs(light - 106), 62 - light, 3 * (a - abs(b) / 2) - 18,
          3 * (b - abs(a) / 2) - 18, 3 * (-b - abs(a) / 2) - 12], -1,
@@ -136,17 +136,18 @@ def mondrian(image: Image) -> Image:
 
     Squares of 16 px; a line stands between two that differ, so that those of one colour are one.
     """
-    h, w = image.shape[:2]
     planes = _planes(image) @ _PLANES
-    x = planes.repeat(16, 0).repeat(16, 1)[:h, :w]
-    across = np.clip(4 * abs(np.diff(planes, axis=1)).mean(-1), 0, 1).repeat(16, 0)
-    down = np.clip(4 * abs(np.diff(planes, axis=0)).mean(-1), 0, 1).repeat(16, 1)
-    paper = np.ones((h, w, 1))
+    x = planes.repeat(TILE, 0).repeat(TILE, 1)
+    across = np.clip(4 * abs(np.diff(planes, axis=1)).mean(-1), 0, 1).repeat(TILE, 0)
+    down = np.clip(4 * abs(np.diff(planes, axis=0)).mean(-1), 0, 1).repeat(TILE, 1)
+    paper = np.ones((*image.shape[:2], 1))
     for k in range(across.shape[1]):
-        paper[:, 16 * k + 14 : 16 * k + 18, 0] *= 1 - across[:, k : k + 1]
+        at = TILE * (k + 1)
+        paper[:, at - 2 : at + 2, 0] *= 1 - across[:, k : k + 1]
     for k in range(down.shape[0]):
-        paper[16 * k + 14 : 16 * k + 18, :, 0] *= 1 - down[k]
-    return byte(cv2.GaussianBlur((x - 0.07) * paper[:h, :w] + 0.07, (0, 0), 0.5))
+        at = TILE * (k + 1)
+        paper[at - 2 : at + 2, :, 0] *= 1 - down[k]
+    return byte(cv2.GaussianBlur((x - 0.07) * paper + 0.07, (0, 0), 0.5))
 
 
 PAINTERS: dict[str, Callable[[Image], Image]] = {

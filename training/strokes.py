@@ -46,9 +46,10 @@ def bristles(angle: np.ndarray, per_tile: int, dashes: float) -> np.ndarray:
     for u, v in _WAVES[per_tile]:
         # The wave runs across the stroke; its strokes bend a little, as a hand does.
         along = np.arctan2(u, -v)
-        share = np.maximum(np.cos(angle - along), -np.cos(angle - along)) ** 24
+        share = np.abs(np.cos(angle - along)) ** 24  # the nearest direction, and a little the next
         stroke = np.cos(u * x + v * y + 0.7 * np.sin(x + y))
         if dashes:
+            # One break a tile, along the stroke, and not beside that of its neighbour.
             broken = np.cos(np.sign(u or 1) * -np.sign(v) * x + y + 2 * stroke)
             stroke = stroke * (1 - dashes * np.clip(broken, 0, 1))
         total, weight = total + share * stroke, weight + share
@@ -74,7 +75,7 @@ def dabs(colours: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def relief(x: np.ndarray, strength: float) -> np.ndarray:
-    """Thick paint, lit from the upper left."""
+    """Thick paint (H,W,3) in [0,1], lit from the upper left; strength 0 leaves it flat."""
     grey = cv2.GaussianBlur(x.mean(-1), (0, 0), 0.7)
     lit = cv2.Sobel(grey, -1, 1, 0) + cv2.Sobel(grey, -1, 0, 1)
     return np.clip(x + strength * np.clip(lit, -0.5, 0.5)[..., None], 0, 1)

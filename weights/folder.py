@@ -96,10 +96,11 @@ def check_loaded(folder: Path, name: str, module: torch.nn.Module) -> None:
     """Refuse a component whose config describes another network than its weights are of.
 
     The libraries fill what is missing with chance and drop what is too much. Numbers are counted,
-    not names: in old files these are others. An encoder's file may hold a projection beside it.
+    not names: in old files these are others.
 
     Raises:
-        StyleAVideoError: the weights hold more or fewer numbers than the module.
+        StyleAVideoError: the weights hold fewer numbers than the module, or more; of an encoder
+            more may be stored, such as a projection that its class leaves out.
     """
     stem = OPTIONAL[name] if name in OPTIONAL else COMPONENTS[name][1]
     shapes: dict[str, list[int]] = {}

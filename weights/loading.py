@@ -61,13 +61,13 @@ def load(
             pipeline = StyleAVideoPipeline.from_pretrained(
                 str(path), torch_dtype=dtype, variant=variant, use_safetensors=True, **given
             )
-        except (StyleAVideoError, MemoryError, torch.cuda.OutOfMemoryError):
+        except (StyleAVideoError, ImportError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:  # the libraries agree on no class for a folder that is wrong
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise StyleAVideoError(
-                f"{path} cannot be loaded, its parts do not fit each other ({reason}); download "
-                "the whole model again."
+                f"{path} cannot be loaded ({reason}); where that does not tell what to do, "
+                "download the whole model again."
             ) from error
     for name, module in pipeline.components.items():
         if isinstance(module, torch.nn.Module):

@@ -59,14 +59,16 @@ def see(
 def light_change(
     source: Tensor, stylized: Tensor, visible: Tensor, size: int = 16, tolerance: float = 0.01
 ) -> Tensor:
-    """How far the light of the past is to follow, (T,3,H,W).
+    """What is added to ŷ^{f-1} so that its light follows, (T,3,H,W) in units of [0,1].
 
+    sign(Δy) min(3 |Δx|, |Δy|) where the averages Δx and Δy agree in sign, |Δy| less `tolerance`.
     A past that keeps its light while the camera's exposure changes is given up sooner in one place
     than in the next, which shows as clouds with edges. It goes towards y^f, up to `tolerance`, but
     only as the source changes: what only y changes is flicker.
 
     Args:
         source: x^f - x^{f-1}; stylized: y^f - ŷ^{f-1}, both warped and (T,3,H,W).
+        visible: M_{f,f-1} (T,1,H,W) in {0,1}.
         size: px over which the two are averaged, where they are visible.
         tolerance: much less than what a past is given up for, in units of [0,1].
     """

@@ -96,18 +96,14 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
     """One PNG or JPEG picture, upright: (3,H,W) float in [0,1].
 
     Raises:
-        StyleAVideoError: it is not there, or is no such picture.
+        StyleAVideoError: it is not there, is no such picture, is damaged or too large.
     """
     path = Path(path)
     if not path.is_file():
         raise StyleAVideoError(f"There is no picture {path}: give a PNG or JPEG file.")
-    refusal = f"{path} is not a picture that can be read: save it as PNG or JPEG."
     if path.suffix.lower() not in PICTURES:
-        raise StyleAVideoError(refusal)
-    try:
-        shown = Decoded(_read_picture(path), Fraction(0), RATE)
-    except StyleAVideoError as error:
-        raise StyleAVideoError(refusal) from error
+        raise StyleAVideoError(f"{path} is not a picture that can be read: save it as PNG or JPEG.")
+    shown = Decoded(_read_picture(path), Fraction(0), RATE)
     return to_frame(shown, None, VideoReformatter()).image
 
 
