@@ -213,7 +213,7 @@ def measured_clips(
         progress=tell,
     )
     if style_image is not None:
-        measured.style_image = "IMAGE"
+        measured.style_image = "IMAGE" if sifid else None
         measured.notes += no_sifid
     return measured
 

@@ -156,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--html", type=Path, metavar="FILE.html", help="page to look at and share")
     report.add_argument("--json", type=Path, metavar="FILE.json", help="all numbers")
+    report.add_argument("--frames", type=int, metavar="N", help="compare the first N frames alone")
     report.add_argument(
         "--flow", choices=("dis", "raft"), default="dis", help="optical flow (%(default)s)"
     )
@@ -670,9 +671,11 @@ def _demo_prompts(model: str) -> list[str]:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from .checks import check_prompts
+    from .checks import check_count, check_prompts
     from .video import check_target, probe, read_picture
 
+    if args.frames is not None:
+        check_count("--frames", args.frames)
     if args.prompt is not None:
         check_prompts("The prompt", args.prompt, 1)
     if args.style_image is not None:
@@ -701,18 +704,20 @@ def _report(args: argparse.Namespace) -> None:
         clip=None if args.clip == "none" else load_clip(args.clip, device),
         prompt=args.prompt,
         style_image=args.style_image,
+        max_frames=args.frames,
         device=device,
         progress=partial(_Bars(), "report"),
     )
+    if args.json:
+        _write_json(args.json, report.as_dict(measures))
+    if args.html:
+        report.write_page(measures, videos, args.html)
     print(report.table(measures))
     for note in measures.notes:
         _say(note.en)
-    if args.json:
-        _write_json(args.json, report.as_dict(measures))
-        print(args.json)
-    if args.html:
-        report.write_page(measures, videos, args.html)
-        print(args.html)
+    for path in (args.json, args.html):
+        if path:
+            print(path)
 
 
 def _info(args: argparse.Namespace) -> None:

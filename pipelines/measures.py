@@ -134,10 +134,13 @@ def measure_videos(
     clip: Clip | None = None,
     prompt: str | None = None,
     style_image: str | os.PathLike[str] | None = None,
+    max_frames: int | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Measures:
     """`measure` on video files; the source is scaled to the results' size as it is decoded.
+
+    max_frames: how many frames of each are compared, from the first on; all by default.
 
     LPIPS and SIFID are measured where their packages and weights are; where not, a note says what
     is missing.
@@ -154,8 +157,8 @@ def measure_videos(
     lpips, no_lpips = if_here("LPIPS", load_lpips, device)
     sifid, no_sifid = if_here("SIFID", load_sifid, device)
     measured = measure(
-        read_frames(paths[0], size=size),
-        [read_frames(path) for path in paths[1:]],
+        read_frames(paths[0], size=size, max_frames=max_frames),
+        [read_frames(path, max_frames=max_frames) for path in paths[1:]],
         names_of(paths),
         flow=flow,
         clip=clip,
@@ -165,9 +168,9 @@ def measure_videos(
         style_image=style,
         device=device,
         progress=progress,
-        expected=infos[1].frames,
+        expected=min(infos[1].frames, max_frames or infos[1].frames),
     )
-    if style_image is not None:
+    if style_image is not None and sifid is not None:
         (measured.style_image,) = names_of([Path(style_image)])
     measured.notes += no_lpips + no_sifid
     return measured
@@ -303,7 +306,9 @@ def _aligned(streams: Sequence[Iterable[Frame]], names: Sequence[str]) -> Iterat
             longer = next(name for name in names if name not in ended)
             raise StyleAVideoError(
                 f"{ended[0]} ends after {n} frames but {longer} goes on: compare clips of the same "
-                "frames."
+                "frames",
+                f", or the first {n} alone (--frames {n}).",
+                ".",
             )
         sizes = [f"{f.image.shape[-1]}x{f.image.shape[-2]}" for f in frames]
         for name, size in zip(names, sizes, strict=True):

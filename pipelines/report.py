@@ -174,9 +174,12 @@ def _copy(files: Sequence[Path], beside: Path) -> list[str]:
 
 
 def _fixed(text: str, columns: int) -> str:
-    """The text cut or filled to a width; Chinese takes two columns a character."""
-    while _width(text) > columns:
-        text = text.rstrip("…")[:-1] + "…"
+    """The text cut in its middle or filled to a width; Chinese takes two columns a character."""
+    kept = len(text)
+    whole = text
+    while _width(text) > columns:  # results of one clip differ at the end
+        kept -= 1
+        text = whole[: kept // 3] + "…" + whole[len(whole) - (kept - kept // 3) :]
     return text + " " * (columns - _width(text))
 
 

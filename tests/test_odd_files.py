@@ -394,7 +394,7 @@ def test_one_picture_is_read_or_refused_in_a_sentence(tmp_path):
     odd.make(tmp_path / "clip.mp4")
     for name, told in {
         "clip.mp4": "is not a picture that can be read: save it as PNG",
-        "cut.png": "cannot be decoded: .* save it again",
+        "cut.png": "cannot be decoded: save it again",
         "empty.png": "",
     }.items():
         with pytest.raises(StyleAVideoError, match=f"{name}.*{told}"):

@@ -85,6 +85,18 @@ def test_the_table_has_a_row_a_clip_the_source_first():
     assert "style" not in report.table(found) and "LPIPS" not in report.table(found)
 
 
+def test_names_that_differ_at_their_end_are_told_apart():
+    names = [
+        "a_long_name_of_a_clip.mp4",
+        "a_long_name_of_a_clip.calm.mp4",
+        "一个名字很长很长的片段.精修.mp4",
+    ]
+    cut = [report._fixed(name, report.NAME) for name in names]
+    assert len({*cut}) == 3 and all(report._width(name) == report.NAME for name in cut)
+    assert cut[1].rstrip().endswith("calm.mp4") and "…" in cut[1]
+    assert report._fixed("in.mp4", 8) == "in.mp4  "
+
+
 def test_no_two_columns_of_the_table_run_together():
     found = measured("in.mp4", "out.mp4")
     for clip in found.clips:
@@ -331,7 +343,14 @@ def test_bad_arguments(options, message, two, tmp_path, capsys, monkeypatch):
 
 def test_a_result_of_another_length_or_none(two, tmp_path, capsys):
     short = clips.encode(tmp_path / "short.mp4", [clips.quadrants()] * 2)
-    assert run("report", two[0], short, "--clip", "none", "--device", "cpu") == 2
-    assert "short.mp4 ends after 2 frames but in.mp4 goes on" in capsys.readouterr().err
+    command = "report", two[0], short, "--clip", "none", "--device", "cpu"
+    assert run(*command) == 2
+    told = "in.mp4 goes on: compare clips of the same frames, or the first 2 alone (--frames 2)."
+    assert f"short.mp4 ends after 2 frames but {told}" in capsys.readouterr().err
+    assert run(*command, "--frames", "2", "--json", tmp_path / "two.json") == 0
+    told = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
+    assert len(told["times"]) == 2
+    assert run(*command, "--frames", "0") == 2
+    assert "--frames" in capsys.readouterr().err
     assert run("report", two[0]) == 2
     assert "RESULT" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def open_input(path: Path) -> Any:
         StyleAVideoError: missing, a folder, empty, not permitted, cut off in its head, no media.
     """
     if not path.exists():
-        raise StyleAVideoError(f"{path} does not exist: check the path of the input video.")
+        raise StyleAVideoError(f"{path} does not exist: check the path.")
     if path.is_dir():
         raise StyleAVideoError(f"{path} is a folder: give the path of a video file.")
     if path.stat().st_size == 0:

@@ -132,7 +132,7 @@ def _read_picture(path: Path) -> av.VideoFrame:
             return next(container.decode(video_stream(container, path)))
         except (av.FFmpegError, StopIteration) as error:
             raise StyleAVideoError(
-                f"{path} cannot be decoded: take it out of the folder, or save it again."
+                f"{path} cannot be decoded: save it again, or leave it out."
             ) from error
 
 
