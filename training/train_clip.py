@@ -1,12 +1,15 @@
 """Stage 3: vocabulary, text encoder and image encoder.
 
-    python -m training.train_clip [--work DIR] [--minutes 5]
+    python -m training.train_clip [--work DIR] [--minutes 5] [--image-only]
 
 One direction of the shared space per meaning (an anchor) ties the two encoders: text and image are
 both taught how much of each style they hold (soft cross-entropy on the cosines with the anchors).
 What of an image embedding is orthogonal to the anchors is taught to tell one scene from another
 whatever the style (InfoNCE between two styles of one crop; van den Oord et al. 2018), so that the
 correction (Huang et al. 2023, section 3.4) has content to hold on to.
+
+--image-only shows the finished image encoder new targets. Text encoder and anchors stay, and with
+them what a U-Net was trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, CLIPVisionModelWithProjection
 
 from . import architecture, captions, data
 from .loop import Crops, Run
@@ -131,20 +134,18 @@ def scene_loss(content: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.arange(len(content)) ^ 1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--work", type=Path, default=Path(".cache/training"))
-    parser.add_argument("--minutes", type=float, default=5)
-    args = parser.parse_args()
-    assert captions.STYLES == list(data.STYLES)
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer(args.work / "clip" / "tokenizer")
-    text, image = architecture.text_encoder(), architecture.image_encoder()
-    anchors = Anchors()
-    run = Run(
-        "clip", args.work, args.minutes, 1e-3, {"text": text, "image": image, "anchors": anchors}
-    )
-    crops = Crops(args.work / "images", seed=run.step)
+def image_losses(image: nn.Module, anchors: Anchors, crops: Crops) -> tuple[Tensor, Tensor]:
+    """Styles and scenes of 32 drawn images."""
+    images, weights = image_batch(crops, 16)
+    embeds = image(images).image_embeds
+    return soft_cross_entropy(anchors(embeds), weights), scene_loss(anchors.without(embeds))
+
+
+def train(work: Path, minutes: float) -> None:
+    tokenizer = build_tokenizer(work / "clip" / "tokenizer")
+    text, image, anchors = architecture.text_encoder(), architecture.image_encoder(), Anchors()
+    run = Run("clip", work, minutes, 1e-3, {"text": text, "image": image, "anchors": anchors})
+    crops = Crops(work / "images", seed=run.step)
     for _ in run.steps():
         drawn = [captions.draw(crops.rng, unknown=0.1) for _ in range(256)]
         tokens = tokenizer(
@@ -157,16 +158,38 @@ def main() -> None:
             hit = (
                 (logits.argmax(-1) == wanted.argmax(-1)).float()[wanted.max(-1).values > 0.7].mean()
             )
-        images, weights = image_batch(crops, 16)
-        embeds = image(images).image_embeds
-        logits = anchors(embeds)
-        image_loss = soft_cross_entropy(logits, weights)
-        scenes = scene_loss(anchors.without(embeds))
+        image_loss, scenes = image_losses(image, anchors, crops)
         run.descend(text_loss + image_loss + 0.5 * scenes)
         run.log(text=text_loss, image=image_loss, scenes=scenes, text_hit=hit)
     run.averaged("text").save_pretrained(run.folder / "text_encoder")
     run.averaged("image").save_pretrained(run.folder / "image_encoder")
     torch.save(run.averaged("anchors").unit().detach(), run.folder / "anchors.pt")
+
+
+def train_image_only(work: Path, minutes: float) -> None:
+    folder = work / "clip"
+    image = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").train()
+    anchors = Anchors()
+    anchors.directions.data = torch.load(folder / "anchors.pt", weights_only=True)
+    anchors.directions.requires_grad_(False)
+    run = Run("clip_image", work, minutes, 3e-4, {"image": image, "anchors": anchors})
+    crops = Crops(work / "images", seed=run.step)
+    for _ in run.steps():
+        image_loss, scenes = image_losses(image, anchors, crops)
+        run.descend(image_loss + 0.5 * scenes)
+        run.log(image=image_loss, scenes=scenes)
+    run.averaged("image").save_pretrained(folder / "image_encoder")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, default=Path(".cache/training"))
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--image-only", action="store_true")
+    args = parser.parse_args()
+    assert captions.STYLES == list(data.STYLES)
+    torch.manual_seed(0)
+    (train_image_only if args.image_only else train)(args.work, args.minutes)
 
 
 if __name__ == "__main__":
