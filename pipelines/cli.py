@@ -632,7 +632,7 @@ def _demo(args: argparse.Namespace) -> None:
     if args.input is not None:
         probe(args.input)
     loaded = Loaded(args)
-    prompts = list(dict.fromkeys(args.prompt or _demo_prompts(args.model)))
+    prompts = list(dict.fromkeys(args.prompt or demo.PROMPTS))
     for remark in [remark for prompt in args.prompt or [] for remark in loaded.place(prompt)]:
         _say(remark)
     video, picture = demo.run(
@@ -656,18 +656,6 @@ def _refining(args: argparse.Namespace) -> Refining | None:
     from .refine import Refining
 
     return Refining(args.refine_strength) if args.refine else None
-
-
-def _demo_prompts(model: str) -> list[str]:
-    """Up to twelve styles, spread over those that the built-in model lists."""
-    from . import demo, sheet
-
-    if model != "embedded" or not lists_styles():
-        return list(demo.PROMPTS)
-    from ..weights import styles
-
-    names = [style.name for style in styles.styles()]
-    return [names[i] for i in sheet.evenly(12, len(names))]
 
 
 def _report(args: argparse.Namespace) -> None:

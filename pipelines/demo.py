@@ -42,20 +42,20 @@ SHOTS = (
 )
 SHOT_FRAMES = 9
 
-# For a model that does not list its styles.
+# Looks that people name on sight (NOTES.md).
 PROMPTS = (
-    "a pencil sketch",
-    "a watercolour painting",
-    "an oil painting",
-    "a cartoon",
-    "ink wash",
+    "pencil sketch",
+    "watercolour",
+    "comic book",
+    "oil painting",
     "halftone print",
-    "ukiyo-e woodblock print",
-    "neon edges",
-    "in the style of Van Gogh",
-    "in the style of Monet",
-    "in the style of Hokusai",
-    "in the style of Munch",
+    "ink wash",
+    "neon lights",
+    "ukiyo-e",
+    "blueprint",
+    "Van Gogh",
+    "Monet",
+    "Mondrian",
 )
 
 
