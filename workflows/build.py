@@ -608,7 +608,7 @@ def correction_on_off(g: Graph) -> None:
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g, 8, every_nth=6, resize__max_side=256)
     g.stage("2 · Conditions · 条件")
-    text = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="Munch")
+    text = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="Kandinsky")
     null = null_condition(g, model["CLIP"])
     frame = g.add(
         "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
