@@ -2,7 +2,7 @@
 
     python -m training.data --data DIR [--work DIR]
 
-DIR holds photos/ with photos.csv (file, licence group, split).
+DIR holds photos/ and photos.csv (file, licence group, split).
 Writes WORK/images/NAME.npy, (1 + styles, H, W, 3) uint8 with the photo first. Finished files are
 kept, so a killed run goes on where it stopped.
 """
@@ -24,7 +24,7 @@ from .techniques import TECHNIQUES
 STYLES = TECHNIQUES | PAINTERS
 EXCLUDED_LICENCES = {"ccbysa"}
 # The default demo shows these (scikit-image's samples): a demo must not show what was learned.
-DEMO_PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+DEMO_PHOTOS = ("cc0_astronaut", "cc0_chelsea", "cc0_coffee", "cc0_rocket")
 LONG_SIDES = (448, 320)
 
 

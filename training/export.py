@@ -47,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--run", default="together", help="the run of stage 5 to ship")
+    parser.add_argument("--image", default="clip", help="the run of stage 3 with the image encoder")
     args = parser.parse_args()
     clip, together = args.work / "clip", args.work / args.run
     pipeline = StyleAVideoPipeline(
@@ -55,16 +56,19 @@ def main() -> None:
         tokenizer=CLIPTokenizer.from_pretrained(clip / "tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(together / "unet"),
         scheduler=architecture.scheduler(),
-        image_encoder=CLIPVisionModelWithProjection.from_pretrained(clip / "image_encoder"),
+        image_encoder=CLIPVisionModelWithProjection.from_pretrained(
+            args.work / args.image / "image_encoder"
+        ),
         defaults=DEFAULTS,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(styles.EMBEDDED)
     # diffusers writes the first key and then warns that it does not know it; the second is a path
     # of the machine that trained.
-    for name in ("vae", "unet"):
+    surplus = {"vae": ["block_out_channels", "_name_or_path"], "unet": ["_name_or_path"]}
+    for name, keys in surplus.items():
         config = styles.EMBEDDED / name / "config.json"
         known = json.loads(config.read_text())
-        for key in ("block_out_channels",) * (name == "vae") + ("_name_or_path",):
+        for key in keys:
             known.pop(key, None)
         config.write_text(json.dumps(known, indent=2) + "\n")
     # Older transformers, and ComfyUI, read the vocabulary from these two.
@@ -80,10 +84,8 @@ def main() -> None:
     ]
     directions = torch.load(clip / "anchors.pt", weights_only=True).contiguous()
     save_file({"directions": directions.to(torch.float16)}, styles.EMBEDDED / "styles.safetensors")
-    facts = {"known": 0.0, "styles": listed}
+    facts = {"known": calibrate(pipeline.to(dtype=torch.float32)), "styles": listed}
     target = styles.EMBEDDED / "styles.json"
-    target.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    facts["known"] = calibrate(pipeline.to(dtype=torch.float32))
     target.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 

@@ -31,7 +31,7 @@ def saturate(image: Image, factor: float, value: float = 1.0) -> Image:
 def edges(grey: np.ndarray, sigma: float, k: float = 1.6, gain: float = 12.0) -> np.ndarray:
     """Soft difference-of-Gaussians lines, (H,W) 1 on paper, 0 on a line (Winnemoeller 2012, XDoG).
 
-    sigma: px, of the finer Gaussian, k times which is the other; gain: how black a weak line is.
+    sigma: px, of the finer Gaussian, the coarser is k times it; gain: how black a weak line is.
     """
     fine = cv2.GaussianBlur(grey, (0, 0), sigma)
     coarse = cv2.GaussianBlur(grey, (0, 0), sigma * k)
@@ -39,7 +39,7 @@ def edges(grey: np.ndarray, sigma: float, k: float = 1.6, gain: float = 12.0) ->
 
 
 def gradient(grey: np.ndarray, sigma: float) -> np.ndarray:
-    """Its magnitude by Sobel's filter, (H,W); sigma: px, of the Gaussian before it."""
+    """Gradient magnitude by Sobel's filter, (H,W); sigma: px, of the Gaussian before it."""
     smooth = cv2.GaussianBlur(grey, (0, 0), sigma)
     return np.hypot(cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1))
 
@@ -47,7 +47,7 @@ def gradient(grey: np.ndarray, sigma: float) -> np.ndarray:
 def posterise(x: np.ndarray, steps: int, slope: float) -> np.ndarray:
     """x in [0,1] in so many steps, with soft risers: a hard one turns noise into patches.
 
-    slope: of a riser, in units of a step; 0 is a straight line.
+    slope: of a riser; below 10 the steps do not meet.
     """
     level = np.floor(x * steps)
     return (level + 1 / (1 + np.exp(-(x * steps - level - 0.5) * slope))) / steps

@@ -1,9 +1,9 @@
 """Brush strokes that follow the picture: what makes a painter's hand known at a glance.
 
-They turn with the picture as in Litwinowicz 1997, "Processing Images and Video for an Impressionist
-Effect" (SIGGRAPH), but each of a few directions has its strokes in fixed places, which repeat every
-16 px: the picture chooses the direction and the colour only. A small model can learn that; strokes
-that are laid one by one along a path it answers with a blur.
+Bristles turn with the picture as in Litwinowicz 1997, "Processing Images and Video for an
+Impressionist Effect" (SIGGRAPH), but each of a few directions has its strokes in fixed places,
+which repeat every 16 px: the picture chooses the direction and the colour only. A small model can
+learn that; strokes that are laid one by one along a path it answers with a blur.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WAVES = {
 
 
 def direction(image: np.ndarray, sigma: float, rest: tuple[float, float]) -> np.ndarray:
-    """Angle along the contours, (H,W) float32 rad; `rest`, xy, is where nothing has a direction.
+    """Angle along the contours, (H,W) float32 rad; `rest`, xy, where the picture has none.
 
     The smoothed structure tensor's minor axis (Kyprianidis & Kang 2011, section 3).
     """
@@ -49,15 +49,18 @@ def bristles(angle: np.ndarray, per_tile: int, dashes: float) -> np.ndarray:
         share = np.abs(np.cos(angle - along)) ** 24  # the nearest direction, and a little the next
         stroke = np.cos(u * x + v * y + 0.7 * np.sin(x + y))
         if dashes:
-            # One break a tile, along the stroke, and not beside that of its neighbour.
-            broken = np.cos(np.sign(u or 1) * -np.sign(v) * x + y + 2 * stroke)
+            # One break a tile along the stroke, not beside its neighbour's where v is not 0.
+            broken = np.cos(y - np.sign(v) * x + 2 * stroke)
             stroke = stroke * (1 - dashes * np.clip(broken, 0, 1))
         total, weight = total + share * stroke, weight + share
     return total / weight
 
 
 def dabs(colours: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
-    """Colours (H,W,3) float in [0,1] as short dabs of `size` px (long, wide), 16 in every tile."""
+    """Colours (H,W,3) float in [0,1] as short dabs of `size` px (long, wide), 16 in every tile.
+
+    They lie as chance has it; the picture gives their colour only.
+    """
     h, w = colours.shape[:2]
     rng = np.random.default_rng(seed)
     smooth = cv2.GaussianBlur(colours.astype(np.float32), (0, 0), 1.5)
@@ -66,11 +69,11 @@ def dabs(colours: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
     for k in rng.permutation(len(places)):
         dy, dx = (p + int(rng.integers(-1, 2)) for p in places[k])
         turn, light = rng.uniform(-40, 40), 1 + 0.07 * rng.choice([-1.0, 1.0])
-        for cy in range(dy % TILE, h, TILE):
-            for cx in range(dx % TILE, w, TILE):
+        for cy in range(dy, h, TILE):
+            for cx in range(dx, w, TILE):
                 ink = np.clip(smooth[cy, cx] * light, 0, 1).tolist()
                 axes = (4 * size[0], 4 * size[1])  # halves, in eighths of a px
-                cv2.ellipse(canvas, (8 * cx, 8 * cy), axes, turn, 0, 360, ink, -1, cv2.LINE_AA, 3)
+                cv2.ellipse(canvas, (8 * cx, 8 * cy), axes, turn, 0, 360, ink, -1, shift=3)
     return canvas
 
 

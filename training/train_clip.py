@@ -1,6 +1,6 @@
 """Stage 3: vocabulary, text encoder and image encoder.
 
-    python -m training.train_clip [--work DIR] [--minutes 5] [--image-only]
+    python -m training.train_clip [--work DIR] [--minutes 5] [--image-only NAME]
 
 One direction of the shared space per meaning (an anchor) ties the two encoders: text and image are
 both taught how much of each style they hold (soft cross-entropy on the cosines with the anchors).
@@ -8,8 +8,8 @@ What of an image embedding is orthogonal to the anchors is taught to tell one sc
 whatever the style (InfoNCE between two styles of one crop; van den Oord et al. 2018), so that the
 correction (Huang et al. 2023, section 3.4) has content to hold on to.
 
---image-only shows the finished image encoder new targets. Text encoder and anchors stay, and with
-them what a U-Net was trained on.
+--image-only shows the finished image encoder new targets, as a run of that name. Text encoder and
+anchors stay, so that a trained U-Net still fits.
 """
 
 from __future__ import annotations
@@ -166,30 +166,33 @@ def train(work: Path, minutes: float) -> None:
     torch.save(run.averaged("anchors").unit().detach(), run.folder / "anchors.pt")
 
 
-def train_image_only(work: Path, minutes: float) -> None:
+def train_image_only(work: Path, minutes: float, name: str) -> None:
     folder = work / "clip"
     image = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").train()
     anchors = Anchors()
     anchors.directions.data = torch.load(folder / "anchors.pt", weights_only=True)
     anchors.directions.requires_grad_(False)
-    run = Run("clip_image", work, minutes, 3e-4, {"image": image, "anchors": anchors})
+    run = Run(name, work, minutes, 3e-4, {"image": image, "anchors": anchors})
     crops = Crops(work / "images", seed=run.step)
     for _ in run.steps():
         image_loss, scenes = image_losses(image, anchors, crops)
         run.descend(image_loss + 0.5 * scenes)
         run.log(image=image_loss, scenes=scenes)
-    run.averaged("image").save_pretrained(folder / "image_encoder")
+    run.averaged("image").save_pretrained(run.folder / "image_encoder")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--image-only", action="store_true")
+    parser.add_argument("--image-only", metavar="NAME")
     args = parser.parse_args()
     assert captions.STYLES == list(data.STYLES)
     torch.manual_seed(0)
-    (train_image_only if args.image_only else train)(args.work, args.minutes)
+    if args.image_only:
+        train_image_only(args.work, args.minutes, args.image_only)
+    else:
+        train(args.work, args.minutes)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ the one-step picture itself is held against the style's pixels, through the deco
 now never saw a predicted latent. Beside it go plain reconstruction, so that encode-decode stays
 what it was, and the loss of stage 4 at every noise level. The encoder is frozen.
 
---start goes on from an earlier run of this stage under a new name, and --hard says what is drawn
-how many times as often in it: what that run was still weak at.
+--start goes on from an earlier run of this stage under a new name; --hard draws a style so many
+times as often: what that run was still weak at.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import architecture
+from . import architecture, captions
 from .loop import Crops, Run
 from .train_autoencoder import gradients, reconstruction_loss
 from .train_unet import HARD, Batches, TextPool, draw_times, encode_images, loss_of, predict
@@ -75,6 +75,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     hard = {k: float(v) for k, v in (item.split("=") for item in args.hard)}
+    if unknown := hard.keys() - captions.STYLES:
+        parser.error(f"--hard: {', '.join(unknown)}: not among {', '.join(captions.STYLES)}.")
     before = args.work / args.start if args.start else None
     trained = args.work / "autoencoder" / "vae"
     latents = encode_images(trained, args.work / "images", args.work / "latents.pt")

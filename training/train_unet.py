@@ -45,7 +45,8 @@ HARD = {
 def encode_images(trained: Path, folder: Path, out: Path) -> list[Tensor]:
     """Stage-1 arrays → patched latents (1 + styles, 32, H/8, W/8) float16, kept in one file."""
     weights = trained / "diffusion_pytorch_model.safetensors"
-    if out.exists() and out.stat().st_mtime > weights.stat().st_mtime:
+    made_of = [weights, *folder.glob("*.npy")]
+    if out.exists() and out.stat().st_mtime > max(file.stat().st_mtime for file in made_of):
         return torch.load(out, weights_only=True)
     vae = AutoencoderTiny.from_pretrained(trained).eval()
     vae = vae.to(torch.bfloat16).to(memory_format=torch.channels_last)
@@ -61,7 +62,7 @@ def encode_images(trained: Path, folder: Path, out: Path) -> list[Tensor]:
 
 
 class TextPool:
-    """Captions drawn once, with their frozen encodings; one pool entry a style mixture."""
+    """Captions drawn once, with their frozen encodings."""
 
     def __init__(self, folder: Path, count: int, seed: int, hard: dict[str, float] = HARD):
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
