@@ -1,11 +1,11 @@
-"""Does the built-in model do what its teachers do? Held-out clips, every style.
+"""Does the built-in model do what its filters do? Held-out clips, every style.
 
     python benchmarks/quality.py --data DIR [--frames 200] [--max-side 384] [--model M] [--steps N]
         [--dtype float32|bfloat16] [--json FILE]
 
 For each frame and style: is the stylized frame nearest to that style's own result among the results
 of all (Gram distance below); how well do gradient magnitudes follow the source; how strong is the
-change beside the teacher's own. DIR/clips were never trained on.
+change beside the filter's own. DIR/clips were never trained on.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def grams(frame: Tensor) -> list[Tensor]:
 
 
 def gradient_correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson correlation of gradient magnitudes of luma, both smoothed by sigma 1.5 px."""
+    """Pearson correlation of gradient magnitudes of the grey frames, smoothed by sigma 1.5 px."""
 
     def magnitude(x: Tensor) -> np.ndarray:
         grey = cv2.GaussianBlur(x.mean(0).numpy(), (0, 0), 1.5)
@@ -87,7 +87,10 @@ def change(a: Tensor, b: Tensor) -> float:
 
 
 def held_out(folder: Path, count: int, side: int) -> list[np.ndarray]:
-    """Frames spread evenly over every clip, (H,W,3) uint8; a clip is never held whole."""
+    """Frames spread evenly over each clip, (H,W,3) uint8, without what is beyond `count`.
+
+    A clip is never held whole.
+    """
     clips = sorted(folder.glob("*.mp4"))
     each = -(-count // len(clips))
     frames = []
@@ -132,10 +135,10 @@ def main() -> None:
             ])  # fmt: skip
     keys = [
         "nearest_own",
-        "psnr_to_teacher",
+        "psnr_to_filter",
         "gradient_correlation",
         "strength_ratio",
-        "teacher_gradient_correlation",
+        "filter_gradient_correlation",
     ]
     result = {
         name: dict(zip(keys, np.round(np.mean(r, 0), 3).tolist(), strict=True))
@@ -146,7 +149,7 @@ def main() -> None:
         "frames": min(map(len, rows.values())),
         "nearest_own_worst": min(r["nearest_own"] for r in result.values()),
         "nearest_own_mean": float(np.mean([r["nearest_own"] for r in result.values()]).round(3)),
-        "psnr_mean": float(np.mean([r["psnr_to_teacher"] for r in result.values()]).round(2)),
+        "psnr_mean": float(np.mean([r["psnr_to_filter"] for r in result.values()]).round(2)),
         "gradient_correlation_with_contours": float(np.mean(contours).round(3)),
         "strength_ratio_range": [
             f([r["strength_ratio"] for r in result.values()]) for f in (min, max)
