@@ -142,11 +142,14 @@ def ukiyo_e(image: Image) -> Image:
 
 
 def pixel_art(image: Image) -> Image:
-    """Blocks of 8 px in a small bright palette (five levels a channel)."""
+    """Blocks of 8 px, bright, in six tones. Steps of each channel would tint what is grey."""
     h, w = image.shape[:2]
     small = cv2.resize(saturate(image, 1.9), (w // 8, h // 8), interpolation=cv2.INTER_AREA)
-    small = posterise(small.astype(np.float32) / 255, 4, 14)
-    return byte(cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST))
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    tone = posterise(lab[..., 0].astype(np.float32) / 255, 6, 14)
+    lab[..., 0] = byte(tone)
+    small = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST)
 
 
 def blueprint(image: Image) -> Image:
