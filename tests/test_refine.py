@@ -10,7 +10,14 @@ import torch
 from style_a_video.pipelines import flow as estimators
 from style_a_video.pipelines.core import flow, refiner
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.refine import METHODS, Refined, Refining, refine, refine_frames
+from style_a_video.pipelines.refine import (
+    METHODS,
+    Past,
+    Refined,
+    Refining,
+    refine,
+    refine_frames,
+)
 from style_a_video.training import motion
 from torch.nn import functional as F
 
@@ -138,6 +145,24 @@ def test_flicker_is_followed_and_another_shape_is_not():
     assert alike[:, 56:].min() > 0.99 and alike[18:30, 29:35].min() > 0.99
     grain = y + 0.1 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     assert refiner.same_structure(replace(seen, refined_before=grain)).mean() > 0.95
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_thin_line_left_behind_goes_and_other_light_stays(method):
+    """The flow finds nothing that moved, so all of the past would be followed."""
+    x = smooth(0, 48, 64)
+    y = 0.5 + 0.1 * (x - 0.5)
+    settings = Refining(method=method)
+
+    def after(past: torch.Tensor) -> torch.Tensor:
+        return refine(x, y, Past(x[None], past[None], None), settings)[0]
+
+    line = y.clone()
+    line[:, 10:40, 32] -= 0.4
+    ghost = (after(line) - after(y))[:, 14:36, 32].abs().max()
+    assert ghost < 0.1  # 0.3 and more where nothing holds it
+    lighter = (after(y + 0.05) - after(y))[:, 8:-8, 8:-8]
+    assert lighter.min() > 0.03
 
 
 def test_the_past_follows_the_light_that_both_show():

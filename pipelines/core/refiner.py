@@ -6,7 +6,9 @@ before warped along the source's flow, so that what they compare lies in one pla
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -89,12 +91,13 @@ def blend(seen: Seen, keep: float = 0.85, tolerance: float = 0.08) -> Tensor:
 
     ŷ = y + keep · κ · (ŷ^{f-1} - y), κ = M S exp(-(|x - x^{f-1}| / tolerance)²): the past counts
     where the flow explains the source and S, `same_structure`, finds the same shape in both.
-    `tolerance` in units of [0,1]. (T,3,H,W).
+    `tolerance` in units of [0,1]. (T,3,H,W), held by `hold_to_surroundings`.
     """
     gap = (seen.source - seen.source_before).abs().mean(1, keepdim=True)
-    gap = F.avg_pool2d(gap, 5, 1, 2, count_include_pad=False)
+    gap = _mean(gap, 5)
     trust = seen.visible * same_structure(seen) * torch.exp(-((gap / tolerance) ** 2))
-    return seen.stylized + keep * trust * (seen.refined_before - seen.stylized)
+    refined = seen.stylized + keep * trust * (seen.refined_before - seen.stylized)
+    return hold_to_surroundings(refined, seen.stylized)
 
 
 class Refiner(nn.Module):
@@ -102,7 +105,8 @@ class Refiner(nn.Module):
 
     It says how far each pixel follows its past, and adds what blending takes away:
     ŷ = y + a (ŷ^{f-1} - y) + r, a in [0,1], |r| ≤ 0.25. The memory moves with the picture. A past
-    that has come to show another shape than y is not followed (`same_structure`).
+    that has come to show another shape than y is not followed (`same_structure`), and ŷ shows
+    nothing that y does not show close by (`hold_to_surroundings`).
     """
 
     def __init__(self, channels: int = 48, blocks: int = 4) -> None:
@@ -140,19 +144,51 @@ class Refiner(nn.Module):
         # Where the past does not show this pixel there is nothing to follow.
         follow = seen.visible * same_structure(seen) * torch.sigmoid(follow + 1)
         refined = seen.stylized + follow * (seen.refined_before - seen.stylized)
-        return refined + 0.25 * torch.tanh(add), torch.tanh(x)
+        refined = refined + 0.25 * torch.tanh(add)
+        return hold_to_surroundings(refined, seen.stylized), torch.tanh(x)
 
 
-def same_structure(seen: Seen, size: int = 9, tolerance: float = 0.08) -> Tensor:
-    """Where ŷ^{f-1} and y^f, averaged over `size` px, are alike, (T,1,H,W) in [0,1].
+def same_structure(seen: Seen, tolerance: float = 0.08) -> Tensor:
+    """Where ŷ^{f-1} and y^f, averaged over 9 px, are alike, (T,1,H,W) in [0,1].
 
     Flicker is fine and averages out; a shape that small errors of the flow have dragged along over
     many frames does not, and would be seen as a ghost. `tolerance` in units of [0,1].
     """
-    gap = seen.refined_before - seen.stylized
-    coarse = F.avg_pool2d(gap, size, 1, size // 2, count_include_pad=False)
+    coarse = _mean(seen.refined_before - seen.stylized, 9)
     # To the fourth: nearly yes or no. Half of the one and half of the other would be a blur.
     return torch.exp(-((coarse.abs().mean(1, keepdim=True) / tolerance) ** 4))
+
+
+def hold_to_surroundings(
+    refined: Tensor, stylized: Tensor, size: int = 5, tolerance: float = 0.02
+) -> Tensor:
+    """ŷ clamped to what y^f shows within `size` px, ± `tolerance`, (T,3,H,W).
+
+    Temporal antialiasing does so against ghosts (Karis 2014, "High-quality temporal
+    supersampling"): specks and thin lines that the flow has left behind are too small for
+    `same_structure`. y's range is moved by the mean difference around the pixel: light that
+    flickers is no ghost.
+    """
+    light = _mean(refined - stylized, 9)
+    lowest = _joined(stylized, size, torch.minimum) + light - tolerance
+    highest = _joined(stylized, size, torch.maximum) + light + tolerance
+    return refined.clamp(lowest, highest)
+
+
+def _mean(picture: Tensor, size: int) -> Tensor:
+    """Averages over `size` px around each pixel."""
+    return _joined(picture, size, torch.add) / size**2
+
+
+def _joined(picture: Tensor, size: int, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """What `join` makes of the `size` px around each pixel; beyond the border lies its nearest.
+
+    By shifts: torch's pooling takes twenty times as long on a CPU.
+    """
+    h, w = picture.shape[-2:]
+    padded = F.pad(picture, (size // 2,) * 4, mode="replicate")
+    rows = reduce(join, (padded[..., i : i + w] for i in range(size)))
+    return reduce(join, (rows[..., i : i + h, :] for i in range(size)))
 
 
 def warp_memory(memory: Tensor, flow_to_prev: Tensor) -> Tensor:
