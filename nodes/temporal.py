@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from ..pipelines import charts, report
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.flow import FLOWS
-from ..pipelines.judges import Clip, load_sifid
-from ..pipelines.measures import Measures, if_here, measure
+from ..pipelines.judges import ClipNetwork, Judges, if_here, load_sifid
+from ..pipelines.measures import Measures, measure
 from ..pipelines.refine import METHODS, Refining, refine_frames
 from ..pipelines.video import Frame
 from . import correction
@@ -199,23 +199,20 @@ def measured_clips(
         bar.update_absolute(done)
 
     names = ["source", *(f"result {k}" for k in range(1, len(clips)))]
-    judge = None if vision is None else Clip("CLIP_VISION", partial(_likeness, vision), None)
-    sifid, no_sifid = if_here("SIFID", load_sifid, comfy.model_management.get_torch_device())
     streams = [frames(clip) for clip in clips]
-    measured = measure(
-        streams[0],
-        streams[1:],
-        names,
-        flow=FLOWS[flow],
-        clip=judge,
-        sifid=sifid,
-        style_image=None if style_image is None else style_image[0, ..., :3].movedim(-1, 0).float(),
-        progress=tell,
-    )
-    if style_image is not None:
-        measured.style_image = "IMAGE" if sifid else None
-        measured.notes += no_sifid
-    return measured
+    judges = _judges(vision, style_image)
+    return measure(streams[0], streams[1:], names, flow=FLOWS[flow], judges=judges, progress=tell)
+
+
+def _judges(vision: Any, style_image: Tensor | None) -> Judges:
+    sifid, no_sifid = if_here("SIFID", load_sifid, comfy.model_management.get_torch_device())
+    network = None
+    if vision is not None:
+        network = ClipNetwork("CLIP_VISION", partial(_likeness, vision), None)
+    if style_image is None:  # nobody asked for SIFID
+        return Judges(network, sifid=sifid)
+    style = style_image[0, ..., :3].movedim(-1, 0).float()
+    return Judges(network, sifid=sifid, style_image=style, style_name="IMAGE", missing=no_sifid)
 
 
 def _likeness(vision: Any, frames: Tensor) -> Tensor:

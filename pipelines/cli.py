@@ -158,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--json", type=Path, metavar="FILE.json", help="all numbers")
     report.add_argument("--frames", type=int, metavar="N", help="compare the first N frames alone")
     report.add_argument(
-        "--flow", choices=("dis", "raft"), default="dis", help="optical flow (%(default)s)"
+        "--flow", default="dis", metavar="dis|raft", help="optical flow (%(default)s)"
     )
     report.add_argument("--prompt", metavar="TEXT", help="the style asked for, for CLIP's style")
     report.add_argument(
@@ -671,13 +671,11 @@ def _report(args: argparse.Namespace) -> None:
     for path, suffixes in ((args.html, (".html", ".htm")), (args.json, (".json",))):
         if path is not None:
             check_target(path, suffixes)
-    videos = [args.source, *args.results]
-    for path in videos:
-        probe(path)
+    videos = [probe(path) for path in (args.source, *args.results)]
     from . import report
     from .device import pick_device
     from .flow import FLOWS, check_flow
-    from .judges import load_clip
+    from .judges import judges_here, load_clip
     from .measures import measure_videos
 
     check_flow(args.flow)
@@ -685,13 +683,12 @@ def _report(args: argparse.Namespace) -> None:
         report.check_page()
     device = pick_device(args.device)
     load_quietly()
+    network = None if args.clip == "none" else load_clip(args.clip, device)
     measures = measure_videos(
-        args.source,
-        args.results,
+        videos[0],
+        videos[1:],
         flow=FLOWS[args.flow],
-        clip=None if args.clip == "none" else load_clip(args.clip, device),
-        prompt=args.prompt,
-        style_image=args.style_image,
+        judges=judges_here(network, args.prompt, args.style_image, device),
         max_frames=args.frames,
         device=device,
         progress=partial(_Bars(), "report"),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checks import check_choice
 from .errors import StyleAVideoError
 
 Flow = Callable[[Tensor, Tensor], Tensor]
@@ -52,7 +53,8 @@ FLOWS: dict[str, Flow] = {"dis": dis, "raft": raft}
 
 
 def check_flow(name: str) -> None:
-    """Raises StyleAVideoError where that estimator lacks a library or weights."""
+    """Raises StyleAVideoError for an unknown one, and where it lacks a library or weights."""
+    check_choice("flow", name, FLOWS)
     _dis() if name == "dis" else _raft("cpu")
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -21,22 +21,26 @@ from torch.nn import functional as F
 from .core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
 from .core.measures import gaussian
 from .errors import StyleAVideoError
+from .report_words import Words, not_measured, printable
+from .video import read_picture
 
 if TYPE_CHECKING:
     from .style_a_video import StyleAVideoPipeline
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One space for pictures and words.
+class ClipNetwork:
+    """CLIP: one space for pictures and words.
 
     encode_image: frames (T,3,H,W) in [0,1] → (T,d), of the centre square; encode_text: words →
-    (1,d), or None where the words have no place in that space. `name` says whose it is.
+    (1,d), or None where the words have no place in that space. `name` says whose it is; `own`, that
+    it is the built-in model's.
     """
 
     name: str
     encode_image: Callable[[Tensor], Tensor]
     encode_text: Callable[[str], Tensor] | None
+    own: bool = False
 
 
 OTHER_TORCHVISION = (ImportError, RuntimeError, AttributeError)
@@ -49,8 +53,57 @@ Sifid = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Frames (T,3,H,W) in [0,1] → mean (T,C) and covariance (T,C,C) of each one's features, float64 on
 the CPU. SIFID is `core.measures.frechet_distance` between those of two pictures."""
 
+Judge = TypeVar("Judge")
 
-def load_clip(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> Clip:
+
+@dataclass(frozen=True)
+class Judges:
+    """Whom to ask beyond what is measured without a network; None: nobody.
+
+    `prompt`: for CLIP's style; `style_image` (3,H,W) in [0,1] and its name: for SIFID's;
+    `missing`: what to say of those that cannot be asked.
+    """
+
+    clip_network: ClipNetwork | None = None
+    prompt: str | None = None
+    lpips: Lpips | None = None
+    sifid: Sifid | None = None
+    style_image: Tensor | None = None
+    style_name: str | None = None
+    missing: Sequence[Words] = ()
+
+
+def judges_here(
+    clip_network: ClipNetwork | None = None,
+    prompt: str | None = None,
+    style_image: str | os.PathLike[str] | None = None,
+    device: torch.device | str = "cpu",
+) -> Judges:
+    """These, with LPIPS and SIFID where their packages and weights are.
+
+    Raises:
+        StyleAVideoError: a style image that cannot be read.
+    """
+    lpips, no_lpips = if_here("LPIPS", load_lpips, device)
+    sifid, no_sifid = if_here("SIFID", load_sifid, device)
+    style = style_name = None
+    if style_image is not None:
+        style, style_name = read_picture(style_image), printable(Path(style_image).name)
+    missing = [*no_lpips, *no_sifid]
+    return Judges(clip_network, prompt, lpips, sifid, style, style_name, missing)
+
+
+def if_here(
+    name: str, load: Callable[[torch.device | str], Judge], device: torch.device | str
+) -> tuple[Judge | None, list[Words]]:
+    """A judge whose packages and weights are optional, or the note that says what is missing."""
+    try:
+        return load(device), []
+    except StyleAVideoError as missing:
+        return None, [not_measured(name, str(missing))]
+
+
+def load_clip(name: str | os.PathLike[str], device: torch.device | str = "cpu") -> ClipNetwork:
     """CLIP by its name: "embedded", the built-in model's, or a folder of transformers' CLIPModel.
 
     Raises:
@@ -60,10 +113,10 @@ def load_clip(name: str | os.PathLike[str], device: torch.device | str = "cpu") 
         return clip_of_folder(Path(name), device)
     from ..weights.loading import load
 
-    return clip_of_pipeline(load("embedded", device=device), "embedded")
+    return replace(clip_of_pipeline(load("embedded", device=device), "embedded"), own=True)
 
 
-def clip_of_pipeline(pipeline: StyleAVideoPipeline, name: str) -> Clip:
+def clip_of_pipeline(pipeline: StyleAVideoPipeline, name: str) -> ClipNetwork:
     """The CLIP inside a pipeline: its image encoder, and its text encoder where both share a space.
 
     Raises:
@@ -88,10 +141,10 @@ def clip_of_pipeline(pipeline: StyleAVideoPipeline, name: str) -> Clip:
         return encoder.config.projection_dim if projected else None
 
     together = width(pipeline.text_encoder) == width(pipeline.image_encoder)
-    return Clip(name, encode_image, encode_text if together else None)
+    return ClipNetwork(name, encode_image, encode_text if together else None)
 
 
-def clip_of_folder(folder: Path, device: torch.device | str = "cpu") -> Clip:
+def clip_of_folder(folder: Path, device: torch.device | str = "cpu") -> ClipNetwork:
     """A local CLIP as transformers saves it, such as a copy of openai/clip-vit-large-patch14.
 
     Raises:
@@ -134,7 +187,7 @@ def clip_of_folder(folder: Path, device: torch.device | str = "cpu") -> Clip:
         tokens = _tokens(tokenizer, words).to(device)
         return model.text_projection(model.text_model(tokens).pooler_output).float()
 
-    return Clip(folder.name, encode_image, encode_text)
+    return ClipNetwork(folder.name, encode_image, encode_text)
 
 
 def _tokens(tokenizer: Any, words: str) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,17 +19,16 @@ from .core import measures as core
 from .core.flow import visible_before
 from .errors import StyleAVideoError
 from .flow import Flow, both_ways, dis
-from .judges import Clip, Lpips, Sifid, load_lpips, load_sifid
+from .judges import ClipNetwork, Judges, Sifid
 from .report_words import Words
 from .shots import Cuts
-from .video import Frame, probe, read_frames, read_picture
+from .video import Frame, VideoInfo, probe, read_frames
 
 Progress = Callable[[int, int], None]
 """(frames done, frames expected)."""
 
-Judge = TypeVar("Judge")
-
 NOTHING = 1e-9  # an E_warp below this is rounding, and no measure for others
+NOBODY = Judges()
 WINDOW = 10  # frames: the long distance of the temporal loss (Huang et al. 2023, section 4)
 
 
@@ -50,7 +48,7 @@ class ClipMeasures:
 class Measures:
     """The clips of one comparison, the unedited source first; `times` of the frames in s.
 
-    `flow`, `clip` and `style_image` are names.
+    `flow`, `clip_network` and `style_image` are names.
     """
 
     clips: list[ClipMeasures]
@@ -59,7 +57,7 @@ class Measures:
     height: int
     flow: str
     prompt: str | None = None
-    clip: str | None = None
+    clip_network: str | None = None
     style_image: str | None = None
     notes: list[Words] = field(default_factory=list)
 
@@ -70,11 +68,7 @@ def measure(
     names: Sequence[str],
     *,
     flow: Flow = dis,
-    clip: Clip | None = None,
-    prompt: str | None = None,
-    lpips: Lpips | None = None,
-    sifid: Sifid | None = None,
-    style_image: Tensor | None = None,
+    judges: Judges = NOBODY,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     expected: int = 0,
@@ -87,8 +81,7 @@ def measure(
     Args:
         source: of the results' size; results: one or more.
         names: of the source, then of each result.
-        clip, lpips, sifid: judges to ask too; prompt: for CLIP's style; style_image (3,H,W) in
-            [0,1]: for SIFID's.
+        judges: networks to ask too.
         progress: called with (frames done, frames expected); `expected` says how many.
 
     Raises:
@@ -96,7 +89,7 @@ def measure(
     """
     if not results:
         raise StyleAVideoError("There is nothing to compare: give at least one result.")
-    meter = _Meter(flow, clip, prompt, lpips, sifid, style_image)
+    meter = _Meter(flow, judges)
     times: list[float] = []
     rows: list[dict[str, list[float]]] = []
     shape: tuple[int, ...] = ()
@@ -120,77 +113,53 @@ def measure(
         width=shape[-1],
         height=shape[-2],
         flow=getattr(flow, "__name__", "given"),
-        prompt=prompt,
-        clip=clip.name if clip else None,
-        notes=_notes(clips[0], meter.shots, clip, prompt),
+        prompt=judges.prompt,
+        clip_network=judges.clip_network.name if judges.clip_network else None,
+        style_image=judges.style_name if judges.sifid else None,
+        notes=[*_notes(clips[0], meter.shots, judges), *judges.missing],
     )
 
 
 def measure_videos(
-    source: str | os.PathLike[str],
-    results: Sequence[str | os.PathLike[str]],
+    source: str | os.PathLike[str] | VideoInfo,
+    results: Sequence[str | os.PathLike[str] | VideoInfo],
     *,
     flow: Flow = dis,
-    clip: Clip | None = None,
-    prompt: str | None = None,
-    style_image: str | os.PathLike[str] | None = None,
+    judges: Judges = NOBODY,
     max_frames: int | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Measures:
     """`measure` on video files; the source is scaled to the results' size as it is decoded.
 
-    max_frames: how many frames of each are compared, from the first on; all by default.
-
-    LPIPS and SIFID are measured where their packages and weights are; where not, a note says what
-    is missing.
+    Args:
+        source, results: paths, or what `probe` said of them.
+        max_frames: how many frames of each are compared, from the first on; all by default.
 
     Raises:
         StyleAVideoError: as `measure`, and a file that cannot be read.
     """
     if not results:
         raise StyleAVideoError("There is nothing to compare: give at least one result.")
-    paths = [Path(path) for path in (source, *results)]
-    infos = [probe(path) for path in paths]
-    size = infos[1].width, infos[1].height
-    style = None if style_image is None else read_picture(style_image)
-    lpips, no_lpips = if_here("LPIPS", load_lpips, device)
-    sifid, no_sifid = if_here("SIFID", load_sifid, device)
-    measured = measure(
-        read_frames(paths[0], size=size, max_frames=max_frames),
-        [read_frames(path, max_frames=max_frames) for path in paths[1:]],
-        names_of(paths),
+    videos = [v if isinstance(v, VideoInfo) else probe(v) for v in (source, *results)]
+    first = videos[1]
+    return measure(
+        read_frames(videos[0], size=(first.width, first.height), max_frames=max_frames),
+        [read_frames(video, max_frames=max_frames) for video in videos[1:]],
+        names_of([video.path for video in videos]),
         flow=flow,
-        clip=clip,
-        prompt=prompt,
-        lpips=lpips,
-        sifid=sifid,
-        style_image=style,
+        judges=judges,
         device=device,
         progress=progress,
-        expected=min(infos[1].frames, max_frames or infos[1].frames),
+        expected=min(first.frames, max_frames or first.frames),
     )
-    if style_image is not None and sifid is not None:
-        (measured.style_image,) = names_of([Path(style_image)])
-    measured.notes += no_lpips + no_sifid
-    return measured
-
-
-def if_here(
-    name: str, load: Callable[[torch.device | str], Judge], device: torch.device | str
-) -> tuple[Judge | None, list[Words]]:
-    """A judge whose packages and weights are optional, or the note that says what is missing."""
-    try:
-        return load(device), []
-    except StyleAVideoError as missing:
-        return None, [words.not_measured(name, str(missing))]
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
     """File names, or whole paths where two files are called the same; nothing unprintable."""
     alone = [path.name for path in paths]
     names = alone if len(set(alone)) == len(alone) else [str(path) for path in paths]
-    return ["".join(c if c.isprintable() else "\ufffd" for c in name) for name in names]
+    return [words.printable(name) for name in names]
 
 
 class _Meter:
@@ -199,18 +168,12 @@ class _Meter:
     Frames of two shots have nothing to be compared by: after a cut of the source it begins anew.
     """
 
-    def __init__(
-        self,
-        flow: Flow,
-        clip: Clip | None,
-        prompt: str | None,
-        lpips: Lpips | None,
-        sifid: Sifid | None,
-        style_image: Tensor | None,
-    ) -> None:
-        self.flow, self.clip, self.lpips, self.sifid = flow, clip, lpips, sifid
-        self.text = clip.encode_text(prompt) if clip and clip.encode_text and prompt else None
-        self.style_image = style_image
+    def __init__(self, flow: Flow, judges: Judges) -> None:
+        self.flow, self.judges = flow, judges
+        network, prompt = judges.clip_network, judges.prompt
+        self.text = (
+            network.encode_text(prompt) if network and network.encode_text and prompt else None
+        )
         self.style: tuple[Tensor, Tensor] | None = None
         self.cuts, self.shots = Cuts(), 1
         self.first: Tensor | None = None
@@ -228,14 +191,15 @@ class _Meter:
         if self.first is not None:
             row |= self._along_flow(frames, self.first)
             row |= self._without_flow(frames)
-        if self.clip is not None:
-            row |= self._by_clip(frames, self.clip)
-        if self.lpips is not None:
-            row["lpips_source"] = self.lpips(frames, source)
+        judges = self.judges
+        if judges.clip_network is not None:
+            row |= self._by_clip(frames, judges.clip_network)
+        if judges.lpips is not None:
+            row["lpips_source"] = judges.lpips(frames, source)
             if self.last:
-                row["lpips_consecutive"] = self.lpips(frames, self.last[-1])
-        if self.sifid is not None:
-            row |= self._by_sifid(frames, self.sifid)
+                row["lpips_consecutive"] = judges.lpips(frames, self.last[-1])
+        if judges.sifid is not None:
+            row |= self._by_sifid(frames, judges.sifid)
         if self.first is None:
             self.first = frames
         self.last.append(frames)
@@ -268,8 +232,8 @@ class _Meter:
         four = prev[:1].expand_as(prev), frames[:1].expand_as(frames), prev, frames
         return {"agreement": core.difference_agreement(*four), "flicker": core.flicker(*four)}
 
-    def _by_clip(self, frames: Tensor, clip: Clip) -> dict[str, Tensor]:
-        embeds = clip.encode_image(frames)
+    def _by_clip(self, frames: Tensor, network: ClipNetwork) -> dict[str, Tensor]:
+        embeds = network.encode_image(frames)
         row = {"content": cosine_similarity(embeds, embeds[:1])}
         if self.text is not None:
             row["style"] = cosine_similarity(embeds, self.text.to(embeds))
@@ -281,8 +245,9 @@ class _Meter:
     def _by_sifid(self, frames: Tensor, sifid: Sifid) -> dict[str, Tensor]:
         mean, covariance = sifid(frames)
         row = {"sifid_source": core.frechet_distance(mean, covariance, mean[:1], covariance[:1])}
-        if self.style is None and self.style_image is not None:  # once a clip
-            self.style = sifid(_no_larger(self.style_image[None], frames))
+        picture = self.judges.style_image
+        if self.style is None and picture is not None:  # once a clip
+            self.style = sifid(_no_larger(picture[None], frames))
         if self.style is not None:
             row["sifid_style"] = core.frechet_distance(mean, covariance, *self.style)
         return row
@@ -330,16 +295,17 @@ def _of_clip(k: int, name: str, rows: Sequence[dict[str, list[float]]]) -> ClipM
     return ClipMeasures(name, series, means)
 
 
-def _notes(source: ClipMeasures, shots: int, clip: Clip | None, prompt: str | None) -> list[Words]:
+def _notes(source: ClipMeasures, shots: int, judges: Judges) -> list[Words]:
     notes = [words.several_shots(shots)] if shots > 1 else []
     if source.means["temporal_10"] is None:
         notes.append(words.NO_TEN)
     if source.means["flicker"] is None:
         notes.append(words.NOTHING_STILL)
-    if clip is not None:
+    network = judges.clip_network
+    if network is not None:
         notes.append(words.CENTRE)
-        if clip.name == "embedded":
+        if network.own:
             notes.append(words.OWN_CLIP)
-        if clip.encode_text is None and prompt:
+        if network.encode_text is None and judges.prompt:
             notes.append(words.NO_TEXT)
     return notes

@@ -14,11 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from . import charts, report_words
-from .charts import plot as plot
 from .errors import StyleAVideoError
 from .measures import Measures
 from .report_words import MEASURES, Words
-from .video import VideoInfo, VideoWriter, check_target, probe, read_frames
+from .video import VideoInfo, VideoWriter, check_target, read_frames
 
 EMBEDDED_MAX = 40_000_000  # bytes: what browsers and mail take as one page without trouble
 PLAYED = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
@@ -64,7 +63,7 @@ def as_dict(measures: Measures) -> dict[str, Any]:
 
 
 def write_page(
-    measures: Measures, videos: Sequence[str | os.PathLike[str]], target: str | os.PathLike[str]
+    measures: Measures, videos: Sequence[VideoInfo], target: str | os.PathLike[str]
 ) -> None:
     """Write an HTML page with the clips side by side, the table and the curves.
 
@@ -72,7 +71,7 @@ def write_page(
     into a folder beside it, and a note says so. Clips that browsers may not play are converted.
 
     Args:
-        videos: the files, in the order of `measures.clips`.
+        videos: what `probe` said of the files, in the order of `measures.clips`.
 
     Raises:
         StyleAVideoError: no matplotlib or Jinja2 here, a file that cannot be read, a target that
@@ -81,7 +80,7 @@ def write_page(
     target = check_target(target, (".html", ".htm"))
     template = _template()
     with TemporaryDirectory() as folder:
-        files, notes = _playable([probe(path) for path in videos], measures, Path(folder))
+        files, notes = _playable(videos, measures, Path(folder))
         if sum(file.stat().st_size for file in files) <= EMBEDDED_MAX:
             links = [_inline(file) for file in files]
         else:
@@ -89,13 +88,14 @@ def write_page(
             links = _copy(files, beside)
             notes.append(report_words.copied(beside.name))
     begin, end = charts.span(measures.times)
+    colours = map(charts.colour, range(len(links)))
     page = template.render(
         words=report_words.PAGE,
         better=report_words.BETTER,
         measures=measures,
         columns=[m for m in MEASURES if any(c.means[m.key] is not None for c in measures.clips)],
         curves=[(m, _data(charts.svg(measures, m.key))) for m in charts.drawn(measures)],
-        clips=list(zip(measures.clips, links, map(charts.colour, range(99)), strict=False)),
+        clips=list(zip(measures.clips, links, colours, strict=True)),
         notes=[*measures.notes, *notes],
         number=number,
         axes=charts.AXES,
@@ -144,7 +144,7 @@ def _playable(
 
 def _convert(info: VideoInfo, target: Path) -> Path:
     with VideoWriter(target, frame_rate=info.frame_rate, time_base=info.time_base) as writer:
-        for frame in read_frames(info.path):
+        for frame in read_frames(info):
             writer.write(frame)
     return target
 

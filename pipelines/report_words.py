@@ -272,6 +272,11 @@ CENTRE = Words(
 )
 
 
+def printable(name: str) -> str:
+    """A file's name with nothing in it that a terminal would obey."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in name)
+
+
 NEEDED = {
     "LPIPS": "lpips 和 torchvision 两个包以及 AlexNet 的权重",
     "SIFID": "torchvision 包以及 Inception v3 的权重",

@@ -15,7 +15,7 @@ from style_a_video.pipelines import judges
 from style_a_video.pipelines.core import measures as core
 from style_a_video.pipelines.core.flow import visible_before
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.judges import Clip, clip_of_folder, clip_of_pipeline
+from style_a_video.pipelines.judges import ClipNetwork, Judges, clip_of_folder, clip_of_pipeline
 from style_a_video.pipelines.measures import WINDOW, measure, measure_videos, names_of
 from style_a_video.pipelines.report_words import MEASURES
 from style_a_video.pipelines.video import Frame
@@ -62,7 +62,7 @@ def embed(images):
     return images.mean((-2, -1))
 
 
-FAKE = Clip("fake", embed, lambda words: torch.tensor([[1.0, 0.0, 0.0]]))
+FAKE = ClipNetwork("fake", embed, lambda words: torch.tensor([[1.0, 0.0, 0.0]]))
 
 
 def test_the_unedited_clip_is_the_first_row_and_differs_from_itself_in_nothing():
@@ -111,7 +111,9 @@ def test_streams_give_what_the_whole_gives():
     torch.manual_seed(1)
     x = torch.stack(panned(15))
     y = (x.flip(1) + 0.1 * torch.rand_like(x)).clamp(0, 1)
-    found = measure(frames_of(x), [frames_of(y)], "xy", flow=pan, clip=FAKE, prompt="red").clips[1]
+    found = measure(frames_of(x), [frames_of(y)], "xy", flow=pan, judges=Judges(FAKE, "red")).clips[
+        1
+    ]
 
     def pairs(d, of):
         flow = torch.stack([pan(x[n], x[n - d]) for n in range(d, 15)])
@@ -185,9 +187,13 @@ def test_notes_say_what_is_not_defined():
     blinking = [image * (0.5 + 0.5 * (i % 2)) for i, image in enumerate(still(12))]
     found = measure(frames_of(blinking), [frames_of(blinking)], "xy", flow=no_motion)
     assert "stands still" in found.notes[0].en and found.clips[1].means["flicker"] is None
-    deaf = Clip("deaf", embed, None)
+    deaf = ClipNetwork("deaf", embed, None)
     found = measure(
-        frames_of(still(12)), [frames_of(still(12))], "xy", flow=no_motion, clip=deaf, prompt="oil"
+        frames_of(still(12)),
+        [frames_of(still(12))],
+        "xy",
+        flow=no_motion,
+        judges=Judges(deaf, "oil"),
     )
     assert found.clips[0].means["style"] is None
     assert any("no text encoder" in note.en for note in found.notes)
@@ -227,7 +233,9 @@ def test_files_with_the_source_scaled_to_the_result(tmp_path, monkeypatch):
     source = clips.encode(tmp_path / "in.mp4", large)
     result = clips.encode(tmp_path / "out.mp4", [clips.quadrants(64, 48)] * 3)
     told = []
-    found = measure_videos(source, [result], progress=lambda *at: told.append(at))
+    found = measure_videos(
+        source, [result], judges=judges.judges_here(), progress=lambda *at: told.append(at)
+    )
     assert (found.width, found.height, found.flow) == (64, 48, "dis")
     assert found.clips[1].means["strength"] < 0.02 and found.clips[1].means["warping"] < 1e-3
     assert told == [(1, 3), (2, 3), (3, 3)]
@@ -365,7 +373,9 @@ def test_lpips_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
     lpips = judges.load_lpips()
     assert lpips(torch.zeros(2, 3, 24, 32), torch.ones(2, 3, 24, 32)).tolist() == [1, 1]
     x, y = still(3), brightening(3)
-    found = measure(frames_of(x), [frames_of(y)], "xy", flow=no_motion, lpips=lpips).clips[1]
+    found = measure(
+        frames_of(x), [frames_of(y)], "xy", flow=no_motion, judges=Judges(lpips=lpips)
+    ).clips[1]
     assert found.series["lpips_consecutive"][0] is None
     assert found.means["lpips_consecutive"] == pytest.approx(B, rel=1e-3)
     assert found.means["lpips_source"] == pytest.approx(found.means["strength"], rel=0.05)
@@ -435,8 +445,7 @@ def test_sifid_is_of_the_textures_wherever_they_are(tmp_path, monkeypatch):
         [frames_of(brighter), frames_of(mirrored)],
         "xyz",
         flow=no_motion,
-        sifid=judges.load_sifid(),
-        style_image=style,
+        judges=Judges(sifid=judges.load_sifid(), style_image=style),
     )
     for key in ("sifid_source", "sifid_style"):  # the style has the source's pixels, turned
         source, brighter, mirrored = (clip.series[key] for clip in found.clips)
@@ -444,7 +453,9 @@ def test_sifid_is_of_the_textures_wherever_they_are(tmp_path, monkeypatch):
         assert brighter == pytest.approx([3 * (10 * B) ** 2] * 3, rel=1e-3)
         assert mirrored == pytest.approx([0] * 3, abs=1e-5)
     assert found.clips[0].series["sifid_source"] == [0] * 3  # to itself not even rounding
-    found = measure(frames_of(x), [frames_of(x)], "xy", flow=no_motion, sifid=judges.load_sifid())
+    found = measure(
+        frames_of(x), [frames_of(x)], "xy", flow=no_motion, judges=Judges(sifid=judges.load_sifid())
+    )
     assert found.clips[1].means["sifid_style"] is None
 
 
@@ -461,7 +472,13 @@ def test_the_style_image_is_seen_once_with_no_more_pixels_than_a_frame(size, see
 
     style = torch.rand(3, *size, generator=torch.Generator().manual_seed(3))
     x = still(3)
-    measure(frames_of(x), [frames_of(x)], "xy", flow=no_motion, sifid=sifid, style_image=style)
+    measure(
+        frames_of(x),
+        [frames_of(x)],
+        "xy",
+        flow=no_motion,
+        judges=Judges(sifid=sifid, style_image=style),
+    )
     assert sorted(shapes) == sorted([(2, 3, H, W)] * 3 + [(1, 3, *seen)])
 
 

@@ -17,6 +17,7 @@ from style_a_video.pipelines import charts, cli, report
 from style_a_video.pipelines.core.measures import gaussian
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.measures import measure
+from style_a_video.pipelines.media import probing
 from style_a_video.pipelines.report_words import MEASURES
 from style_a_video.pipelines.video import Frame, probe
 
@@ -38,6 +39,10 @@ def frames(step, count=12):
 def measured(*names, count=12, **kwargs):
     streams = [frames(0.01 * (k + 1), count) for k in range(len(names))]
     return measure(streams[0], streams[1:], names, flow=no_motion, **kwargs)
+
+
+def write_page(measures, files, page):
+    report.write_page(measures, [probe(file) for file in files], page)
 
 
 class Page(HTMLParser):
@@ -144,7 +149,7 @@ def test_a_curve_is_drawn_where_the_page_puts_its_cursor():
 def test_nothing_installed_is_said_in_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(StyleAVideoError, match="Plots need matplotlib.*pip install matplotlib$"):
-        report.plot(measured("a", "b"))
+        charts.plot(measured("a", "b"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(StyleAVideoError, match="needs Jinja2.*pip install jinja2$"):
         report.check_page()
@@ -167,7 +172,7 @@ def page(tmp_path):
 
 def test_the_page_is_one_file_that_needs_nothing_else(videos, page, tmp_path):
     before = set(tmp_path.iterdir())
-    report.write_page(measured("in.mp4", "out.mp4"), videos, page)
+    write_page(measured("in.mp4", "out.mp4"), videos, page)
     assert set(tmp_path.iterdir()) - before == {page}
     text = page.read_text(encoding="utf-8")
     shown = Page(text)
@@ -182,7 +187,7 @@ def test_the_page_is_one_file_that_needs_nothing_else(videos, page, tmp_path):
 
 
 def test_every_word_of_the_page_is_there_in_both_languages(videos, page):
-    report.write_page(measured("in.mp4", "out.mp4"), videos, page)
+    write_page(measured("in.mp4", "out.mp4"), videos, page)
     words = Page(page.read_text(encoding="utf-8")).words
     assert len(words["en"]) == len(words["zh"]) > 40
     assert words["en"].count("lower is better") == words["zh"].count("越低越好") > 3
@@ -195,7 +200,7 @@ def test_every_word_of_the_page_is_there_in_both_languages(videos, page):
 def test_names_and_prompts_of_strangers_are_only_text(videos, page):
     found = measured("in.mp4", EVIL)
     found.prompt = "</b><img src=x onerror=alert(2)> {{ 7*7 }} 水彩画"
-    report.write_page(found, videos, page)
+    write_page(found, videos, page)
     text = page.read_text(encoding="utf-8")
     shown = Page(text)
     assert len(shown.all("script")) == 1 and not any("onerror" in a for _, a in shown.tags)
@@ -205,7 +210,7 @@ def test_names_and_prompts_of_strangers_are_only_text(videos, page):
 
 def test_large_clips_lie_beside_the_page(videos, page, monkeypatch):
     monkeypatch.setattr(report, "EMBEDDED_MAX", 100)
-    report.write_page(measured("in.mp4", EVIL), videos, page)
+    write_page(measured("in.mp4", EVIL), videos, page)
     shown = Page(page.read_text(encoding="utf-8"))
     links = [video["src"] for video in shown.all("video")]
     assert links == ["%E6%8A%A5%E5%91%8A_files/0.mp4", "%E6%8A%A5%E5%91%8A_files/1.mp4"]
@@ -218,13 +223,20 @@ def test_large_clips_lie_beside_the_page(videos, page, monkeypatch):
 def test_a_clip_that_browsers_may_not_play_is_converted(tmp_path, page):
     old = clips.encode(tmp_path / "old.mkv", clips.ramp(3), codec="mpeg4")
     new = clips.encode(tmp_path / "new.mp4", clips.ramp(3))
-    report.write_page(measured("old.mkv", "new.mp4", count=3), [old, new], page)
+    write_page(measured("old.mkv", "new.mp4", count=3), [old, new], page)
     shown = Page(page.read_text(encoding="utf-8"))
     first = base64.b64decode(shown.all("video")[0]["src"].split(",")[1])
     (tmp_path / "shown.mp4").write_bytes(first)
     assert probe(tmp_path / "shown.mp4").codec == "h264"
     assert clips.times(tmp_path / "shown.mp4") == clips.times(old)
     assert any("Converted" in word and "old.mkv" in word for word in shown.words["en"])
+
+
+def test_a_hundred_clips_are_all_there(videos, page):
+    names = [f"{k}.mp4" for k in range(101)]
+    write_page(measured(*names, count=1), videos[:1] * 101, page)
+    shown = Page(page.read_text(encoding="utf-8"))
+    assert [video["aria-label"] for video in shown.all("video")] == names
 
 
 # the command
@@ -258,8 +270,15 @@ def test_the_command_prints_writes_and_says(two, page, tmp_path, embedded, capsy
     told = json.loads(numbers.read_text(encoding="utf-8"))
     assert [clip["name"] for clip in told["clips"]] == ["in.mp4", "油画.mp4"]
     assert told["clips"][0]["means"]["content"] == pytest.approx(1, abs=1e-5)
-    assert (told["prompt"], told["clip"], told["flow"]) == ("oil", "embedded", "dis")
+    assert (told["prompt"], told["clip_network"], told["flow"]) == ("oil", "embedded", "dis")
     assert len(Page(page.read_text(encoding="utf-8")).all("video")) == 2
+
+
+def test_a_file_is_looked_through_once(two, page, monkeypatch):
+    scanned, scan = [], probing._scan
+    monkeypatch.setattr(probing, "_scan", lambda path, *a: scanned.append(path) or scan(path, *a))
+    assert run("report", *two, "--html", page, "--clip", "none", "--device", "cpu") == 0
+    assert scanned == list(two)
 
 
 @pytest.fixture
@@ -290,7 +309,7 @@ def test_the_command_measures_towards_a_style_image(
     def load_sifid(device):
         return lambda frames: gaussian(frames.double())
 
-    monkeypatch.setattr("style_a_video.pipelines.measures.load_sifid", load_sifid)
+    monkeypatch.setattr("style_a_video.pipelines.judges.load_sifid", load_sifid)
     numbers = tmp_path / "report.json"
     options = ("--html", page, "--json", numbers, "--clip", "none", "--device", "cpu")
     assert run("report", *two, "--style-image", style_image, *options) == 0
@@ -324,7 +343,7 @@ def test_the_command_without_clip_needs_no_model(two, monkeypatch, capsys):
         (("--html", "r.txt"), ".html"),
         (("--html", "nowhere/r.html"), "does not exist"),
         (("--json", "r.html"), ".json"),
-        (("--flow", "best"), "choose from"),
+        (("--flow", "best"), "There is no flow 'best'; choose one of: dis, raft."),
         (("--clip", "nowhere"), "There is no folder nowhere"),
         (("--style-image", "none.png"), "There is no picture none.png: give a PNG or JPEG file."),
         (("--style-image", "in.mp4"), "in.mp4 is not a picture that can be read: save it as PNG"),
