@@ -189,7 +189,7 @@ class Job:
         data = self._checked(segment, "past")
         try:
             found = load(data)
-            return Past(found["source"], found["refined"], found.get("memory"))
+            return Past(found["source"], found["refined"])
         except (KeyError, SafetensorError) as error:
             raise self._damaged(self._file(segment, "past")) from error
 
@@ -293,8 +293,8 @@ class Job:
 
 
 def _packed(past: Past) -> bytes:
-    tensors = {"source": past.source, "refined": past.refined, "memory": past.memory}
-    return save({k: v.cpu().contiguous() for k, v in tensors.items() if v is not None})
+    tensors = {"source": past.source, "refined": past.refined}
+    return save({k: v.cpu().contiguous() for k, v in tensors.items()})
 
 
 def _sha256(data: bytes) -> str:

@@ -19,6 +19,7 @@ from style_a_video.pipelines.refine import (
     refine_frames,
 )
 from style_a_video.training import motion
+from style_a_video.weights.refiner import load_refiner
 from torch.nn import functional as F
 
 pytest.importorskip("cv2")
@@ -90,13 +91,6 @@ def test_a_streamed_run_is_a_whole_run(method):
     x, y = pan(), styled(pan())
     settings = Refining(method=method)
     whole = refined(x, y, settings)
-
-    past, streamed = None, []
-    for a, b in zip(x, y, strict=True):
-        frame, past = refine(a, b, past, settings)
-        streamed.append(frame)
-    assert torch.equal(torch.stack(streamed), whole)
-
     engine = Refined(lambda frames, indices: y[list(indices)], settings)
     chunks = [engine(x[i : i + 3], range(i, min(i + 3, len(x)))) for i in range(0, len(x), 3)]
     assert torch.equal(torch.cat(chunks), whole)
@@ -133,6 +127,8 @@ def test_sides_of_any_length_and_another_size_of_the_source(method):
     assert refined(x, y, Refining(method=method)).shape == y.shape
     small = F.interpolate(x, (47, 61), mode="area")
     assert refined(small, y, Refining(method=method)).shape == y.shape
+    *_, last = refine_frames([(x[0], y[0]), (x[1], y[1, :, :48])], Refining(method=method))
+    assert torch.equal(last, y[1, :, :48])
 
 
 def test_flicker_is_followed_and_another_shape_is_not():
@@ -155,7 +151,7 @@ def test_a_thin_line_left_behind_goes_and_other_light_stays(method):
     settings = Refining(method=method)
 
     def after(past: torch.Tensor) -> torch.Tensor:
-        return refine(x, y, Past(x[None], past[None], None), settings)[0]
+        return refine(x, y, Past(x[None], past[None]), settings)[0]
 
     line = y.clone()
     line[:, 10:40, 32] -= 0.4
@@ -163,6 +159,83 @@ def test_a_thin_line_left_behind_goes_and_other_light_stays(method):
     assert ghost < 0.1  # 0.3 and more where nothing holds it
     lighter = (after(y + 0.05) - after(y))[:, 8:-8, 8:-8]
     assert lighter.min() > 0.03
+
+
+def seen_still(past: torch.Tensor) -> refiner.Seen:
+    """Nothing moves in the source; ŷ^{f-1} is 0.5 + `past`, y^f is 0.5."""
+    x = smooth(0, 48, 64)[None]
+    y = torch.full_like(x, 0.5)
+    return refiner.Seen(x, y, x, y + past, torch.ones(1, 1, 48, 64))
+
+
+def by(method: str, seen: refiner.Seen) -> torch.Tensor:
+    with torch.no_grad():
+        return refiner.blend(seen) if method == "blend" else load_refiner()(seen)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_the_frame_before_does_not_show_is_not_followed(method):
+    seen = seen_still(torch.tensor(0.05))
+    seen.visible[..., :32] = 0
+    change = by(method, seen) - seen.stylized
+    assert change[..., 40:].min() > 0.03
+    assert change[..., :24].abs().max() < 0.01
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_large_shape_left_behind_is_not_followed(method):
+    shape = torch.zeros(1, 3, 48, 64)
+    shape[..., 16:32, 20:40] = 0.3
+    change = by(method, seen_still(shape)) - 0.5
+    assert change[..., 21:27, 25:35].abs().max() < 0.03
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_light_that_flickers_in_the_result_alone_goes(method):
+    x = smooth(0, 48, 64).expand(8, -1, -1, -1)
+    light = 0.02 * torch.tensor([1.0, -1.0] * 4)[:, None, None, None]
+    y = 0.3 + 0.4 * x + light
+    out = refined(x, y, Refining(method=method))
+    assert out.mean((1, 2, 3)).diff().abs()[2:].max() < 0.3 * 0.04
+
+
+def test_what_is_warped_again_and_again_stays_sharp():
+    fine = F.interpolate(torch.rand(1, 3, 48, 80), scale_factor=2, mode="bicubic")
+    past = refiner.see(*4 * [fine], *2 * [torch.zeros(1, 2, 96, 160)])
+    half = torch.full((1, 2, 96, 160), 0.5)
+    picture = fine
+    for _ in range(6):  # half a pixel back and forth
+        for flow_to_prev in (half, -half):
+            seen = refiner.see(fine, fine, fine, picture, flow_to_prev, -flow_to_prev)
+            picture = seen.refined_before
+    kept = picture[..., 16:-16, 16:-16].std() / past.refined_before[..., 16:-16, 16:-16].std()
+    assert kept > 0.85
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_rim_is_as_calm_as_the_rest(method):
+    """A camera's noise makes the flow of a still picture point a hair out of it."""
+    generator = torch.Generator().manual_seed(0)
+    still = smooth(0, 96, 128).expand(10, -1, -1, -1)
+    x = (still + 0.01 * torch.randn(still.shape, generator=generator)).clamp(0, 1)
+    y = (1 - still + 0.05 * torch.randn(still.shape, generator=generator)).clamp(0, 1)
+    out = refined(x, y, Refining(method=method))
+    change = out[4:].diff(dim=0).abs().mean((0, 1))
+    rim = torch.cat([change[0], change[-1], change[:, 0], change[:, -1]])
+    assert rim.mean() < 2 * change[8:-8, 8:-8].mean()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("of", ("source", "stylized"))
+def test_values_that_are_no_numbers_stay_in_their_frame(method, of):
+    x, y = pan(), styled(pan())
+    spoilt = {"source": x, "stylized": y}[of]
+    spoilt[3, 1, 40, 50] = float("nan")
+    out = refined(x, y, Refining(method=method))
+    torch.testing.assert_close(out[3], y[3], rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(out[4], y[4])
+    assert torch.equal(out[4:], refined(x[4:], y[4:], Refining(method=method)))
+    assert out[5:].isfinite().all()
 
 
 def test_the_past_follows_the_light_that_both_show():

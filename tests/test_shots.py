@@ -59,6 +59,45 @@ def test_cuts_are_found_where_they_are(film, length):
     assert told == [*range(1, 36)]
 
 
+def moving(seed, light=1.0):
+    """A shot of 6 frames (3,H,W)."""
+    images = [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in clips.pan(seed, 6)]
+    return [light * image for image in images]
+
+
+def flat(*colour):
+    picture = torch.tensor(colour, dtype=torch.float32)[:, None, None]
+    return 6 * [picture.expand(3, 96, 128)]
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        (flat(0, 0, 0), moving(0)),
+        (moving(0), flat(1, 1, 1)),
+        (flat(0.8, 0, 0), flat(0, 0, 0.8)),
+        (moving(0, 0.05), moving(1, 0.05)),
+    ],
+    ids=["after black", "to white", "plain grounds", "dark"],
+)
+def test_flat_and_dark_pictures_cut_too(before, after):
+    pytest.importorskip("cv2")
+    cuts = shots.Cuts()
+    assert [f for f, image in enumerate([*before, *after]) if cuts(image)] in ([6], [0, 6])
+
+
+def test_noise_water_a_fade_and_a_flat_shot_are_no_cut():
+    pytest.importorskip("cv2")
+    generator = torch.Generator().manual_seed(0)
+    noise = [0.02 * torch.rand(3, 48, 64, generator=generator) for _ in range(4)]  # black, grainy
+    ramp = torch.linspace(0, 1, 128)
+    water = [0.7 * ramp + 0.3 * moving(seed)[0] for seed in range(4)]  # no flow follows that
+    fade = [share * moving(0)[0] for share in torch.linspace(0, 1, 12)]
+    for images in (noise, water, fade, flat(0.2, 0.4, 0.6)):
+        cuts = shots.Cuts()
+        assert not any([cuts(image) for image in images][1:])
+
+
 def test_segments_follow_each_other_within_a_shot_only(film):
     begins = [Shot(start, start + 1, Fraction(0)) for start in CUTS]
     found = plan(read_frames(film), 4, begins)

@@ -158,16 +158,12 @@ class Batches:
 def run_clip(network: refiner.Refiner, batch: dict[str, Tensor]) -> list[Tensor]:
     """ŷ of all frames, as pipelines.refine makes them."""
     x, y = batch["source"], batch["stylized"]
-    refined, memory = [y[0]], None
+    refined = [y[0]]
     for f in range(1, len(x)):
         to_prev, back = batch["found"][f - 1]
         seen = refiner.see(x[f], y[f], x[f - 1], refined[-1], to_prev, back)
-        if memory is not None:
-            memory = refiner.warp_memory(memory, to_prev)
         with torch.autocast("cpu", torch.bfloat16):
-            out, memory = network(seen, memory)
-        memory = memory.float()
-        refined.append(out.float())
+            refined.append(network(seen).float())
     return refined
 
 

@@ -1,4 +1,4 @@
-"""The weights of the temporal consistency refiner (refiner/README.md)."""
+"""The weights of the temporal consistency refiner (refiner.md)."""
 
 from __future__ import annotations
 

@@ -28,10 +28,12 @@ def warp(prev: Tensor, flow_to_prev: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def inside(flow_to_prev: Tensor) -> Tensor:
-    """(T,1,H,W) bool: where the flow does not leave the picture."""
+    """(T,1,H,W) bool: where the flow does not leave the picture, which ends half a pixel beyond the
+    middle of its last one.
+    """
     x, y = _targets(flow_to_prev)
     h, w = flow_to_prev.shape[-2:]
-    return ((x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1))[:, None]
+    return ((x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5))[:, None]
 
 
 def consistent(flow_to_prev: Tensor, prev_flow_to_this: Tensor) -> Tensor:
@@ -62,13 +64,6 @@ def visible_before(flow_to_prev: Tensor, prev_flow_to_this: Tensor) -> Tensor:
         & within_a_motion(flow_to_prev)
         & inside(flow_to_prev)
     )
-
-
-def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
-    """The same motion on another grid: bilinear, and lengths scaled with the picture."""
-    h, w = flow.shape[-2:]
-    scale = flow.new_tensor([width / w, height / h])[:, None, None]
-    return F.interpolate(flow, (height, width), mode="bilinear", align_corners=False) * scale
 
 
 def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:

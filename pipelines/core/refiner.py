@@ -101,19 +101,22 @@ def blend(seen: Seen, keep: float = 0.85, tolerance: float = 0.08) -> Tensor:
 
 
 class Refiner(nn.Module):
-    """The learned refiner, a small convolutional network with a memory of `channels` maps.
+    """The learned refiner, a small convolutional network; what it remembers is ŷ^{f-1}.
 
     It says how far each pixel follows its past, and adds what blending takes away:
-    ŷ = y + a (ŷ^{f-1} - y) + r, a in [0,1], |r| ≤ 0.25. The memory moves with the picture. A past
-    that has come to show another shape than y is not followed (`same_structure`), and ŷ shows
-    nothing that y does not show close by (`hold_to_surroundings`).
+    ŷ = y + a (ŷ^{f-1} - y) + r, a in [0,1], |r| ≤ 0.25. A past that has come to show another shape
+    than y is not followed (`same_structure`), and ŷ shows nothing that y does not show close by
+    (`hold_to_surroundings`).
     """
 
     def __init__(self, channels: int = 48, blocks: int = 4) -> None:
         super().__init__()
-        self.channels = channels
-        self.head = nn.Conv2d(13 * PATCH**2, channels, 3, padding=1)
-        self.memory = nn.Conv2d(2 * channels, channels, 3, padding=1)
+        self.head = nn.Sequential(
+            nn.Conv2d(13 * PATCH**2, channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+        )
         self.body = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(channels, channels, 3, padding=1),
@@ -126,18 +129,11 @@ class Refiner(nn.Module):
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, seen: Seen, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-        """ŷ^f (T,3,H,W), unclamped, and the memory (T,channels,H/4,W/4) for the next frame.
-
-        H and W in multiples of 4. memory: the last one, warped to this frame; None at a shot's
-        second frame.
-        """
+    def forward(self, seen: Seen) -> Tensor:
+        """ŷ^f (T,3,H,W), unclamped; H and W in multiples of 4."""
         pictures = (seen.source, seen.stylized, seen.source_before, seen.refined_before)
         x = torch.cat([*(2 * p - 1 for p in pictures), seen.visible], 1)
-        x = F.silu(self.head(F.pixel_unshuffle(x, PATCH)))
-        if memory is None:
-            memory = torch.zeros_like(x)
-        x = F.silu(self.memory(torch.cat([x, memory], 1)))
+        x = self.head(F.pixel_unshuffle(x, PATCH))
         for block in self.body:
             x = x + block(x)
         follow, add = F.pixel_shuffle(self.tail(x), PATCH).chunk(2, 1)
@@ -145,7 +141,7 @@ class Refiner(nn.Module):
         follow = seen.visible * same_structure(seen) * torch.sigmoid(follow + 1)
         refined = seen.stylized + follow * (seen.refined_before - seen.stylized)
         refined = refined + 0.25 * torch.tanh(add)
-        return hold_to_surroundings(refined, seen.stylized), torch.tanh(x)
+        return hold_to_surroundings(refined, seen.stylized)
 
 
 def same_structure(seen: Seen, tolerance: float = 0.08) -> Tensor:
@@ -189,8 +185,3 @@ def _joined(picture: Tensor, size: int, join: Callable[[Tensor, Tensor], Tensor]
     padded = F.pad(picture, (size // 2,) * 4, mode="replicate")
     rows = reduce(join, (padded[..., i : i + w] for i in range(size)))
     return reduce(join, (rows[..., i : i + h, :] for i in range(size)))
-
-
-def warp_memory(memory: Tensor, flow_to_prev: Tensor) -> Tensor:
-    """The memory on the next frame's grid."""
-    return motion.warp(memory, motion.resize_flow(flow_to_prev, *memory.shape[-2:]))
