@@ -150,13 +150,16 @@ def parser() -> argparse.ArgumentParser:
         "a table with the unedited source in the first row, and write a page with the clips side "
         "by side and curves over time.",
     )
-    report.add_argument("source", metavar="SOURCE", type=Path, help="video file")
+    report.add_argument(
+        "source", metavar="SOURCE", type=Path, help="video file or folder of pictures"
+    )
     report.add_argument(
         "results", metavar="RESULT", type=Path, nargs="+", help="made from it: as many frames"
     )
     report.add_argument("--html", type=Path, metavar="FILE.html", help="page to look at and share")
     report.add_argument("--json", type=Path, metavar="FILE.json", help="all numbers")
-    report.add_argument("--frames", type=int, metavar="N", help="compare the first N frames alone")
+    _range_options(report, "of SOURCE, where the results are of a part: ")
+    _reading_options(report)
     report.add_argument(
         "--flow", default="dis", metavar="dis|raft", help="optical flow (%(default)s)"
     )
@@ -191,10 +194,10 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def _range_options(to: argparse.ArgumentParser) -> None:
-    to.add_argument("--start", type=float, metavar="S", help="from here, seconds")
+def _range_options(to: argparse.ArgumentParser, of: str = "") -> None:
+    to.add_argument("--start", type=float, metavar="S", help=f"{of}from here, seconds")
     until = to.add_mutually_exclusive_group()
-    until.add_argument("--end", type=float, metavar="S", help="to here, seconds")
+    until.add_argument("--end", type=float, metavar="S", help=f"{of}to here, seconds")
     until.add_argument("--frames", type=int, metavar="N", help="at most this many frames")
 
 
@@ -659,11 +662,11 @@ def _refining(args: argparse.Namespace) -> Refining | None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from .checks import check_count, check_prompts
-    from .video import check_target, probe, read_picture
+    _check_range(args)
+    from .checks import check_prompts
+    from .stylize import check_range
+    from .video import check_target, probe, read_picture, seconds
 
-    if args.frames is not None:
-        check_count("--frames", args.frames)
     if args.prompt is not None:
         check_prompts("The prompt", args.prompt, 1)
     if args.style_image is not None:
@@ -671,7 +674,11 @@ def _report(args: argparse.Namespace) -> None:
     for path, suffixes in ((args.html, (".html", ".htm")), (args.json, (".json",))):
         if path is not None:
             check_target(path, suffixes)
-    videos = [probe(path) for path in (args.source, *args.results)]
+    paths = [args.source, *args.results]
+    folders = any(path.is_dir() for path in paths)
+    rates = [None if folders and not path.is_dir() else args.rate for path in paths]
+    videos = [probe(path, rate, args.partial) for path, rate in zip(paths, rates, strict=True)]
+    check_range(videos[0], seconds(args.start), seconds(args.end))
     from . import report
     from .device import pick_device
     from .flow import FLOWS, check_flow
@@ -689,6 +696,8 @@ def _report(args: argparse.Namespace) -> None:
         videos[1:],
         flow=FLOWS[args.flow],
         judges=judges_here(network, args.prompt, args.style_image, device),
+        start=args.start,
+        end=args.end,
         max_frames=args.frames,
         device=device,
         progress=partial(_Bars(), "report"),
@@ -698,8 +707,8 @@ def _report(args: argparse.Namespace) -> None:
     if args.html:
         report.write_page(measures, videos, args.html)
     print(report.table(measures))
-    for note in measures.notes:
-        _say(note.en)
+    for note in [*(n for video in videos for n in video.notes), *(n.en for n in measures.notes)]:
+        _say(note)
     for path in (args.json, args.html):
         if path:
             print(path)

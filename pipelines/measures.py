@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
@@ -29,6 +30,7 @@ Progress = Callable[[int, int], None]
 
 NOTHING = 1e-9  # an E_warp below this is rounding, and no measure for others
 NOBODY = Judges()
+ROUNDED = 8  # px: sides become even, or multiples of 8 (nodes.stream); more is another shape
 WINDOW = 10  # frames: the long distance of the temporal loss (Huang et al. 2023, section 4)
 
 
@@ -36,10 +38,11 @@ WINDOW = 10  # frames: the long distance of the temporal loss (Huang et al. 2023
 class ClipMeasures:
     """One clip: `series` by measure (`report_words.MEASURES`), a number a frame, None where there
     is none; `means` of what there is, None where there is nothing. E_warp's ratio to the source's
-    is a mean only.
+    is a mean only. `begin`: when its first frame is shown, on its own clock (s).
     """
 
     name: str
+    begin: float
     series: dict[str, list[float | None]]
     means: dict[str, float | None]
 
@@ -90,33 +93,44 @@ def measure(
     if not results:
         raise StyleAVideoError("There is nothing to compare: give at least one result.")
     meter = _Meter(flow, judges)
-    times: list[float] = []
+    clocks: list[list[float]] = [[] for _ in names]
+    broken = [0] * len(names)
     rows: list[dict[str, list[float]]] = []
     shape: tuple[int, ...] = ()
+    step = 0.0
     for frames in _aligned([source, *results], names):
         images = torch.stack([frame.image for frame in frames]).to(device).float()
         rows.append({key: numbers.tolist() for key, numbers in meter(images).items()})
-        times.append(float(frames[0].pts))
-        shape = images.shape
+        for k, frame in enumerate(frames):
+            clocks[k].append(float(frame.pts))
+            broken[k] += not bool(images[k].isfinite().all())
+        shape, step = images.shape, step or float(frames[0].duration)
         if progress is not None:
             progress(len(rows), max(expected, len(rows)))
     if not rows:
-        raise StyleAVideoError(f"{names[0]} has no frame: there is nothing to measure.")
-    clips = [_of_clip(k, name, rows) for k, name in enumerate(names)]
+        raise _without_frames(names[0])
+    clips = [_of_clip(k, name, clocks[k][0], rows) for k, name in enumerate(names)]
     floor = clips[0].means["warping"] or 0.0
     for one in clips:
         error = one.means["warping"]
         one.means["ratio"] = None if error is None or floor < NOTHING else error / floor
+    clocks = [_running(clock, step) for clock in clocks]
+    late = [k for k, clock in enumerate(clocks) if _out_of_step(clock, clocks[0], step)]
     return Measures(
         clips,
-        times,
+        clocks[0],
         width=shape[-1],
         height=shape[-2],
         flow=getattr(flow, "__name__", "given"),
         prompt=judges.prompt,
         clip_network=judges.clip_network.name if judges.clip_network else None,
         style_image=judges.style_name if judges.sifid else None,
-        notes=[*_notes(clips[0], meter.shots, judges), *judges.missing],
+        notes=[
+            *(words.broken(names[k], count) for k, count in enumerate(broken) if count),
+            *(words.out_of_step(names[k]) for k in late),
+            *_notes(clips[0], meter, judges),
+            *judges.missing,
+        ],
     )
 
 
@@ -126,6 +140,8 @@ def measure_videos(
     *,
     flow: Flow = dis,
     judges: Judges = NOBODY,
+    start: Fraction | float | None = None,
+    end: Fraction | float | None = None,
     max_frames: int | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
@@ -134,6 +150,7 @@ def measure_videos(
 
     Args:
         source, results: paths, or what `probe` said of them.
+        start, end: the part of the source (s) that the results were made of; all by default.
         max_frames: how many frames of each are compared, from the first on; all by default.
 
     Raises:
@@ -142,17 +159,28 @@ def measure_videos(
     if not results:
         raise StyleAVideoError("There is nothing to compare: give at least one result.")
     videos = [v if isinstance(v, VideoInfo) else probe(v) for v in (source, *results)]
+    names = names_of([video.path for video in videos])
     first = videos[1]
-    return measure(
-        read_frames(videos[0], size=(first.width, first.height), max_frames=max_frames),
+    size = first.width, first.height
+    measured = measure(
+        read_frames(videos[0], start, end, max_frames, size),
         [read_frames(video, max_frames=max_frames) for video in videos[1:]],
-        names_of([video.path for video in videos]),
+        names,
         flow=flow,
         judges=judges,
         device=device,
         progress=progress,
         expected=min(first.frames, max_frames or first.frames),
     )
+    measured.notes += stretched(names[0], float(videos[0].aspect), size)
+    return measured
+
+
+def stretched(name: str, aspect: float, size: tuple[int, int]) -> list[Words]:
+    """The note on a source of another shape (width/height) than the results' `size`, if it is."""
+    width, height = size
+    off = min(abs(width - height * aspect), abs(height - width / aspect))
+    return [words.stretched(name)] if off > ROUNDED else []
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
@@ -176,6 +204,7 @@ class _Meter:
         )
         self.style: tuple[Tensor, Tensor] | None = None
         self.cuts, self.shots = Cuts(), 1
+        self.length = self.longest = 0  # of this shot so far, and of all (frames)
         self.first: Tensor | None = None
         self.last: deque[Tensor] = deque(maxlen=WINDOW)
         self.last_embeds: Tensor | None = None
@@ -184,8 +213,11 @@ class _Meter:
         """Frames (K,3,H,W), the source's first → (K,) by measure; without those not defined yet."""
         if self.cuts(frames[0].cpu()):
             self.shots += 1
+            self.length = 0
             self.first = self.last_embeds = None
             self.last.clear()
+        self.length += 1
+        self.longest = max(self.longest, self.length)
         source = frames[:1].expand_as(frames)
         row = {"strength": core.strength(frames, source), "sharpness": core.sharpness(frames)}
         if self.first is not None:
@@ -267,12 +299,15 @@ def _aligned(streams: Sequence[Iterable[Frame]], names: Sequence[str]) -> Iterat
     """Frame n of every clip; refuses clips that do not fit each other."""
     for n, frames in enumerate(zip_longest(*streams)):
         ended = [name for name, frame in zip(names, frames, strict=True) if frame is None]
+        if ended and n == 0:
+            raise _without_frames(ended[0])
         if ended:
             longer = next(name for name in names if name not in ended)
             raise StyleAVideoError(
                 f"{ended[0]} ends after {n} frames but {longer} goes on: compare clips of the same "
                 "frames",
-                f", or the first {n} alone (--frames {n}).",
+                f", or say which part of {names[0]} the results are of (--start S, --end S, "
+                f"--frames {n}).",
                 ".",
             )
         sizes = [f"{f.image.shape[-1]}x{f.image.shape[-2]}" for f in frames]
@@ -284,7 +319,26 @@ def _aligned(streams: Sequence[Iterable[Frame]], names: Sequence[str]) -> Iterat
         yield list(frames)
 
 
-def _of_clip(k: int, name: str, rows: Sequence[dict[str, list[float]]]) -> ClipMeasures:
+def _without_frames(name: str) -> StyleAVideoError:
+    return StyleAVideoError(f"{name} has no frame: there is nothing to measure.")
+
+
+def _running(clock: list[float], step: float) -> list[float]:
+    """The times, or those of a steady rate where the clip tells none: all of them are the same."""
+    if len(clock) > 1 and clock[-1] <= clock[0]:
+        return [n * step for n in range(len(clock))]
+    return clock
+
+
+def _out_of_step(clock: Sequence[float], source: Sequence[float], step: float) -> bool:
+    """Whether other frames are seen when both clips begin together: more than half a frame off."""
+    offs = (abs((a - clock[0]) - (b - source[0])) for a, b in zip(clock, source, strict=True))
+    return max(offs) > step / 2
+
+
+def _of_clip(
+    k: int, name: str, begin: float, rows: Sequence[dict[str, list[float]]]
+) -> ClipMeasures:
     series: dict[str, list[float | None]] = {}
     means: dict[str, float | None] = {}
     for key in (m.key for m in words.MEASURES if m.key != "ratio"):
@@ -292,14 +346,18 @@ def _of_clip(k: int, name: str, rows: Sequence[dict[str, list[float]]]) -> ClipM
         defined = [x for x in numbers if math.isfinite(x)]
         series[key] = [x if math.isfinite(x) else None for x in numbers]
         means[key] = math.fsum(defined) / len(defined) if defined else None
-    return ClipMeasures(name, series, means)
+    return ClipMeasures(name, begin, series, means)
 
 
-def _notes(source: ClipMeasures, shots: int, judges: Judges) -> list[Words]:
-    notes = [words.several_shots(shots)] if shots > 1 else []
-    if source.means["temporal_10"] is None:
+def _notes(source: ClipMeasures, meter: _Meter, judges: Judges) -> list[Words]:
+    notes = [words.several_shots(meter.shots)] if meter.shots > 1 else []
+    if meter.longest == 1:
+        notes.append(words.NO_PAIR)
+    elif meter.longest <= WINDOW:
         notes.append(words.NO_TEN)
-    if source.means["flicker"] is None:
+    elif source.means["temporal_10"] is None:
+        notes.append(words.NOT_FOLLOWED)
+    if meter.longest > 1 and source.means["flicker"] is None:
         notes.append(words.NOTHING_STILL)
     network = judges.clip_network
     if network is not None:

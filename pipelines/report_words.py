@@ -65,9 +65,11 @@ MEASURES = (
         Words("× source", "× 原片"),
         "lower",
         Words(
-            "E_warp as a multiple of the unedited source's. The source is the floor, not zero: "
-            "noise and errors of the flow are in it too.",
-            "E_warp 是未编辑原片的几倍。原片就是下限，而不是零：噪声和光流误差也在其中。",
+            "E_warp as a multiple of the unedited source's, in which noise and errors of the flow "
+            "count too. About 1: as steady as the source. Below 1: calmer than it, because its "
+            "grain and compression are held still as well.",
+            "E_warp 是未编辑原片的几倍，原片中的噪声和光流误差也计入其中。约为 1：与原片一样稳定；"
+            "小于 1：比原片更平静，因为连它的颗粒和压缩噪声也被稳住了。",
         ),
     ),
     Measure(
@@ -217,6 +219,13 @@ PAGE = {
     "frames": Words("frames", "帧"),
     "flow": Words("Optical flow", "光流"),
     "clips": Words("Side by side", "并排对比"),
+    "clips_hint": Words(
+        "Click a picture or press the space bar: play or pause. ← and →: one frame.",
+        "点击画面或按空格键：播放或暂停。← 和 →：前后一帧。",
+    ),
+    "larger": Words("Larger", "放大"),
+    "smaller": Words("Smaller", "缩小"),
+    "speed": Words("Speed", "速度"),
     "play": Words("Play", "播放"),
     "pause": Words("Pause", "暂停"),
     "back": Words("One frame back", "后退一帧"),
@@ -248,6 +257,14 @@ def several_shots(count: int) -> Words:
     )
 
 
+NO_PAIR = Words(
+    "No shot has more than one frame: nothing is measured over time.",
+    "没有超过一帧的镜头，因此没有随时间的测量。",
+)
+NOT_FOLLOWED = Words(
+    "Nothing of the source can be followed over 10 frames: there is no temporal loss over them.",
+    "原片中没有能跟踪 10 帧的内容，因此没有 10 帧的时间损失。",
+)
 NO_TEN = Words(
     "No shot has more than 10 frames: there is no temporal loss over 10 frames.",
     "没有超过 10 帧的镜头，因此没有 10 帧的时间损失。",
@@ -258,9 +275,11 @@ NOTHING_STILL = Words(
 )
 OWN_CLIP = Words(
     "CLIP is the built-in model's own small one: its cosines rank the rows of this table and are "
-    "not comparable with published ones. For those give a folder of a CLIP with --clip.",
+    "not comparable with published ones. For those ask a published CLIP (a folder for --clip; in "
+    "ComfyUI another CLIP_VISION).",
     "CLIP 是内置模型自带的小模型：其余弦值只能用于比较本表各行，不能与论文中的数值比较；"
-    "如需后者，请用 --clip 指定一个 CLIP 文件夹。",
+    "如需后者，请改用公开发布的 CLIP（用 --clip 指定其文件夹；"
+    "在 ComfyUI 中接另一个 CLIP_VISION）。",
 )
 NO_TEXT = Words(
     "This CLIP has no text encoder of the same space: no CLIP style.",
@@ -275,6 +294,32 @@ CENTRE = Words(
 def printable(name: str) -> str:
     """A file's name with nothing in it that a terminal would obey."""
     return "".join(c if c.isprintable() else "\ufffd" for c in name)
+
+
+def broken(name: str, count: int) -> Words:
+    frames = "1 frame" if count == 1 else f"{count} frames"
+    return Words(
+        f"{frames} of {name} with values that are no numbers (NaN or infinity): what is measured "
+        "of them is left out of the means.",
+        f"{name} 有 {count} 帧含非数值（NaN 或无穷）：这些帧的测量值不计入平均。",
+    )
+
+
+def out_of_step(name: str) -> Words:
+    return Words(
+        f"{name} shows its frames at other times than the source: frame n was compared with frame "
+        "n, and the page plays them out of step.",
+        f"{name} 各帧的时间与原片不同：比较时第 n 帧对应第 n 帧，网页播放时则不同步。",
+    )
+
+
+def stretched(name: str) -> Words:
+    return Words(
+        f"{name} has another shape than the results and was stretched to theirs: where they were "
+        "cropped, compare them with a source that is cropped alike.",
+        f"{name} 的画面比例与结果不同，已拉伸到结果的比例："
+        "如果结果经过裁剪，请与同样裁剪的原片比较。",
+    )
 
 
 NEEDED = {

@@ -34,6 +34,11 @@ def pan(this, other):
     return torch.tensor([-by, 0.0])[:, None, None].expand(2, *this.shape[-2:])
 
 
+def away(this, other):
+    """A flow that leads out of every picture."""
+    return torch.full((2, *this.shape[-2:]), 1000.0)
+
+
 def frames_of(images, rate=10):
     return [Frame(image, Fraction(i, rate), Fraction(1, rate)) for i, image in enumerate(images)]
 
@@ -184,6 +189,10 @@ def test_a_flow_or_judge_is_asked_once_for_all_results():
 def test_notes_say_what_is_not_defined():
     found = measure(frames_of(still(3)), [frames_of(still(3))], "xy", flow=no_motion)
     assert ["more than 10 frames" in note.en for note in found.notes] == [True]
+    found = measure(frames_of(still(1)), [frames_of(still(1))], "xy", flow=no_motion)
+    assert [note.en[:35] for note in found.notes] == ["No shot has more than one frame: no"]
+    lost = measure(frames_of(still(12)), [frames_of(still(12))], "xy", flow=away)
+    assert [note.en[:37] for note in lost.notes] == ["Nothing of the source can be followed"]
     blinking = [image * (0.5 + 0.5 * (i % 2)) for i, image in enumerate(still(12))]
     found = measure(frames_of(blinking), [frames_of(blinking)], "xy", flow=no_motion)
     assert "stands still" in found.notes[0].en and found.clips[1].means["flicker"] is None
@@ -198,6 +207,44 @@ def test_notes_say_what_is_not_defined():
     assert found.clips[0].means["style"] is None
     assert any("no text encoder" in note.en for note in found.notes)
     assert all(note.zh and not note.zh.isascii() for note in found.notes)
+
+
+def test_the_built_in_clip_is_told_from_a_folder_of_its_name(
+    tiny_pipeline, clip_folder, monkeypatch
+):
+    monkeypatch.setattr("style_a_video.weights.loading.load", lambda *_, **__: tiny_pipeline)
+    folder, _ = clip_folder
+    other = judges.load_clip(folder.rename(folder.with_name("embedded")))
+    for network, told in ((other, 0), (judges.load_clip("embedded"), 1)):
+        assert network.name == "embedded"
+        x, y = frames_of(still(2)), frames_of(still(2))
+        notes = measure(x, [y], "xy", flow=no_motion, judges=Judges(network)).notes
+        assert [note.en.startswith("CLIP is the built-in") for note in notes].count(True) == told
+
+
+def test_a_clip_at_other_times_is_told_of():
+    x, y = still(12), brightening(12)
+    slower = measure(frames_of(x, 10), [frames_of(y, 8), frames_of(y)], "xyz", flow=no_motion)
+    assert [note.en[:22] for note in slower.notes] == ["y shows its frames at "]
+    assert "不同步" in slower.notes[0].zh
+    later = [Frame(f.image, f.pts + 3, f.duration) for f in frames_of(y)]
+    found = measure(frames_of(x), [later], "xy", flow=no_motion)
+    assert [clip.begin for clip in found.clips] == [0, 3] and not found.notes
+
+
+def test_a_clip_that_tells_no_times_goes_at_its_rate():
+    timeless = [Frame(f.image, Fraction(0), f.duration) for f in frames_of(still(12))]
+    found = measure(timeless, [frames_of(still(12))], "xy", flow=no_motion)
+    assert found.times == pytest.approx([i / 10 for i in range(12)]) and not found.notes
+
+
+def test_frames_that_are_no_numbers_are_counted():
+    y = [image.clone() for image in still(12)]
+    y[3][0, 5, 5], y[7][:] = math.nan, math.inf
+    found = measure(frames_of(still(12)), [frames_of(y)], "xy", flow=no_motion)
+    assert [note.en[:18] for note in found.notes] == ["2 frames of y with"]
+    assert "y 有 2 帧" in found.notes[0].zh
+    assert found.clips[1].series["strength"][3] is None
 
 
 # what is refused
@@ -221,6 +268,8 @@ def test_clips_of_other_sizes_none_and_empty():
         measure(frames_of(still(2)), [], "x")
     with pytest.raises(StyleAVideoError, match="x has no frame"):
         measure([], [[]], "xy")
+    with pytest.raises(StyleAVideoError, match="y has no frame"):
+        measure(frames_of(still(2)), [[]], "xy")
 
 
 # files
@@ -243,6 +292,27 @@ def test_files_with_the_source_scaled_to_the_result(tmp_path, monkeypatch):
     longer = clips.encode(tmp_path / "long.mp4", [clips.quadrants(64, 48)] * 5)
     with pytest.raises(StyleAVideoError, match="in.mp4 ends after 3 frames but long.mp4 goes on"):
         measure_videos(source, [longer])
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [((64, 48), 0), ((56, 40), 0), ((66, 48), 0), ((48, 48), 1), ((96, 48), 1)]
+)
+def test_a_source_of_another_shape_is_told_of(size, told, tmp_path):
+    pytest.importorskip("cv2")
+    source = clips.encode(tmp_path / "in.mp4", [clips.quadrants(128, 96)] * 11)
+    result = clips.encode(tmp_path / "out.mp4", [clips.quadrants(*size)] * 11)
+    notes = measure_videos(source, [result]).notes
+    assert [note.en.startswith("in.mp4 has another shape") for note in notes] == [True] * told
+
+
+def test_a_size_that_was_asked_for_keeps_the_shape_in_its_file(tmp_path):
+    """`stylize --size` writes the source's shape as that of the pixels."""
+    pytest.importorskip("cv2")
+    source = clips.encode(tmp_path / "in.mp4", [clips.quadrants(128, 96)] * 11)
+    square = clips.encode(
+        tmp_path / "out.mp4", [clips.quadrants(48, 48)] * 11, sample=Fraction(4, 3)
+    )
+    assert not measure_videos(source, [square]).notes
 
 
 def test_names():
