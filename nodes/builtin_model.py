@@ -209,9 +209,13 @@ def load_vae() -> comfy.sd.VAE:
     return vae
 
 
-def load_clip_vision() -> comfy.clip_vision.ClipVisionModel:
+class BuiltInVision(comfy.clip_vision.ClipVisionModel):
+    """Its type tells it from other CLIP_VISIONs: numbers by it compare with none by those."""
+
+
+def load_clip_vision() -> BuiltInVision:
     """CLIP_VISION: 128 px, in the space of the text encoder."""
-    vision = comfy.clip_vision.ClipVisionModel(str(EMBEDDED / "image_encoder" / "config.json"))
+    vision = BuiltInVision(str(EMBEDDED / "image_encoder" / "config.json"))
     vision.load_sd(load_file(EMBEDDED / "image_encoder" / "model.safetensors"))
     return vision
 

@@ -19,10 +19,11 @@ from ..pipelines import charts, report
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.flow import FLOWS
 from ..pipelines.judges import ClipNetwork, Judges, if_here, load_sifid
-from ..pipelines.measures import Measures, measure
+from ..pipelines.measures import Measures, measure, stretched
 from ..pipelines.refine import METHODS, Refining, refine_frames
 from ..pipelines.video import Frame
 from . import correction
+from .builtin_model import BuiltInVision
 
 
 class TemporalRefiner(io.ComfyNode):
@@ -74,6 +75,8 @@ class TemporalRefiner(io.ComfyNode):
 def refined(source: Tensor, stylized: Tensor, settings: Refining) -> Tensor:
     """IMAGE (T,H,W,3) beside its source → the refined IMAGE; the very same at strength 0.
 
+    A fourth channel of `stylized` stays as it is.
+
     Raises:
         StyleAVideoError: other numbers of frames, or no OpenCV.
     """
@@ -94,7 +97,7 @@ def refined(source: Tensor, stylized: Tensor, settings: Refining) -> Tensor:
             yield (i[..., :3].movedim(-1, 0).to(device) for i in (x, y))
 
     frames = [frame.movedim(0, -1).cpu() for frame in refine_frames(pairs(), settings)]
-    return torch.stack(frames).to(stylized)
+    return torch.cat([torch.stack(frames).to(stylized), stylized[..., 3:]], -1)
 
 
 class ConsistencyReport(io.ComfyNode):
@@ -181,10 +184,17 @@ def measured_clips(
     SIFID is measured where its network is here; where not, a style image gets a note instead.
 
     Raises:
-        StyleAVideoError: clips of other lengths or sizes, or no OpenCV.
+        StyleAVideoError: clips of other lengths or sizes, an empty one, or no OpenCV.
     """
-    size = results[0].shape[1:3]
+    height, width = size = results[0].shape[1:3]
     clips = [source, *results]
+    names = ["source", *(f"result {k}" for k in range(1, len(clips)))]
+    for name, clip in zip(names, clips, strict=True):
+        if len(clip) != len(source) or len(clip) == 0:
+            raise StyleAVideoError(
+                f"The source has {len(source)} frames and {name} {len(clip)}: connect clips of "
+                "the same frames."
+            )
     bar = comfy.utils.ProgressBar(len(source))
 
     def frames(clip: Tensor) -> Iterator[Frame]:
@@ -198,17 +208,26 @@ def measured_clips(
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(done)
 
-    names = ["source", *(f"result {k}" for k in range(1, len(clips)))]
     streams = [frames(clip) for clip in clips]
-    judges = _judges(vision, style_image)
-    return measure(streams[0], streams[1:], names, flow=FLOWS[flow], judges=judges, progress=tell)
+    measured = measure(
+        streams[0],
+        streams[1:],
+        names,
+        flow=FLOWS[flow],
+        judges=_judges(vision, style_image),
+        device=comfy.model_management.get_torch_device(),
+        progress=tell,
+    )
+    measured.notes += stretched("source", source.shape[2] / source.shape[1], (width, height))
+    return measured
 
 
 def _judges(vision: Any, style_image: Tensor | None) -> Judges:
     sifid, no_sifid = if_here("SIFID", load_sifid, comfy.model_management.get_torch_device())
     network = None
     if vision is not None:
-        network = ClipNetwork("CLIP_VISION", partial(_likeness, vision), None)
+        own = isinstance(vision, BuiltInVision)
+        network = ClipNetwork("CLIP_VISION", partial(_likeness, vision), None, own)
     if style_image is None:  # nobody asked for SIFID
         return Judges(network, sifid=sifid)
     style = style_image[0, ..., :3].movedim(-1, 0).float()

@@ -37,6 +37,18 @@ def test_strength_0_is_the_very_clip(clip):
     assert temporal.TemporalRefiner.execute(*clip, 0.0, "learned", "dis")[0] is clip[1]
 
 
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_alpha_stays_at_every_strength(clip, strength):
+    source, stylized = clip
+    alpha = torch.rand(*stylized.shape[:3], 1, generator=torch.Generator().manual_seed(1))
+    result = temporal.refined(
+        source, torch.cat([stylized, alpha], -1), Refining(strength, method="blend")
+    )
+    assert torch.equal(result[..., 3:], alpha)
+    known = temporal.refined(source, stylized, Refining(strength, method="blend"))
+    assert torch.equal(result[..., :3], known)
+
+
 def test_other_numbers_of_frames_are_refused(clip):
     with pytest.raises(StyleAVideoError, match="source has 8 frames and the stylized clip 3"):
         temporal.TemporalRefiner.execute(clip[0], clip[1][:3], 1.0, "learned", "dis")
@@ -68,3 +80,39 @@ def test_results_of_two_sizes_are_refused(clip):
     source, stylized = clip
     with pytest.raises(StyleAVideoError, match="compare clips of one size"):
         temporal.measured_clips(source, [stylized, stylized[:, :32]], 25.0, "dis", None)
+
+
+def test_clips_of_other_lengths_are_refused_before_any_work(clip, monkeypatch):
+    def measure(*_, **__):
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(temporal, "measure", measure)
+    source, stylized = clip
+    for results, told in (
+        ([stylized, stylized[:3]], "source has 8 frames and result 2 3"),
+        ([stylized[:0]], "source has 8 frames and result 1 0"),
+    ):
+        with pytest.raises(StyleAVideoError, match=told):
+            temporal.measured_clips(source, results, 25.0, "dis", None)
+    with pytest.raises(StyleAVideoError, match="source has 0 frames") as refused:
+        temporal.measured_clips(source[:0], [stylized[:0]], 25.0, "dis", None)
+    assert "--" not in str(refused.value)
+
+
+def test_it_is_measured_on_comfyui_s_device(clip, monkeypatch):
+    source, stylized = (c[:2] for c in clip)
+    found = temporal.measured_clips(source, [stylized], 25.0, "dis", None)
+    asked = []
+    monkeypatch.setattr(temporal, "measure", lambda *_, device, **__: asked.append(device) or found)
+    temporal.measured_clips(source, [stylized], 25.0, "raft", None)
+    assert asked == [temporal.comfy.model_management.get_torch_device()]
+
+
+def test_the_built_in_clip_and_another_shape_are_told_of(clip):
+    source, stylized = (c[:2] for c in clip)
+    vision = builtin_model.LoadBuiltInModel.execute()[3]
+    notes = temporal.measured_clips(source, [stylized], 25.0, "dis", vision).notes
+    assert any(note.en.startswith("CLIP is the built-in model") for note in notes)
+    wide = source[:, :40]
+    notes = temporal.measured_clips(wide, [stylized], 25.0, "dis", None).notes
+    assert [note.en.startswith("source has another shape") for note in notes].count(True) == 1
