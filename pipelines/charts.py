@@ -18,8 +18,15 @@ from .sheet import GAP, INK, PAPER, written
 
 # The source in grey, then results in colours that the colour-blind tell apart (Okabe and Ito).
 SOURCE = "#8a8a8a"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-AXES = (0.13, 0.15, 0.845, 0.79)  # left, bottom, width, height, as shares of a chart
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("solid", "dashed", "dotted")  # of matplotlib and of CSS: when colours come again
+AXES = (0.155, 0.15, 0.795, 0.79)  # left, bottom, width, height, as shares of a chart
+TEXT, FRAME, GRID = "#555555", "#bbbbbb", "#e4e4e4"
+DARK = f"""@media (prefers-color-scheme: dark) {{
+  text[style*="{TEXT}"] {{ fill: #b4bcc5 !important }}
+  use[style*="{TEXT}"], [style*="{FRAME}"] {{ stroke: #59626d !important }}
+  [style*="{GRID}"] {{ stroke: #2e353d !important }}
+}}"""
 CELL = (420, 200)  # px of one chart
 COLUMNS = 3
 
@@ -27,6 +34,11 @@ COLUMNS = 3
 def colour(k: int) -> str:
     """Of clip k; the source is 0."""
     return SOURCE if k == 0 else COLOURS[(k - 1) % len(COLOURS)]
+
+
+def dash(k: int) -> str:
+    """Of clip k's line."""
+    return DASHES[0 if k == 0 else (k - 1) // len(COLOURS) % len(DASHES)]
 
 
 def drawn(measures: Measures) -> list[Measure]:
@@ -56,7 +68,7 @@ def svg(measures: Measures, key: str) -> str:
         _draw(chart.add_axes(AXES), measures, key)
         buffer = io.StringIO()
         chart.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return buffer.getvalue()
+    return buffer.getvalue().replace("</svg>", f"<style>{DARK}</style></svg>")
 
 
 def plot(measures: Measures) -> Tensor:
@@ -103,17 +115,34 @@ def _matplotlib() -> tuple[Any, Any]:
 def _draw(axes: Any, measures: Measures, key: str) -> None:
     for k, clip in enumerate(measures.clips):
         numbers = [np.nan if x is None else x for x in clip.series[key]]
-        # A single frame is a dot, and the source is drawn first, beneath.
-        mark = "." if len(numbers) == 1 else ""
-        axes.plot(measures.times, numbers, color=colour(k), linewidth=1.3, marker=mark)
+        # The source is drawn first, beneath.
+        (line,) = axes.plot(measures.times, numbers, color=colour(k), linewidth=1.3)
+        line.set(linestyle=dash(k), marker=".", markevery=_alone(numbers))
     axes.set_xlim(*span(measures.times))
-    axes.tick_params(labelsize=8, length=2, colors="#555555")
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
+    axes.tick_params(labelsize=8, length=2, colors=TEXT)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.locator_params(axis="y", nbins=5)
+    for axis in (
+        axes.xaxis,
+        axes.yaxis,
+    ):  # each number whole: matplotlib's "1e-5" above was cut off
+        axis.set_major_formatter(_label)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color("#bbbbbb")
+        axes.spines[side].set_color(FRAME)
+
+
+def _alone(numbers: Sequence[float]) -> list[int]:
+    """Where a number has none beside it: there is no line to it, so it gets a dot."""
+    there = [False, *np.isfinite(numbers), False]
+    triples = zip(there, there[1:], there[2:], strict=False)
+    return [n for n, (before, here, after) in enumerate(triples) if here and not before | after]
+
+
+def _label(x: float, _: object = None) -> str:
+    """Of an axis, in few characters: 0.25, 1.5e-5."""
+    return f"{x:.6g}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _legend(names: Sequence[str], width: int, size: int = 15) -> Image.Image:
@@ -122,7 +151,10 @@ def _legend(names: Sequence[str], width: int, size: int = 15) -> Image.Image:
     legend = Image.new("RGB", (width, len(names) * line + 2 * GAP), PAPER)
     for k, name in enumerate(names):
         top = GAP + k * line
-        legend.paste(Image.new("RGB", (22, 4), colour(k)), (2 * GAP, top + line // 2 - 2))
+        length = {"solid": 22, "dashed": 9, "dotted": 4}[dash(k)]
+        for x in range(0, 22, length + 4):
+            piece = Image.new("RGB", (min(length, 22 - x), 4), colour(k))
+            legend.paste(piece, (2 * GAP + x, top + line // 2 - 2))
         text, pen = written(name, k, size)
         pen.write(legend, (2 * GAP + 30, top + 2), text, INK)
     return legend

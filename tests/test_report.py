@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "img", "input", "link", "br"):
+        if tag not in ("meta", "img", "input", "link", "br", "wbr"):
             self._open.append((tag, dict(attributes).get("class", "")))
 
     def handle_endtag(self, tag):
@@ -144,6 +144,45 @@ def test_a_curve_is_drawn_where_the_page_puts_its_cursor():
     assert (left / width, wide / width) == pytest.approx((charts.AXES[0], charts.AXES[2]), abs=1e-3)
     assert top / height == pytest.approx(1 - charts.AXES[1] - charts.AXES[3], abs=1e-3)
     assert charts.colour(1) in drawn and "<script" not in drawn
+
+
+def drawn(series):
+    """One chart of these numbers, as SVG."""
+    found = measured("in.mp4", "out.mp4", count=len(series))
+    for clip in found.clips:
+        clip.series["strength"] = series
+    return charts.svg(found, "strength")
+
+
+def test_a_number_without_neighbours_is_a_dot():
+    pytest.importorskip("matplotlib")
+    assert charts._alone([1, 2, 3]) == [] and charts._alone([1]) == [0]
+    nan = float("nan")
+    assert charts._alone([nan, 1, nan, 2, 2, nan, 3]) == [1, 6]
+    colour = charts.colour(1)
+
+    def dots(series):
+        return len(re.findall(rf"<use [^>]*fill: {colour}", drawn(series)))
+
+    assert [dots(s) for s in ([1.0, 2.0], [None, 1.0], [None, 1.0, None, 2.0], [1.0])] == [
+        0,
+        1,
+        2,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    "numbers", [(1e-5, 1.2e-5), (0.99991, 0.99993), (2e6, 2.5e6), (-3e-7, 4e-7)]
+)
+def test_every_label_of_an_axis_is_a_whole_number(numbers):
+    pytest.importorskip("matplotlib")
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", drawn(list(numbers) * 2))
+    assert len(labels) > 6 and max(map(len, labels)) <= 8
+    low, high = sorted(numbers)
+    inside = [float(label) for label in labels[-3:]]
+    assert all(low - (high - low) <= x <= high + (high - low) for x in inside)
+    assert inside == sorted(set(inside))
 
 
 def test_nothing_installed_is_said_in_one_sentence(monkeypatch):
@@ -364,7 +403,10 @@ def test_a_result_of_another_length_or_none(two, tmp_path, capsys):
     short = clips.encode(tmp_path / "short.mp4", [clips.quadrants()] * 2)
     command = "report", two[0], short, "--clip", "none", "--device", "cpu"
     assert run(*command) == 2
-    told = "in.mp4 goes on: compare clips of the same frames, or the first 2 alone (--frames 2)."
+    told = (
+        "in.mp4 goes on: compare clips of the same frames, or say which part of in.mp4 the results "
+        "are of (--start S, --end S, --frames 2)."
+    )
     assert f"short.mp4 ends after 2 frames but {told}" in capsys.readouterr().err
     assert run(*command, "--frames", "2", "--json", tmp_path / "two.json") == 0
     told = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
@@ -373,3 +415,45 @@ def test_a_result_of_another_length_or_none(two, tmp_path, capsys):
     assert "--frames" in capsys.readouterr().err
     assert run("report", two[0]) == 2
     assert "RESULT" in capsys.readouterr().err
+
+
+def test_a_result_of_a_part_is_measured_beside_that_part(tmp_path, page, capsys):
+    """What `stylize --start 0.4 --end 0.8` makes: four frames, from 0 s on."""
+    source = clips.encode(tmp_path / "in.mp4", clips.ramp(12))
+    part = clips.encode(tmp_path / "part.mp4", clips.ramp(12)[4:8])
+    numbers = tmp_path / "part.json"
+    command = "report", source, part, "--clip", "none", "--device", "cpu", "--json", numbers
+    for rest in (("--end", "0.8"), ("--frames", "4")):
+        assert run(*command, "--start", "0.4", *rest, "--html", page) == 0
+        assert "other times" not in capsys.readouterr().err
+        told = json.loads(numbers.read_text(encoding="utf-8"))
+        assert told["times"] == pytest.approx([0.4, 0.5, 0.6, 0.7])
+        assert told["clips"][1]["means"]["strength"] < 0.01
+        begins = [video["data-begin"] for video in Page(page.read_text("utf-8")).all("video")]
+        assert [float(begin) for begin in begins] == pytest.approx([0.4, 0])
+    assert run(*command, "--start", "1.5") == 2
+    assert "choose an earlier start" in capsys.readouterr().err
+
+
+def test_folders_and_broken_files_are_read_as_told(tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, image in enumerate(clips.ramp(6)):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    result = clips.encode(tmp_path / "out.mp4", clips.ramp(6))
+    numbers = tmp_path / "r.json"
+    options = "--clip", "none", "--device", "cpu", "--json", numbers
+    assert run("report", folder, result, "--rate", "10", *options) == 0
+    assert json.loads(numbers.read_text("utf-8"))["times"] == [i / 10 for i in range(6)]
+    assert "other times" not in capsys.readouterr().err
+    assert run("report", folder, result, *options) == 0  # at 25 pictures/s
+    assert "out.mp4 shows its frames at other times" in capsys.readouterr().err
+    assert run("report", result, result, "--rate", "10", *options) == 2
+    assert "a rate is for a folder" in capsys.readouterr().err
+    whole = clips.encode(tmp_path / "in.mkv", clips.pan(1, 20), options={"g": "5"})
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert run("report", cut, cut, *options) == 2
+    assert "(--partial)" in capsys.readouterr().err
+    assert run("report", cut, cut, "--partial", *options) == 0
+    assert "cut.mkv is cut short" in capsys.readouterr().err
