@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 import shutil
 import unicodedata
@@ -30,9 +31,9 @@ BLOCKS = (  # what stands together in the table, each no wider than a terminal
 )
 
 
-def number(x: float | None) -> str:
-    """Three digits; a dash where nothing is defined or measured."""
-    return "–" if x is None else f"{x:.3g}"
+def number(x: float | None, power: int = 0) -> str:
+    """Three digits, in units of a power of ten; a dash where nothing is defined or measured."""
+    return "–" if x is None else f"{x / 10.0**power:.3g}"
 
 
 def table(measures: Measures) -> str:
@@ -88,19 +89,21 @@ def write_page(
             links = _copy(files, beside)
             notes.append(report_words.copied(beside.name))
     begin, end = charts.span(measures.times)
-    colours = map(charts.colour, range(len(links)))
+    lines = (f"{charts.dash(k)} {charts.colour(k)}" for k in range(len(links)))
+    shown = [m for m in MEASURES if any(c.means[m.key] is not None for c in measures.clips)]
     page = template.render(
         words=report_words.PAGE,
         better=report_words.BETTER,
         measures=measures,
-        columns=[m for m in MEASURES if any(c.means[m.key] is not None for c in measures.clips)],
+        columns=[(m, _power(measures, m.key)) for m in shown],
         curves=[(m, _data(charts.svg(measures, m.key))) for m in charts.drawn(measures)],
-        clips=list(zip(measures.clips, links, colours, strict=True)),
+        clips=list(zip(measures.clips, links, lines, strict=True)),
         notes=[*measures.notes, *notes],
         number=number,
         axes=charts.AXES,
         begin=begin,
         end=end,
+        finish=end + (end - begin) / max(1, len(measures.times) - 1),
     )
     part = target.with_name(f".{target.name}.part")
     try:
@@ -127,6 +130,12 @@ def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     text = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     return environment.from_string(text)
+
+
+def _power(measures: Measures, key: str) -> int:
+    """Of ten: the unit of a column of small numbers, so that they are easily compared."""
+    top = max(abs(clip.means[key] or 0) for clip in measures.clips)
+    return math.floor(math.log10(top)) if 0 < top < 0.01 else 0
 
 
 def _playable(

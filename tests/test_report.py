@@ -231,9 +231,31 @@ def test_every_word_of_the_page_is_there_in_both_languages(videos, page):
     assert len(words["en"]) == len(words["zh"]) > 40
     assert words["en"].count("lower is better") == words["zh"].count("越低越好") > 3
     # In one language only: names, numbers and signs.
-    free = [word for word in words[""] if not re.fullmatch(r"[\d.e×–‹›↑↓,\s-]*", word)]
+    free = [word for word in words[""] if not re.fullmatch(r"[\d.e×½¼–‹›↑↓,\s-]*", word)]
     names = {"in.mp4", "out.mp4", "no_motion"}
     assert {word for word in free if word not in names and "·" not in word} == set()
+
+
+def test_small_numbers_are_told_in_units_that_the_head_of_the_column_says(videos, page):
+    found = measured("in.mp4", "out.mp4")
+    for clip, error in zip(found.clips, (5.94e-5, 2.51e-4), strict=True):
+        clip.means["warping"] = error
+    write_page(found, videos, page)
+    words = Page(page.read_text(encoding="utf-8")).words[""]
+    assert words[words.index("-4") - 1] == "×10"
+    assert "0.594" in words and "2.51" in words and "5.94e-05" not in words
+
+
+def test_no_two_of_eighteen_results_are_drawn_alike(videos, page):
+    lines = {(charts.colour(k), charts.dash(k)) for k in range(19)}
+    assert len(lines) == 19
+    found = measured("in.mp4", *(f"{k}.mp4" for k in range(1, 9)))
+    write_page(found, [videos[0]] * 9, page)
+    swatches = [a["style"] for _, a in Page(page.read_text("utf-8")).tags if "style" in a]
+    assert len(swatches) == 3 * 9 and len({*swatches}) == 9  # players, table, curves
+    assert swatches[7] == "border-top: 4px dashed #0072b2"
+    assert "stroke-dasharray" in charts.svg(found, "strength")
+    assert charts.plot(found).shape[1] == 3
 
 
 def test_names_and_prompts_of_strangers_are_only_text(videos, page):
@@ -379,6 +401,7 @@ def test_the_command_without_clip_needs_no_model(two, monkeypatch, capsys):
     ("options", "message"),
     [
         (("--prompt", " "), "prompt is empty"),
+        (("--prompt", "oil", "--clip", "none"), "The prompt is for CLIP, which --clip none leaves"),
         (("--html", "r.txt"), ".html"),
         (("--html", "nowhere/r.html"), "does not exist"),
         (("--json", "r.html"), ".json"),
