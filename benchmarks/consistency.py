@@ -4,7 +4,7 @@
         [--work DIR] [--flow dis|raft] [--json FILE] [--picture FILE]
 
 Rows: the unedited source (the floor), each frame by itself, that through the refiners, and through
-what people reach for otherwise (ffmpeg's deflicker and tmix). DIR holds clips/*.mp4, which
+what people reach for otherwise (ffmpeg's deflicker, tmix and atadenoise). DIR holds clips/*.mp4, which
 no training saw. Stylized frames are kept in --work, so that a stopped run goes on.
 """
 
@@ -25,6 +25,7 @@ from PIL import Image
 from style_a_video.pipelines import sheet
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import FLOWS
+from style_a_video.pipelines.job import fingerprint
 from style_a_video.pipelines.measures import measure
 from style_a_video.pipelines.refine import Refining, refine_frames
 from style_a_video.pipelines.stylize import fit
@@ -47,8 +48,12 @@ def refined(method: str) -> Row:
     return row
 
 
-def ffmpeg(name: str, arguments: str) -> Row:
-    def row(source: list[Tensor], stylized: list[Tensor]) -> Iterator[Tensor]:
+def ffmpeg(name: str, arguments: str, late: int = 0) -> Row:
+    """A filter of PyAV's ffmpeg; `late`: how many frames behind its input the middle of its window
+    lies, which are left out, and its last picture repeated.
+    """
+
+    def filtered(source: list[Tensor], stylized: list[Tensor]) -> Iterator[Tensor]:
         h, w = stylized[0].shape[-2:]
         graph = av.filter.Graph()
         graph.link_nodes(
@@ -71,6 +76,10 @@ def ffmpeg(name: str, arguments: str) -> Row:
                     break
                 yield torch.from_numpy(out.to_ndarray()).permute(2, 0, 1) / 255
 
+    def row(source: list[Tensor], stylized: list[Tensor]) -> list[Tensor]:
+        frames = list(filtered(source, stylized))
+        return frames[late:] + late * frames[-1:]
+
     return row
 
 
@@ -80,8 +89,14 @@ ROWS: dict[str, Row] = {
     "+ blend (no training)": refined("blend"),
     "+ learned refiner": refined("learned"),
     "ffmpeg deflicker": ffmpeg("deflicker", "size=5"),
-    "ffmpeg tmix": ffmpeg("tmix", "frames=3"),
+    "ffmpeg tmix": ffmpeg("tmix", "frames=3", late=1),
+    "ffmpeg atadenoise": ffmpeg("atadenoise", ""),
 }
+
+
+def as_bytes(frame: Tensor) -> Tensor:
+    """As a file of 8 bits holds it, in [0,1]: the stylized frames come from one."""
+    return (frame.clamp(0, 1) * 255).round() / 255
 
 
 def to_bytes(frame: Tensor) -> np.ndarray:
@@ -111,7 +126,7 @@ def picture(source: list[Tensor], plain: list[Tensor]) -> Image.Image:
     """Of every row a frame, and its middle line over time: flicker shimmers there."""
     rows = []
     for name, row in ROWS.items():
-        frames = torch.stack([frame.clamp(0, 1) for frame in row(source, plain)])
+        frames = torch.stack([as_bytes(frame) for frame in row(source, plain)])
         middle = frames[:, :, frames.shape[2] // 2].movedim(0, 1)
         rows.append((name, [frames[-1], F.interpolate(middle[None], frames.shape[2:])[0]]))
     return sheet.contact_sheet(rows)
@@ -122,8 +137,9 @@ def rows_of(source: list[Tensor], plain: list[Tensor], flow: str) -> dict[str, d
     clips, seconds = {}, {}
     for name, row in ROWS.items():
         began = time.perf_counter()
-        clips[name] = [frame.clamp(0, 1) for frame in row(source, plain)]
+        frames = list(row(source, plain))
         seconds[name] = (time.perf_counter() - began) / len(source)
+        clips[name] = [as_bytes(frame) for frame in frames]
     names = list(clips)
     results = [as_clip(frames) for frames in clips.values()]
     measured = measure(results[0], results[1:], names, flow=FLOWS[flow])
@@ -134,13 +150,20 @@ def rows_of(source: list[Tensor], plain: list[Tensor], flow: str) -> dict[str, d
 
 
 def summary(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Means over clips and styles; strength and sharpness as shares of the per-frame result's."""
+    """Means over clips and styles; strength and sharpness as shares of the per-frame result's.
+
+    `less_over_10`: by how much the loss over ten frames is less than per frame's, as the mean of
+    the clips' own shares; `less_over_10_of_means`, from mean to mean.
+    """
     table = {}
     for row in ROWS:
         means = {k: float(np.mean([f[row][k] for f in found])) for k in (*MEASURES, "seconds")}
         for k in ("strength", "sharpness"):
             means[k] = float(np.mean([f[row][k] / f[PLAIN][k] for f in found]))
         means["ratio"] = means["warping"] / float(np.mean([f[FLOOR]["warping"] for f in found]))
+        ten = [(f[row]["temporal_10"], f[PLAIN]["temporal_10"]) for f in found]
+        means["less_over_10"] = 1 - float(np.mean([loss / plain for loss, plain in ten]))
+        means["less_over_10_of_means"] = 1 - sum(t[0] for t in ten) / sum(t[1] for t in ten)
         table[row] = means
     return table
 
@@ -148,13 +171,14 @@ def summary(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
 def as_text(table: dict[str, dict[str, float]]) -> str:
     lines = [
         "| | E_warp x1000 | of the source's | E_warp (DVP) | temporal loss, 10 frames | agreement "
-        "| strength | sharpness | ms a frame |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| less, a clip | less, of means | strength | sharpness | ms a frame |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row, m in table.items():
         lines.append(
             f"| {row} | {1000 * m['warping']:.2f} | {m['ratio']:.2f} | {m['pair']:.4f} "
-            f"| {m['temporal_10']:.4f} | {m['agreement']:.2f} | {m['strength']:.2f} "
+            f"| {m['temporal_10']:.4f} | {m['agreement']:.2f} "
+            f"| {m['less_over_10']:.0%} | {m['less_over_10_of_means']:.0%} | {m['strength']:.2f} "
             f"| {m['sharpness']:.2f} | {1000 * m['seconds']:.0f} |"
         )
     return "\n".join(lines)
@@ -171,8 +195,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="of the first clip in its first style")
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
+    if args.frames <= 10:
+        parser.error("the loss over ten frames needs at least --frames 11")
     pipeline = load()
+    # Other weights, other frames.
+    work = args.work / fingerprint(pipeline)[:12]
+    work.mkdir(parents=True, exist_ok=True)
     pipeline.set_progress_bar_config(disable=True)
     found: dict[str, dict] = {}
     for path in sorted((args.data / "clips").glob("*.mp4")):
@@ -183,7 +211,7 @@ def main() -> None:
         stream = read_frames(path, max_frames=args.frames, size=size)
         source = [frame.image for frame in stream]
         for prompt in STYLES:
-            file = args.work / f"{path.stem}-{prompt.replace(' ', '_')}-{size[0]}-{args.frames}.npy"
+            file = work / f"{path.stem}-{prompt.replace(' ', '_')}-{size[0]}-{args.frames}.npy"
             plain = stylized(pipeline, source, prompt, file)
             if args.picture and not found:
                 sheet.save(picture(source, plain), args.picture)

@@ -23,8 +23,10 @@ from torch.nn import functional as F
 
 def frames(count: int, width: int, height: int) -> Iterator[Tensor]:
     """A soft random picture that moves by 2 px a frame."""
-    noise = torch.rand(1, 3, height // 8, 128, generator=torch.Generator().manual_seed(0))
-    wide = F.interpolate(noise, (height, 1024), mode="bicubic").clamp(0, 1)[0]
+    length = max(1024, width)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, 3, height // 8, length // 8, generator=generator)
+    wide = F.interpolate(noise, (height, length), mode="bicubic").clamp(0, 1)[0]
     for i in range(count):
         yield wide.roll(-2 * i, 2)[..., :width]
 
