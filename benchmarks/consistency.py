@@ -4,8 +4,8 @@
         [--work DIR] [--flow dis|raft] [--json FILE] [--picture FILE]
 
 Rows: the unedited source (the floor), each frame by itself, that through the refiners, and through
-what people reach for otherwise (ffmpeg's deflicker, tmix and atadenoise). DIR holds clips/*.mp4, which
-no training saw. Stylized frames are kept in --work, so that a stopped run goes on.
+what people reach for otherwise (ffmpeg's deflicker, tmix and atadenoise). DIR holds clips/*.mp4,
+which no training saw. Stylized frames are kept in --work, so that a stopped run goes on.
 """
 
 from __future__ import annotations
