@@ -55,3 +55,12 @@ def server(comfyui, tmp_path_factory):
     running = Server(comfyui, tmp_path_factory.mktemp("comfyui"))
     yield running
     running.stop()
+
+
+# Not for the session: playwright keeps an event loop running, and other tests start their own.
+@pytest.fixture(scope="module")
+def browser():
+    from chromium import chromium
+
+    with chromium() as opened:
+        yield opened

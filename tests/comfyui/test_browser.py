@@ -9,30 +9,18 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chromium import PATIENCE
+from playwright.sync_api import Locator, Page, expect
 
 ROOT = Path(__file__).parents[2]
 PACK = "style-a-video"
 OURS = ("style-a-video", "style_a_video", "styleavideo")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NEED_A_DOWNLOAD = {"CheckpointLoaderSimple", "CLIPVisionLoader", "ControlNetLoader"}
 """Red where a template names a file of the user's that is not there."""
 EXAMPLE, SIZE = (384, 256), (96, 64)
@@ -45,41 +33,15 @@ SETTINGS = {
     "Comfy.RightSidePanel.IsOpen": False,
     "Comfy.TutorialCompleted": True,  # else the templates open by themselves
 }
-PATIENCE = 60_000
-"""Milliseconds that any one step may take: a busy machine is slow, not broken."""
 RUN = 180_000
 """Milliseconds that a run of a graph may take."""
 
-
-def _skip_all(missing: str) -> None:
-    reason = f"NO BROWSER TEST RAN: {missing}"
-    warnings.warn(reason, stacklevel=2)
-    pytest.skip(reason, allow_module_level=True)
-
-
-try:
-    from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-except ImportError:
-    _skip_all("playwright is missing in ComfyUI's Python (pip install playwright)")
-if not CHROMIUM:
-    _skip_all("there is no chromium on the PATH (apt-get install chromium)")
-
-expect.set_options(timeout=PATIENCE)
 encode = runpy.run_path(str(ROOT / "tests" / "clips.py"))["encode"]
 
 Shoot = Callable[[str], None]
 
 
 # The browser
-
-
-# Not for the session: playwright keeps an event loop running, and other tests start their own.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=OPTIONS)
-        yield opened
-        opened.close()
 
 
 class Complaints(list[str]):
