@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checkpoints import OTHER_TORCHVISION, load_network
 from .checks import check_choice
 from .errors import StyleAVideoError
 
@@ -37,7 +37,7 @@ def raft(this: Tensor, other: Tensor) -> Tensor:
     """RAFT small (Teed and Deng 2020), torchvision's weights.
 
     Raises:
-        StyleAVideoError: no torchvision here, or its weights were not downloaded.
+        StyleAVideoError: no torchvision here, or its weights are not here or damaged.
     """
     network = _raft(str(this.device))
     h, w = this.shape[-2:]
@@ -84,16 +84,10 @@ def _dis() -> Any:
 def _raft(device: str) -> Any:
     try:
         from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
-    except (ImportError, RuntimeError, AttributeError):  # missing, or made for another torch
+    except OTHER_TORCHVISION:
         raise StyleAVideoError(
             "RAFT needs torchvision, one that fits torch: install it, or choose the flow dis."
         ) from None
     url = Raft_Small_Weights.DEFAULT.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if not file.is_file():
-        raise StyleAVideoError(
-            f"RAFT's weights are not here: download {url} to {file}, or choose the flow dis."
-        )
-    network = raft_small()
-    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    network = load_network(raft_small, "RAFT", "raft_small", url, ", or choose the flow dis.")
     return network.to(device).eval()

@@ -6,10 +6,10 @@ CLIP (Radford et al. 2021), LPIPS (Zhang et al. 2018), SIFID (Rott Shaham et al.
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checkpoints import OTHER_TORCHVISION, load_network
 from .core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
 from .core.measures import gaussian
 from .errors import StyleAVideoError
@@ -42,9 +43,6 @@ class ClipNetwork:
     encode_text: Callable[[str], Tensor] | None
     own: bool = False
 
-
-OTHER_TORCHVISION = (ImportError, RuntimeError, AttributeError)
-"""What its import ends in where it is missing, or made for another torch."""
 
 Lpips = Callable[[Tensor, Tensor], Tensor]
 """Two batches of frames (T,3,H,W) in [0,1] → their perceptual distances (T,)."""
@@ -200,16 +198,17 @@ def load_lpips(device: torch.device | str = "cpu") -> Lpips:
     """LPIPS v0.1 on AlexNet, by its authors' package; nothing is downloaded.
 
     Raises:
-        StyleAVideoError: the package or AlexNet's weights are not here.
+        StyleAVideoError: the package or AlexNet's weights are not here, or these are damaged.
     """
     try:
         import lpips
-        from torchvision.models import AlexNet_Weights
+        from torchvision.models import AlexNet_Weights, alexnet
     except OTHER_TORCHVISION:
         raise StyleAVideoError(
             "LPIPS needs the packages lpips and torchvision: pip install lpips torchvision"
         ) from None
-    _weights("LPIPS", "AlexNet", AlexNet_Weights.IMAGENET1K_V1.url)
+    # lpips loads these by itself, and would fetch them or end in a traceback: they are tried first.
+    load_network(alexnet, "LPIPS", "AlexNet", AlexNet_Weights.IMAGENET1K_V1.url)
     with warnings.catch_warnings():  # it calls torchvision by a name of older days
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         network = lpips.LPIPS(net="alex", verbose=False).to(device)
@@ -238,14 +237,8 @@ def load_sifid(device: torch.device | str = "cpu") -> Sifid:
             "SIFID needs torchvision, one that fits torch: pip install torchvision"
         ) from None
     url = Inception_V3_Weights.IMAGENET1K_V1.url
-    file = _weights("SIFID", "Inception v3", url)
-    inception = inception_v3(init_weights=False)
-    try:
-        inception.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
-        raise StyleAVideoError(
-            f"{file} holds no weights of torchvision's Inception v3: download {url} again"
-        ) from error
+    build = partial(inception_v3, init_weights=False)  # they would take a minute
+    inception: Any = load_network(build, "SIFID", "Inception v3", url)
     layers = inception.Conv2d_1a_3x3, inception.Conv2d_2a_3x3, inception.Conv2d_2b_3x3
     network = torch.nn.Sequential(*layers).to(device).eval()
 
@@ -257,16 +250,6 @@ def load_sifid(device: torch.device | str = "cpu") -> Sifid:
         return mean, covariance
 
     return statistics
-
-
-def _weights(judge: str, network: str, url: str) -> Path:
-    """The file in which torch.hub keeps what lies at `url`, and would fetch it without asking."""
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if not file.is_file():
-        raise StyleAVideoError(
-            f"{judge} needs the weights of torchvision's {network}: download {url} to {file}"
-        )
-    return file
 
 
 def _at_least(side: int, frames: Tensor) -> Tensor:

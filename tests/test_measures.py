@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from style_a_video.pipelines import judges
+from style_a_video.pipelines import flow, judges
 from style_a_video.pipelines.core import measures as core
 from style_a_video.pipelines.core.flow import visible_before
 from style_a_video.pipelines.errors import StyleAVideoError
@@ -428,18 +428,23 @@ def lpips_package(monkeypatch, home):
 
     url = "https://example.org/alexnet-1234.pth"
     weights = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url))
+    models = SimpleNamespace(AlexNet_Weights=weights, alexnet=lambda: torch.nn.Linear(1, 1))
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=LPIPS))
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace())
-    monkeypatch.setitem(sys.modules, "torchvision.models", SimpleNamespace(AlexNet_Weights=weights))
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(home))
+    return home / "checkpoints" / "alexnet-1234.pth"
 
 
 def test_lpips_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
-    lpips_package(monkeypatch, tmp_path)
+    file = lpips_package(monkeypatch, tmp_path)
     with pytest.raises(StyleAVideoError, match="download https://.*alexnet-1234.pth to .*check"):
         judges.load_lpips()
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "alexnet-1234.pth").touch()
+    file.parent.mkdir()
+    file.write_text("<!DOCTYPE html>")
+    with pytest.raises(StyleAVideoError, match="1234.pth holds no weights of torchvision's AlexN"):
+        judges.load_lpips()
+    torch.save(torch.nn.Linear(1, 1).state_dict(), file)
     lpips = judges.load_lpips()
     assert lpips(torch.zeros(2, 3, 24, 32), torch.ones(2, 3, 24, 32)).tolist() == [1, 1]
     x, y = still(3), brightening(3)
@@ -501,6 +506,28 @@ def test_sifid_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     with pytest.raises(StyleAVideoError, match="SIFID needs torchvision, one that fits torch: pip"):
         judges.load_sifid()
+
+
+def test_raft_with_damaged_weights_is_refused(tmp_path, monkeypatch):
+    url = "https://example.org/raft-1234.pth"
+    weights = SimpleNamespace(DEFAULT=SimpleNamespace(url=url))
+    models = SimpleNamespace(Raft_Small_Weights=weights, raft_small=lambda: torch.nn.Linear(1, 1))
+    for name in ("torchvision", "torchvision.models"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", models)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(StyleAVideoError, match="RAFT needs .* download .* or choose the flow dis"):
+        flow.check_flow("raft")
+    file = tmp_path / "checkpoints" / "raft-1234.pth"
+    file.parent.mkdir()
+    torch.save(torch.nn.Linear(1, 1).state_dict(), file)
+    good = file.read_bytes()
+    for damage in (b"", b"<!DOCTYPE html>", b"\n\n<html>", b"\x80\x02}q", b"\x80\x02.", good[:300]):
+        file.write_bytes(damage)
+        with pytest.raises(StyleAVideoError, match="holds no weights .* again, or choose the flow"):
+            flow.check_flow("raft")
+    with pytest.raises(StyleAVideoError, match="no flow 'best'; choose one of: dis, raft"):
+        flow.check_flow("best")
 
 
 def test_sifid_is_of_the_textures_wherever_they_are(tmp_path, monkeypatch):
