@@ -296,6 +296,21 @@ def test_a_broken_tail_is_refused_or_what_is_there_is_taken(tmp_path, suffix):
     assert [data for *_, data in written] == [data for *_, data in given[: len(written)]]
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".nut", ".mp4", ".mov", ".flv"])
+def test_a_whole_file_that_begins_late_is_not_cut_short(tmp_path, suffix):
+    """What such files state as their length counts from 0 in some formats, else from the start."""
+    codec = {".webm": "libvpx", ".nut": "ffv1"}.get(suffix, "libx264")
+    late = {"pts": range(50, 74), "time_base": Fraction(1, 10)}
+    source = odd.make(tmp_path / f"late{suffix}", frames=24, codec=codec, **late)
+    info = probe(source)
+    assert (info.start, info.frames, info.notes) == (5, 24, ())
+    assert len(list(read_frames(source))) == 24
+    if suffix == ".mkv":
+        source.write_bytes(source.read_bytes()[: int(source.stat().st_size * 0.6)])
+        with pytest.raises(StyleAVideoError, match="cut short"):
+            probe(source)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])
 def test_a_hole_in_the_data_is_refused_or_passed_over(tmp_path, suffix):
     source = noisy(tmp_path / f"a{suffix}")

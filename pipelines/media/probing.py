@@ -144,6 +144,10 @@ def _notes(path: Path, picture: Any) -> list[str]:
     return notes
 
 
+_FROM_ZERO = ("matroska,webm", "nut")
+"""Formats whose stated duration counts from 0, however late the first packet is."""
+
+
 @dataclass
 class _Scan:
     """First and last moment of the pictures (s, container clock), their number, what is wrong."""
@@ -189,7 +193,8 @@ def _scan(path: Path, index: int, step: Fraction) -> _Scan:
             broken = True
         start = Fraction(container.start_time or 0, av.time_base)
         stated = Fraction(container.duration or 0, av.time_base)
-    missing = stated - (reached - start) if reached else Fraction(0)
+        since = Fraction(0) if container.format.name in _FROM_ZERO else start
+    missing = stated - (reached - since) if reached else Fraction(0)
     cut = ""
     if broken or missing > max(Fraction(1, 2), stated / 20):
         cut = (
