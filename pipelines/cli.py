@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         description="Stylize a video from words (Style-A-Video, arXiv 2305.05464).",
     )
     commands = main.add_subparsers(
-        dest="command", required=True, metavar="stylize | demo | shots | report | info"
+        dest="command", required=True, metavar="stylize | demo | refine | report | shots | info"
     )
 
     stylize = commands.add_parser(
@@ -85,11 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _range_options(stylize)
     _reading_options(stylize)
-    stylize.add_argument(
-        "--codec",
-        metavar="NAME",
-        help="h264, hevc, av1, vp9, prores (alpha: 4444) or ffv1 (what OUT's suffix stands for)",
-    )
+    _codec_option(stylize)
     stylize.add_argument(
         "--shots",
         type=Path,
@@ -143,6 +139,28 @@ def parser() -> argparse.ArgumentParser:
     )
     _engine_options(demo)
 
+    refine = commands.add_parser(
+        "refine",
+        help="take the flicker out of a video that something else has stylized",
+        description="Refine STYLIZED, frame by frame beside the SOURCE that it was made from, and "
+        "write OUT with STYLIZED's timestamps and tracks; where it has no sound, SOURCE's.",
+    )
+    refine.add_argument("source", metavar="SOURCE", type=Path, help="file or folder of pictures")
+    refine.add_argument("stylized", metavar="STYLIZED", type=Path, help="as many frames, any size")
+    refine.add_argument("target", metavar="OUT", type=Path, help="video file to write")
+    refine.add_argument(
+        "--strength", type=float, default=1.0, metavar="X", help="how much, 0 to 1 (%(default)g)"
+    )
+    refine.add_argument(
+        "--method", default="learned", metavar="learned|blend", help="refiner (%(default)s)"
+    )
+    _flow_option(refine)
+    refine.add_argument(
+        "--start", type=float, metavar="S", help="where in SOURCE the stylized part begins, seconds"
+    )
+    _codec_option(refine)
+    _reading_options(refine)
+
     report = commands.add_parser(
         "report",
         help="how steady, strong and sharp results are, beside their source",
@@ -160,9 +178,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--json", type=Path, metavar="FILE.json", help="all numbers")
     _range_options(report, "of SOURCE, where the results are of a part: ")
     _reading_options(report)
-    report.add_argument(
-        "--flow", default="dis", metavar="dis|raft", help="optical flow (%(default)s)"
-    )
+    _flow_option(report)
     report.add_argument("--prompt", metavar="TEXT", help="the style asked for, for CLIP's style")
     report.add_argument(
         "--style-image",
@@ -199,6 +215,18 @@ def _range_options(to: argparse.ArgumentParser, of: str = "") -> None:
     until = to.add_mutually_exclusive_group()
     until.add_argument("--end", type=float, metavar="S", help=f"{of}to here, seconds")
     until.add_argument("--frames", type=int, metavar="N", help="at most this many frames")
+
+
+def _codec_option(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--codec",
+        metavar="NAME",
+        help="h264, hevc, av1, vp9, prores (alpha: 4444) or ffv1 (what OUT's suffix stands for)",
+    )
+
+
+def _flow_option(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--flow", default="dis", metavar="dis|raft", help="optical flow (%(default)s)")
 
 
 def _reading_options(to: argparse.ArgumentParser) -> None:
@@ -323,10 +351,10 @@ def _check_engine(args: argparse.Namespace, prompts: Sequence[str]) -> None:
         check_count("--steps", args.steps)
         check_number("--steps", args.steps, high=1000)
     check_number("--seed", args.seed, high=2**63 - 1)
+    check_number("--refine-strength", args.refine_strength, high=1)
     if args.refine:
         from .flow import check_flow
 
-        check_number("--refine-strength", args.refine_strength, high=1)
         check_flow("dis")
     if args.chunk != "auto":
         if not re.fullmatch(r"[0-9]{1,6}", args.chunk):
@@ -661,23 +689,53 @@ def _refining(args: argparse.Namespace) -> Refining | None:
     return Refining(args.refine_strength) if args.refine else None
 
 
+def _refine(args: argparse.Namespace) -> None:
+    from .flow import check_flow
+    from .refine import Refining
+    from .refine_video import refine_video
+
+    settings = Refining(args.strength, args.method, args.flow)
+    check_flow(args.flow)
+    notes = refine_video(
+        *_probed(args, args.source, args.stylized),
+        args.target,
+        settings,
+        start=args.start,
+        codec=args.codec,
+        progress=partial(_Bars(), "refine"),
+    )
+    for note in notes:
+        _say(note)
+    print(args.target)
+
+
+def _probed(args: argparse.Namespace, *paths: Path) -> list[VideoInfo]:
+    """What these hold; a rate is that of the folders among them."""
+    from .video import probe
+
+    folders = any(path.is_dir() for path in paths)
+    rates = [None if folders and not path.is_dir() else args.rate for path in paths]
+    return [probe(path, rate, args.partial) for path, rate in zip(paths, rates, strict=True)]
+
+
 def _report(args: argparse.Namespace) -> None:
     _check_range(args)
     from .checks import check_prompts
     from .stylize import check_range
-    from .video import check_target, probe, read_picture, seconds
+    from .video import check_target, read_picture, seconds
 
     if args.prompt is not None:
         check_prompts("The prompt", args.prompt, 1)
+        if args.clip == "none":
+            raise StyleAVideoError(
+                "The prompt is for CLIP, which --clip none leaves out: give one of them alone."
+            )
     if args.style_image is not None:
         read_picture(args.style_image)
     for path, suffixes in ((args.html, (".html", ".htm")), (args.json, (".json",))):
         if path is not None:
             check_target(path, suffixes)
-    paths = [args.source, *args.results]
-    folders = any(path.is_dir() for path in paths)
-    rates = [None if folders and not path.is_dir() else args.rate for path in paths]
-    videos = [probe(path, rate, args.partial) for path, rate in zip(paths, rates, strict=True)]
+    videos = _probed(args, args.source, *args.results)
     check_range(videos[0], seconds(args.start), seconds(args.end))
     from . import report
     from .device import pick_device
@@ -742,8 +800,9 @@ def _info(args: argparse.Namespace) -> None:
 COMMANDS = {
     "stylize": _stylize,
     "demo": _demo,
-    "shots": _shots,
+    "refine": _refine,
     "report": _report,
+    "shots": _shots,
     "info": _info,
 }
 

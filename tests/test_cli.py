@@ -195,6 +195,7 @@ def no_model(monkeypatch):
         (("--attention-scale", "inf"), "--attention-scale must be a finite number"),
         (("--correction", "-0.1"), "--correction must be 0 or more"),
         (("--seed", "-1"), "--seed must be"),
+        (("--refine-strength", "5", "--no-refine"), "--refine-strength must be between 0 and 1"),
         (("--size", "512"), "WIDTHxHEIGHT"),
         (("--size", "0x64"), "between 16 and 8192"),
         (("--max-side", "4"), "between 16 and 8192"),
