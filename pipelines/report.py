@@ -23,6 +23,7 @@ from .video import VideoInfo, VideoWriter, check_target, read_frames
 EMBEDDED_MAX = 40_000_000  # bytes: what browsers and mail take as one page without trouble
 PLAYED = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
 CODECS = {"h264", "vp8", "vp9", "av1"}
+PIXELS = {"yuv420p", "yuvj420p", "yuva420p"}  # not every browser shows 4:4:4 or 10 bits
 NAME = 24  # columns of a name in the table
 BLOCKS = (  # what stands together in the table, each no wider than a terminal
     ("strength", "sharpness", "warping", "ratio", "pair", "temporal_1"),
@@ -144,7 +145,8 @@ def _playable(
     """Files that browsers play: the clips themselves, or converted copies in `folder`."""
     files, converted = [], []
     for k, info in enumerate(infos):
-        known = info.path.suffix.lower() in PLAYED and info.codec in CODECS and info.bits == 8
+        format_known = info.path.suffix.lower() in PLAYED and info.codec in CODECS
+        known = format_known and info.pixels in PIXELS and not info.partial
         files.append(info.path if known else _convert(info, folder / f"{k}.mp4"))
         if not known:
             converted.append(measures.clips[k].name)

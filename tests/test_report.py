@@ -293,6 +293,31 @@ def test_a_clip_that_browsers_may_not_play_is_converted(tmp_path, page):
     assert any("Converted" in word and "old.mkv" in word for word in shown.words["en"])
 
 
+@pytest.mark.parametrize(
+    ("pixels", "as_it_is"),
+    [("yuv420p", True), ("yuvj420p", True), ("yuv420p10le", False), ("yuv444p", False)],
+)
+def test_pixels_that_not_every_browser_shows_are_converted(pixels, as_it_is, tmp_path, page):
+    ours = clips.encode(tmp_path / "in.mp4", clips.ramp(3))
+    other = clips.encode(tmp_path / "out.mp4", clips.ramp(3), pix_fmt=pixels)
+    write_page(measured("in.mp4", "out.mp4", count=3), [ours, other], page)
+    shown = Page(page.read_text(encoding="utf-8"))
+    second = base64.b64decode(shown.all("video")[1]["src"].split(",")[1])
+    assert (second == other.read_bytes()) == as_it_is
+    (tmp_path / "shown.mp4").write_bytes(second)
+    assert probe(tmp_path / "shown.mp4").pixels in ("yuv420p", "yuvj420p")
+    for language, told in (("en", "Converted"), ("zh", "转换成")):
+        assert any(told in word for word in shown.words[language]) != as_it_is
+
+
+def test_a_broken_file_is_shown_as_it_was_read(videos, page):
+    found = measured("in.mp4", "out.mp4")
+    report.write_page(found, [probe(videos[0]), probe(videos[1], partial=True)], page)
+    embedded = [video["src"] for video in Page(page.read_text("utf-8")).all("video")]
+    shown = [base64.b64decode(link.split(",")[1]) for link in embedded]
+    assert shown[0] == videos[0].read_bytes() and shown[1] != videos[1].read_bytes()
+
+
 def test_a_hundred_clips_are_all_there(videos, page):
     names = [f"{k}.mp4" for k in range(101)]
     write_page(measured(*names, count=1), videos[:1] * 101, page)

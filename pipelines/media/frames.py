@@ -36,7 +36,8 @@ class VideoInfo:
     `start` and `end` (s) are where the first frame begins and the last one ends; `frames` is the
     number of coded pictures; `time_base` the unit of the timestamps (s); `origin` (s) the container
     time that is 0 on our clock; `rotation` the anticlockwise turn (degrees) that makes it upright;
-    `partial` says that what cannot be decoded is passed over; `notes` what a user should know.
+    `pixels` is FFmpeg's name of their format in the file; `partial` says that what cannot be
+    decoded is passed over; `notes` what a user should know.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class VideoInfo:
     codec: str
     audio: tuple[str, ...]
     alpha: bool = False
+    pixels: str = ""
     partial: bool = False
     notes: tuple[str, ...] = ()
 

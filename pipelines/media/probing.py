@@ -88,6 +88,7 @@ def _probe_container(path: Path, partial: bool) -> VideoInfo:
             codec=codec_of(stream),
             audio=tuple(codec_of(s) for s in container.streams.audio if s.codec_context),
             alpha=_shows_through(picture, codec_of(stream)),
+            pixels=picture.format.name,
             partial=partial,
             notes=tuple(notes),
         )
