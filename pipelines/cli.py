@@ -1,4 +1,4 @@
-"""style-a-video stylize | demo | shots | report | info
+"""style-a-video stylize | demo | refine | report | shots | info
 
 Exit codes: 0 done, 2 arguments or input that cannot be used (one line on stderr says which and what
 to do), 130 interrupted, 1 anything unforeseen (with its traceback).
@@ -696,8 +696,10 @@ def _refine(args: argparse.Namespace) -> None:
 
     settings = Refining(args.strength, args.method, args.flow)
     check_flow(args.flow)
+    source, stylized = _probed(args, args.source, args.stylized)
     notes = refine_video(
-        *_probed(args, args.source, args.stylized),
+        source,
+        stylized,
         args.target,
         settings,
         start=args.start,
