@@ -186,6 +186,36 @@ def test_a_flow_or_judge_is_asked_once_for_all_results():
     assert len(calls) == 2 * 2 * 2  # two frames: to the one before and to the first, both ways
 
 
+def shot(seed, count):
+    return [torch.from_numpy(x).permute(2, 0, 1) / 255 for x in clips.pan(seed, count)]
+
+
+def test_frames_of_different_shots_are_not_compared():
+    x = [*shot(0, 12), *shot(7, 13)]
+    judges = Judges(FAKE, lpips=lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    found = measure(
+        frames_of(x), [frames_of([0.9 * y for y in x])], "xy", flow=no_motion, judges=judges
+    )
+    assert [note.en for note in found.notes][0].startswith("The source has 2 shots")
+    assert "原片有 2 个镜头" in found.notes[0].zh
+    to_last = "warping", "temporal_1", "pair", "agreement", "consecutive", "lpips_consecutive"
+    for clip in found.clips:
+        for key in to_last:
+            undefined = [n for n, number in enumerate(clip.series[key]) if number is None]
+            assert undefined == [0, 12], key
+        late = [n for n, number in enumerate(clip.series["temporal_10"]) if number is None]
+        assert late == [*range(10), *range(12, 22)]
+        # The first frame that E_pair looks back to is the shot's.
+        assert clip.series["pair"][13] == pytest.approx(2 * clip.series["temporal_1"][13])
+
+
+def test_cuts_are_the_source_s_not_the_result_s():
+    flashing = [shot(n, 1)[0] for n in range(12)]
+    found = measure(frames_of(shot(0, 12)), [frames_of(flashing)], "xy", flow=no_motion)
+    assert not [note for note in found.notes if "shots" in note.en]
+    assert None not in found.clips[1].series["warping"][1:]
+
+
 def test_notes_say_what_is_not_defined():
     found = measure(frames_of(still(3)), [frames_of(still(3))], "xy", flow=no_motion)
     assert ["more than 10 frames" in note.en for note in found.notes] == [True]
