@@ -62,7 +62,7 @@ MEASURES = (
     Measure(
         "ratio",
         "x source",
-        Words("× source", "× 原片"),
+        Words("×\u00a0source", "×\u00a0原片"),
         "lower",
         Words(
             "E_warp as a multiple of the unedited source's, in which noise and errors of the flow "
