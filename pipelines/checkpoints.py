@@ -15,6 +15,11 @@ from .errors import StyleAVideoError
 OTHER_TORCHVISION = (ImportError, RuntimeError, AttributeError)
 """What its import ends in where it is missing, or made for another torch."""
 
+FITTING = (
+    f"torchvision made for torch {torch.__version__}, from where that came (pip may replace both)"
+)
+"""What to install. Named alone, torchvision makes pip replace a torch of another build."""
+
 _DAMAGED = (
     *(RuntimeError, EOFError, TypeError, ValueError, LookupError, AttributeError, OSError),
     *(pickle.UnpicklingError, struct.error, AssertionError),  # what a broken pickle ends in

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checkpoints import OTHER_TORCHVISION, load_network
+from .checkpoints import FITTING, OTHER_TORCHVISION, load_network
 from .checks import check_choice
 from .errors import StyleAVideoError
 
@@ -85,9 +85,7 @@ def _raft(device: str) -> Any:
     try:
         from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
     except OTHER_TORCHVISION:
-        raise StyleAVideoError(
-            "RAFT needs torchvision, one that fits torch: install it, or choose the flow dis."
-        ) from None
+        raise StyleAVideoError(f"RAFT needs a {FITTING}. Or choose the flow dis.") from None
     url = Raft_Small_Weights.DEFAULT.url
     network = load_network(raft_small, "RAFT", "raft_small", url, ", or choose the flow dis.")
     return network.to(device).eval()

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checkpoints import OTHER_TORCHVISION, load_network
+from .checkpoints import FITTING, OTHER_TORCHVISION, load_network
 from .core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
 from .core.measures import gaussian
 from .errors import StyleAVideoError
@@ -204,9 +204,7 @@ def load_lpips(device: torch.device | str = "cpu") -> Lpips:
         import lpips
         from torchvision.models import AlexNet_Weights, alexnet
     except OTHER_TORCHVISION:
-        raise StyleAVideoError(
-            "LPIPS needs the packages lpips and torchvision: pip install lpips torchvision"
-        ) from None
+        raise StyleAVideoError(f"LPIPS needs the package lpips and a {FITTING}.") from None
     # lpips loads these by itself, and would fetch them or end in a traceback: they are tried first.
     load_network(alexnet, "LPIPS", "AlexNet", AlexNet_Weights.IMAGENET1K_V1.url)
     with warnings.catch_warnings():  # it calls torchvision by a name of older days
@@ -233,9 +231,7 @@ def load_sifid(device: torch.device | str = "cpu") -> Sifid:
     try:
         from torchvision.models import Inception_V3_Weights, inception_v3
     except OTHER_TORCHVISION:
-        raise StyleAVideoError(
-            "SIFID needs torchvision, one that fits torch: pip install torchvision"
-        ) from None
+        raise StyleAVideoError(f"SIFID needs a {FITTING}.") from None
     url = Inception_V3_Weights.IMAGENET1K_V1.url
     build = partial(inception_v3, init_weights=False)  # they would take a minute
     inception: Any = load_network(build, "SIFID", "Inception v3", url)

@@ -216,12 +216,26 @@ def test_cuts_are_the_source_s_not_the_result_s():
     assert None not in found.clips[1].series["warping"][1:]
 
 
+def test_a_result_of_something_else_and_the_source_itself_are_told_of():
+    x = shot(0, 11)
+    other = [torch.from_numpy(clips.quadrants(128, 96)).permute(2, 0, 1) / 255] * 11
+    drawn = [(0.7 * (1 - image) + 0.2).clamp(0, 1) for image in x]
+    black = [torch.zeros_like(image) for image in x]
+    streams = [frames_of(y) for y in (other, x, drawn, black)]
+    found = measure(frames_of(x), streams, "sosdb", flow=no_motion)
+    told = [note for note in found.notes if "source" in note.en]
+    assert [note.en[:14] for note in told] == ["o shows someth", "s is the sourc"]
+    assert "对不上" in told[0].zh and "就是原片" in told[1].zh
+    late = measure(frames_of(x), [frames_of([*other[:10], drawn[10]])], "xy", flow=no_motion)
+    assert not late.notes
+
+
 def test_notes_say_what_is_not_defined():
-    found = measure(frames_of(still(3)), [frames_of(still(3))], "xy", flow=no_motion)
+    found = measure(frames_of(still(3)), [frames_of(brightening(3))], "xy", flow=no_motion)
     assert ["more than 10 frames" in note.en for note in found.notes] == [True]
-    found = measure(frames_of(still(1)), [frames_of(still(1))], "xy", flow=no_motion)
+    found = measure(frames_of(still(1)), [frames_of(brightening(1))], "xy", flow=no_motion)
     assert [note.en[:35] for note in found.notes] == ["No shot has more than one frame: no"]
-    lost = measure(frames_of(still(12)), [frames_of(still(12))], "xy", flow=away)
+    lost = measure(frames_of(still(12)), [frames_of(brightening(12))], "xy", flow=away)
     assert [note.en[:37] for note in lost.notes] == ["Nothing of the source can be followed"]
     blinking = [image * (0.5 + 0.5 * (i % 2)) for i, image in enumerate(still(12))]
     found = measure(frames_of(blinking), [frames_of(blinking)], "xy", flow=no_motion)
@@ -264,7 +278,7 @@ def test_a_clip_at_other_times_is_told_of():
 
 def test_a_clip_that_tells_no_times_goes_at_its_rate():
     timeless = [Frame(f.image, Fraction(0), f.duration) for f in frames_of(still(12))]
-    found = measure(timeless, [frames_of(still(12))], "xy", flow=no_motion)
+    found = measure(timeless, [frames_of(brightening(12))], "xy", flow=no_motion)
     assert found.times == pytest.approx([i / 10 for i in range(12)]) and not found.notes
 
 
@@ -318,7 +332,7 @@ def test_files_with_the_source_scaled_to_the_result(tmp_path, monkeypatch):
     assert (found.width, found.height, found.flow) == (64, 48, "dis")
     assert found.clips[1].means["strength"] < 0.02 and found.clips[1].means["warping"] < 1e-3
     assert told == [(1, 3), (2, 3), (3, 3)]
-    assert any("pip install lpips" in note.en for note in found.notes)
+    assert any("needs the package lpips" in note.en for note in found.notes)
     longer = clips.encode(tmp_path / "long.mp4", [clips.quadrants(64, 48)] * 5)
     with pytest.raises(StyleAVideoError, match="in.mp4 ends after 3 frames but long.mp4 goes on"):
         measure_videos(source, [longer])
@@ -485,7 +499,7 @@ def test_lpips_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
     assert found.means["lpips_consecutive"] == pytest.approx(B, rel=1e-3)
     assert found.means["lpips_source"] == pytest.approx(found.means["strength"], rel=0.05)
     monkeypatch.setitem(sys.modules, "lpips", None)
-    with pytest.raises(StyleAVideoError, match="pip install lpips torchvision"):
+    with pytest.raises(StyleAVideoError, match="LPIPS needs the package lpips and a torchvision"):
         judges.load_lpips()
 
 
@@ -534,7 +548,7 @@ def test_sifid_is_used_where_it_is_and_never_downloaded(tmp_path, monkeypatch):
     torch.testing.assert_close(mean[0], known.mean(1), atol=1e-4, rtol=0)
     torch.testing.assert_close(covariance[0], torch.cov(known), atol=1e-4, rtol=0)
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
-    with pytest.raises(StyleAVideoError, match="SIFID needs torchvision, one that fits torch: pip"):
+    with pytest.raises(StyleAVideoError, match="SIFID needs a torchvision made for torch"):
         judges.load_sifid()
 
 

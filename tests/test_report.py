@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from style_a_video.pipelines import charts, cli, report
+from style_a_video.pipelines.checkpoints import FITTING
 from style_a_video.pipelines.core.measures import gaussian
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.measures import measure
@@ -380,10 +381,7 @@ def test_the_command_says_what_sifid_lacks(two, style_image, page, embedded, mon
     options = ("--style-image", style_image, "--html", page, "--clip", "none", "--device", "cpu")
     assert run("report", *two, *options) == 0
     out, err = capsys.readouterr()
-    missing = (
-        "SIFID was not measured. "
-        "SIFID needs torchvision, one that fits torch: pip install torchvision"
-    )
+    missing = f"SIFID was not measured. SIFID needs a {FITTING}."
     assert missing in err.splitlines() and "SIFID" not in out
     words = Page(page.read_text(encoding="utf-8")).words
     assert missing in words["en"]

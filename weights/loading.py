@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,7 @@ def load(
         StyleAVideoError: a model that is not there, cannot be had, or cannot be used.
     """
     path = resolve(model)
+    _check_torchvision()
     from ..pipelines.style_a_video import StyleAVideoPipeline
 
     if path.is_file():
@@ -75,6 +78,21 @@ def load(
     if pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels:
         expand_input_channels(pipeline.unet)
     return pipeline.to(device)
+
+
+def _check_torchvision() -> None:
+    """diffusers and transformers import it where it is, and end in pages of a traceback where it
+    was made for another torch.
+    """
+    if find_spec("torchvision") is None:
+        return
+    try:
+        import_module("torchvision")
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise StyleAVideoError(
+            f"The torchvision here was not made for torch {torch.__version__}: install the one "
+            "that was, from where torch came, or remove it (pip uninstall torchvision)."
+        ) from error
 
 
 def resolve(model: str | os.PathLike[str]) -> Path:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -748,3 +749,13 @@ def test_the_registry_lists_every_kind_once():
     assert names[:2] == ["embedded", "timbrooks/instruct-pix2pix"]
     assert len(set(names)) == len(names) == 5
     assert all(model.what and model.licence and model.how for model in MODELS)
+
+
+def test_a_torchvision_of_another_torch_is_told_in_a_sentence(tmp_path, monkeypatch):
+    other = tmp_path / "torchvision" / "__init__.py"
+    other.parent.mkdir()
+    other.write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    with pytest.raises(StyleAVideoError, match=r"was not made for torch .*pip uninstall torchvision"):
+        load()
