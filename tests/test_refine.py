@@ -300,7 +300,7 @@ def test_dis_finds_a_flow_in_the_smallest_pictures(size):
 def test_raft_without_its_weights_says_what_to_download(monkeypatch, tmp_path):
     estimators._raft.cache_clear()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(StyleAVideoError, match="download https://|RAFT needs a torchvision made for"):
+    with pytest.raises(StyleAVideoError, match="download https://|RAFT needs a torchvision"):
         estimators.raft(*pan()[:2])
 
 
