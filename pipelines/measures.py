@@ -31,6 +31,7 @@ Progress = Callable[[int, int], None]
 NOTHING = 1e-9  # an E_warp below this is rounding, and no measure for others
 NOBODY = Judges()
 ROUNDED = 8  # px: sides become even, or multiples of 8 (nodes.stream); more is another shape
+UNLIKE = 0.2  # a likeness below this in every frame: of something else
 WINDOW = 10  # frames: the long distance of the temporal loss (Huang et al. 2023, section 4)
 
 
@@ -128,6 +129,7 @@ def measure(
         notes=[
             *(words.broken(names[k], count) for k, count in enumerate(broken) if count),
             *(words.out_of_step(names[k]) for k in late),
+            *(note for k in range(1, len(names)) for note in _doubts(clips[k], k, rows)),
             *_notes(clips[0], meter, judges),
             *judges.missing,
         ],
@@ -220,6 +222,7 @@ class _Meter:
         self.longest = max(self.longest, self.length)
         source = frames[:1].expand_as(frames)
         row = {"strength": core.strength(frames, source), "sharpness": core.sharpness(frames)}
+        row["likeness"] = core.likeness(frames, source)
         if self.first is not None:
             row |= self._along_flow(frames, self.first)
             row |= self._without_flow(frames)
@@ -347,6 +350,14 @@ def _of_clip(
         series[key] = [x if math.isfinite(x) else None for x in numbers]
         means[key] = math.fsum(defined) / len(defined) if defined else None
     return ClipMeasures(name, begin, series, means)
+
+
+def _doubts(result: ClipMeasures, k: int, rows: Sequence[dict[str, list[float]]]) -> list[Words]:
+    """Whether clip k is no result of the source: the very same, or of something else."""
+    if set(result.series["strength"]) == {0.0}:
+        return [words.unedited(result.name)]
+    alike = [row["likeness"][k] for row in rows if math.isfinite(row["likeness"][k])]
+    return [words.unlike(result.name)] if alike and max(alike) < UNLIKE else []
 
 
 def _notes(source: ClipMeasures, meter: _Meter, judges: Judges) -> list[Words]:

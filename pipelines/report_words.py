@@ -313,6 +313,21 @@ def out_of_step(name: str) -> Words:
     )
 
 
+def unedited(name: str) -> Words:
+    return Words(
+        f"{name} is the source itself, or was not edited at all.",
+        f"{name} 就是原片，或完全没有改动。",
+    )
+
+
+def unlike(name: str) -> Words:
+    return Words(
+        f"{name} shows something else than the source in every frame: if it was made from another "
+        "clip, its numbers mean nothing.",
+        f"{name} 的每一帧都与原片的内容对不上：如果它是由另一个片段制作的，其数字没有意义。",
+    )
+
+
 def stretched(name: str) -> Words:
     return Words(
         f"{name} has another shape than the results and was stretched to theirs: where they were "

@@ -19,6 +19,7 @@ from .flow import warp
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 SMOOTHING = 1.0  # px, sigma: less than a stroke, more than the grain of a codec
 DETAIL = 1.5  # px, sigma: what such a blur takes away is detail
+AFAR, STROKE = 128, 2.0  # px: a side, and a sigma, at which strokes are gone and things are not
 STILL = 2 / 255  # a change of luma below this is no motion
 EVEN = 1e-4  # a standard deviation below this, a fortieth of an 8-bit step, is none
 ROUNDING = 1e-9  # of the traces: a Fréchet distance below this is none
@@ -97,6 +98,23 @@ def strength(result: Tensor, source: Tensor) -> Tensor:
     return reduce((result - source).abs(), "t c h w -> t", "mean")
 
 
+def likeness(result: Tensor, source: Tensor) -> Tensor:
+    """Pearson's correlation of where the edges are, seen from afar: is it a picture of the same?
+
+    Ours. Edges are the gradient's magnitude of luma at a longer side of at most 128 px, blurred by
+    2 px. No style of the built-in model took a frame of 23 clips below 0.6; of pictures of
+    different things, nineteen in twenty lie below 0.2.
+
+    Returns:
+        (T,) in [-1,1]; NaN where one of them shows nothing.
+    """
+    x, y = _edges(source).flatten(1), _edges(result).flatten(1)
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    deviations = torch.stack([x.square().mean(1).sqrt(), y.square().mean(1).sqrt()])
+    correlation = (x * y).mean(1) / deviations.prod(0)
+    return torch.where((deviations < EVEN).any(0), math.nan, correlation)
+
+
 def sharpness(frames: Tensor) -> Tensor:
     """High-frequency energy: mean square of luma minus its blur of sigma 1.5 px, (T,)."""
     y = luma(frames)
@@ -149,6 +167,15 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     kernel = torch.softmax(-at.square() / (2 * sigma**2), 0)
     x = F.pad(x, (radius, radius, radius, radius), "replicate")
     return F.conv2d(F.conv2d(x, kernel[None, None, None]), kernel[None, None, :, None])
+
+
+def _edges(frames: Tensor) -> Tensor:
+    h, w = frames.shape[-2:]
+    scale = max(1, max(h, w) / AFAR)
+    y = F.interpolate(luma(frames), (max(2, int(h / scale)), max(2, int(w / scale))), mode="area")
+    y = blur(y, STROKE)
+    down, right = y.diff(dim=-2)[..., :-1], y.diff(dim=-1)[..., :-1, :]
+    return (down.square() + right.square()).sqrt()
 
 
 def _change(prev: Tensor, this: Tensor) -> Tensor:

@@ -133,6 +133,23 @@ def test_strength_is_the_mean_difference():
     assert measures.strength(1 - frame, frame).item() == pytest.approx(0.5, rel=0.03)
 
 
+def test_likeness_sees_neither_contrast_negative_strokes_nor_size():
+    y, x = torch.meshgrid(torch.arange(192.0), torch.arange(256.0), indexing="ij")
+    shape = ((x - 90).hypot(y - 80) < 50).float() + 0.5 * (x + y > 300)
+    source = 0.5 * shape.expand(1, 3, -1, -1)
+    drawn = 0.9 - 0.4 * source + noise(1, 3, 192, 256, scale=0.03)
+    large = torch.nn.functional.interpolate(source, scale_factor=3)
+    assert measures.likeness(source, source).item() == pytest.approx(1, abs=1e-5)
+    assert measures.likeness(drawn, source).item() > 0.8
+    assert measures.likeness(large, large.flip(2)).item() == pytest.approx(
+        measures.likeness(source, source.flip(2)).item(), abs=0.02
+    )
+    both = torch.cat([source.roll(100, 3), torch.full_like(source, 0.5)])
+    other, even = measures.likeness(both, source.expand_as(both)).tolist()
+    assert other < 0.2 and math.isnan(even)
+    assert measures.likeness(torch.rand(1, 3, 1, 1), torch.rand(1, 3, 1, 1)).isnan()
+
+
 def test_sharpness_goes_with_the_square_of_contrast_and_falls_with_blur():
     frame = picture()
     sharp = measures.sharpness(frame)
