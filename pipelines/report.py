@@ -24,6 +24,7 @@ EMBEDDED_MAX = 40_000_000  # bytes: what browsers and mail take as one page with
 PLAYED = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
 CODECS = {"h264", "vp8", "vp9", "av1"}
 PIXELS = {"yuv420p", "yuvj420p", "yuva420p"}  # not every browser shows 4:4:4 or 10 bits
+WIDEST = 8  # columns of a number in the table
 NAME = 24  # columns of a name in the table
 BLOCKS = (  # what stands together in the table, each no wider than a terminal
     ("strength", "sharpness", "warping", "ratio", "pair", "temporal_1"),
@@ -34,7 +35,10 @@ BLOCKS = (  # what stands together in the table, each no wider than a terminal
 
 def number(x: float | None, power: int = 0) -> str:
     """Three digits, in units of a power of ten; a dash where nothing is defined or measured."""
-    return "–" if x is None else f"{x / 10.0**power:.3g}"
+    if x is None:
+        return "–"
+    text = f"{x / 10.0**power:.3g}"
+    return text if len(text) <= WIDEST else f"{x / 10.0**power:.2g}"
 
 
 def table(measures: Measures) -> str:
@@ -45,7 +49,7 @@ def table(measures: Measures) -> str:
         shown = [by_key[k] for k in keys if any(c.means[k] is not None for c in measures.clips)]
         if not shown:
             continue
-        width = 1 + max(8, *(len(m.short) for m in shown))
+        width = 1 + max(WIDEST, *(len(m.short) for m in shown))
         lines = [" " * NAME + "".join(f"{m.short:>{width}}" for m in shown)]
         for clip in measures.clips:
             numbers = "".join(f"{number(clip.means[m.key]):>{width}}" for m in shown)

@@ -103,6 +103,18 @@ def test_names_that_differ_at_their_end_are_told_apart():
     assert report._fixed("in.mp4", 8) == "in.mp4  "
 
 
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_every_column_is_named_where_it_is_explained(readme):
+    text = (Path(__file__).parents[1] / readme).read_text(encoding="utf-8")
+    assert [m.short for m in MEASURES if f"`{m.short}`" not in text] == []
+
+
+def test_a_number_is_narrower_than_its_column():
+    numbers = (-1.234e-5, 1.234e-12, -0.001234, 123456.0, 0.1239, -0.0)
+    assert max(len(report.number(x)) for x in numbers) <= 8
+    assert report.number(-1.234e-5) == "-1.2e-05" and report.number(0.1239) == "0.124"
+
+
 def test_no_two_columns_of_the_table_run_together():
     found = measured("in.mp4", "out.mp4")
     for clip in found.clips:
