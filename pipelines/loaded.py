@@ -119,14 +119,16 @@ class Loaded:
         }
 
     def place(self, prompt: str) -> list[str]:
-        """Says where the built-in model sees the prompt among its styles, if nowhere near."""
+        """Says where the built-in model sees a prompt that names none of its styles."""
         if self.args.model != "embedded" or not lists_styles():
             return []
         from ..weights import styles
 
-        if styles.is_known(prompt, self.pipeline):
-            return []
         nearest = styles.nearest(prompt, self.pipeline)
+        if styles.is_known(prompt, self.pipeline):
+            first, _ = nearest[0]
+            named = styles.is_named(first, prompt)
+            return [] if named else [f"The built-in model takes {prompt!r} for {first}."]
         words = ", ".join(f"{name} ({similarity:.2f})" for name, similarity in nearest)
         return [
             f"The built-in model cannot place the style {prompt!r}; the nearest it knows, with "

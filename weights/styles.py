@@ -33,6 +33,14 @@ def styles() -> list[Style]:
     return [Style(**style) for style in listed["styles"]]
 
 
+def is_named(name: str, prompt: str) -> bool:
+    """Whether a prompt names that style: a word of it in English, its first two characters in
+    Chinese.
+    """
+    chinese = next(style.chinese for style in styles() if style.name == name)
+    return chinese[:2] in prompt or any(word in prompt.lower() for word in name.lower().split())
+
+
 def known_threshold() -> float:
     """The `known_share` below which a prompt counts as not placed (training/export.py)."""
     return float(json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))["known"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from style_a_video.pipelines.demo import PROMPTS
+from style_a_video.pipelines.loaded import Loaded
 from style_a_video.weights import styles
 from style_a_video.weights.loading import load
 
@@ -80,6 +83,19 @@ def test_every_style_knows_its_own_names(pipeline):
         for name in (style.name, style.chinese):
             assert styles.nearest(name, pipeline, 1)[0][0] == style.name
             assert styles.is_known(name, pipeline)
+
+
+@pytest.mark.parametrize(
+    "prompt, said",
+    [
+        ("turn it into an Oil painting", []),
+        ("画成水彩", []),
+        ("claymation", ["The built-in model takes 'claymation' for comic book."]),
+    ],
+)
+def test_a_style_that_is_not_named_is_told(pipeline, prompt, said):
+    shown = SimpleNamespace(args=SimpleNamespace(model="embedded"), pipeline=pipeline)
+    assert Loaded.place(shown, prompt) == said
 
 
 @pytest.mark.parametrize("prompt", ["quantum mechanics lecture", "zzkw qrrt", "银行账单"])
