@@ -55,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
         "stylize",
         help="a clip and a prompt in, the stylized clip out",
         description="Stylize IN by a prompt and write OUT, with IN's frame rate, timestamps, shape "
-        "and audio; rotated clips come out upright. OUT appears only when it is complete.",
+        "and audio; rotated clips come out upright. OUT appears only when it is complete; one that "
+        "is there already is replaced then.",
     )
     stylize.add_argument(
         "source",
