@@ -36,7 +36,7 @@ class VideoInfo:
     `start` and `end` (s) are where the first frame begins and the last one ends; `frames` is the
     number of coded pictures; `time_base` the unit of the timestamps (s); `origin` (s) the container
     time that is 0 on our clock; `rotation` the anticlockwise turn (degrees) that makes it upright;
-    `pixels` is FFmpeg's name of their format in the file; `partial` says that what cannot be
+    `pixels` is FFmpeg's name of the pixel format in the file; `partial` says that what cannot be
     decoded is passed over; `notes` what a user should know.
     """
 
