@@ -156,7 +156,7 @@ def same_structure(seen: Seen, tolerance: float = 0.08) -> Tensor:
 
 
 def hold_to_surroundings(
-    refined: Tensor, stylized: Tensor, size: int = 5, tolerance: float = 0.02
+    refined: Tensor, stylized: Tensor, size: int = 5, tolerance: float = 0.03
 ) -> Tensor:
     """ŷ clamped to what y^f shows within `size` px, ± `tolerance`, (T,3,H,W).
 
