@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..weights.refiner import FILE as REFINER
 from . import segments, shots
 from .checks import check_count
 from .errors import StyleAVideoError
@@ -269,7 +270,7 @@ def stylize_video(
         "size": list(size),
         "pixels": work.pixels,
         "read": [str(info.frame_rate), info.partial],
-        "refine": None if refining is None else asdict(refining),
+        "refine": None if refining is None else asdict(refining) | {"weights": digest(REFINER)},
         "shots": None if begins is None else [[shot.start, shot.prompt] for shot in begins],
         "settings": dict(settings or {}),
     }

@@ -475,7 +475,7 @@ def test_what_changed_is_said_in_words(begun):
     [
         ({"settings": {"seed": 0}}, 'settings prompt was "oil" and is null'),
         ({"settings": {"prompt": "oil", "seed": 0, "new": 1}}, "settings new was null and is 1"),
-        ({"refining": None}, r"refine was {.*} and is null"),
+        ({"refining": None}, r"refine was {.* and is null"),
         ({"refining": Refining(0.5)}, "refine strength was 1.0 and is 0.5"),
         ({"refining": Refining(method="blend")}, 'refine method was "learned" and is "blend"'),
         ({"size": (32, 24)}, r"size was \[64, 48\] and is \[32, 24\]"),
@@ -508,6 +508,15 @@ def test_another_input_is_refused(begun, source, whole, tmp_path):
         run(other, target, job=folder)
     other.write_bytes(source.read_bytes())  # the bytes count, not the name
     assert run(other, target, job=folder).resumed == 14 and target.read_bytes() == whole
+
+
+def test_another_refiner_is_refused(begun, tmp_path, monkeypatch):
+    again, _, _ = begun
+    other = tmp_path / "refiner.safetensors"
+    other.write_bytes(stylize.REFINER.read_bytes()[:-2] + b"00")
+    monkeypatch.setattr(stylize, "REFINER", other)
+    with pytest.raises(StyleAVideoError, match="refine weights was "):
+        again()
 
 
 def test_other_versions_are_refused(begun, monkeypatch):
