@@ -122,10 +122,8 @@ def _draw(axes: Any, measures: Measures, key: str) -> None:
     axes.tick_params(labelsize=8, length=2, colors=TEXT)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.locator_params(axis="y", nbins=5)
-    for axis in (
-        axes.xaxis,
-        axes.yaxis,
-    ):  # each number whole: matplotlib's "1e-5" above was cut off
+    # Each number whole: matplotlib's "1e-5" above was cut off.
+    for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(_label)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
