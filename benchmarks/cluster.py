@@ -19,9 +19,9 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in the workers
 
-from style_a_video.pipelines.cluster import Cluster
-from style_a_video.pipelines.refine import Refining
-from style_a_video.pipelines.stylize import StylizeReport, here, stylize_video
+from style_a_video.pipelines.refine.frames import Refining
+from style_a_video.pipelines.run.cluster import Cluster
+from style_a_video.pipelines.run.stylize import StylizeReport, here, stylize_video
 
 
 def make() -> Any:

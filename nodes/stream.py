@@ -19,11 +19,11 @@ from comfy_api.latest import Input, InputImpl, io
 from PIL import Image
 from torch import Tensor
 
-from ..pipelines import video as files
+from ..pipelines import media as files
 from ..pipelines.errors import StyleAVideoError
-from ..pipelines.job import digest, versions
-from ..pipelines.refine import Refining
-from ..pipelines.stylize import stylize_video
+from ..pipelines.refine.frames import Refining
+from ..pipelines.run.job import digest, versions
+from ..pipelines.run.stylize import stylize_video
 from . import correction, host
 from .noise import FrameNoise
 from .video import file_of, input_path, time_range
@@ -114,7 +114,7 @@ def _model_for(model: Any, images: Tensor) -> Any:
 
 
 class _Sampled:
-    """The engine (pipelines.segments) that a guider, a sampler and a VAE make."""
+    """The engine (pipelines.run.segments) that a guider, a sampler and a VAE make."""
 
     def __init__(
         self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, vae: Any, from_frames: bool

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image, ImageFont
-from style_a_video.pipelines import cli, demo, device, sheet
+from style_a_video.pipelines import device
+from style_a_video.pipelines.cli import main as cli
+from style_a_video.pipelines.cli import sample as demo
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.video import Frame, probe, read_frames
+from style_a_video.pipelines.media import Frame, probe, read_frames
+from style_a_video.pipelines.report import sheet
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 
@@ -327,7 +330,7 @@ def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys)
 
         return stylize
 
-    monkeypatch.setattr("style_a_video.pipelines.shots.SEGMENT", 2)
+    monkeypatch.setattr("style_a_video.pipelines.run.shots.SEGMENT", 2)
     assert stylize(clip, tmp_path / "whole.mp4") == 0
     with monkeypatch.context() as patched:
         patched.setattr(cli.Loaded, "engine", interrupted)

@@ -9,14 +9,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from style_a_video.pipelines import cli, shots
+from style_a_video.pipelines.cli import main as cli
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.refine import Refining
-from style_a_video.pipelines.stylize import stylize_video
-from style_a_video.pipelines.video import read_frames
+from style_a_video.pipelines.media import read_frames
+from style_a_video.pipelines.refine.frames import Refining
+from style_a_video.pipelines.run import shots
+from style_a_video.pipelines.run.stylize import stylize_video
 
 ray = pytest.importorskip("ray", reason="RAY IS MISSING: pip install ray")
-from style_a_video.pipelines.cluster import Cluster  # noqa: E402
+from style_a_video.pipelines.run.cluster import Cluster  # noqa: E402
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 FRAMES = 24
@@ -183,7 +184,7 @@ def test_a_segment_that_kills_its_worker_does_not_go_on_for_ever(clip, tmp_path,
         pytest.MonkeyPatch.context() as patched,
         pytest.raises(StyleAVideoError, match="workers died over and over"),
     ):
-        patched.setattr("style_a_video.pipelines.cluster.TRIES", 1)
+        patched.setattr("style_a_video.pipelines.run.cluster.TRIES", 1)
         with Cluster(lambda: None) as cluster:
             run(clip, tmp_path / "out.mp4", "", cluster.runner(engine_of), job=job)
     assert (job / "plan.json").exists() and not (tmp_path / "out.mp4").exists()

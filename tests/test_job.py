@@ -19,14 +19,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from style_a_video.pipelines import cli, job, shots, stylize
+from style_a_video.pipelines.cli import main as cli
+from style_a_video.pipelines.engines.diffusion.kind import Loaded
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.job import Job, differences, digest
-from style_a_video.pipelines.loaded import Loaded
-from style_a_video.pipelines.refine import Refining
-from style_a_video.pipelines.shots import Plan, Segment, Shot
-from style_a_video.pipelines.stylize import stylize_video
-from style_a_video.pipelines.video import VideoWriter
+from style_a_video.pipelines.media import VideoWriter
+from style_a_video.pipelines.refine.frames import Refining
+from style_a_video.pipelines.run import job, shots, stylize
+from style_a_video.pipelines.run.job import Job, differences, digest
+from style_a_video.pipelines.run.shots import Plan, Segment, Shot
+from style_a_video.pipelines.run.stylize import stylize_video
 
 pytest.importorskip("cv2")
 HERE = Path(__file__).parent

@@ -11,14 +11,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from style_a_video.pipelines import flow, judges
+from style_a_video.pipelines import flow
 from style_a_video.pipelines.core import measures as core
 from style_a_video.pipelines.core.flow import visible_before
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.judges import ClipNetwork, Judges, clip_of_folder, clip_of_pipeline
-from style_a_video.pipelines.measures import WINDOW, measure, measure_videos, names_of
-from style_a_video.pipelines.report_words import MEASURES
-from style_a_video.pipelines.video import Frame
+from style_a_video.pipelines.media import Frame
+from style_a_video.pipelines.report import judges
+from style_a_video.pipelines.report.measures import WINDOW, measure, measure_videos, names_of
+from style_a_video.pipelines.report.report.judges import (
+    ClipNetwork,
+    Judges,
+    clip_of_folder,
+    clip_of_pipeline,
+)
+from style_a_video.pipelines.report.words import MEASURES
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 H, W, B = 24, 32, 0.02

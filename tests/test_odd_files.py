@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.stylize import stylize_video
-from style_a_video.pipelines.video import probe, read_frames, read_picture
+from style_a_video.pipelines.media import probe, read_frames, read_picture
+from style_a_video.pipelines.run.stylize import stylize_video
 
 odd = SimpleNamespace(**run_path(str(Path(__file__).with_name("odd.py"))))
 

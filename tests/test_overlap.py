@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from style_a_video.pipelines.overlap import ahead, behind
+from style_a_video.pipelines.run.overlap import ahead, behind
 
 
 class Counted:

@@ -10,7 +10,7 @@ import torch
 from style_a_video.pipelines import flow as estimators
 from style_a_video.pipelines.core import flow, refiner
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.refine import (
+from style_a_video.pipelines.refine.frames import (
     METHODS,
     Past,
     Refined,

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from style_a_video.pipelines import cli
+from style_a_video.pipelines.cli import main as cli
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.refine import Refining, refine_frames
-from style_a_video.pipelines.refine_video import refine_video
-from style_a_video.pipelines.video import probe, read_frames
+from style_a_video.pipelines.media import probe, read_frames
+from style_a_video.pipelines.refine.frames import Refining, refine_frames
+from style_a_video.pipelines.refine.video import refine_video
 
 pytest.importorskip("cv2")
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))

@@ -13,14 +13,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from style_a_video.pipelines import charts, cli, report
-from style_a_video.pipelines.checkpoints import FITTING
+from style_a_video.pipelines.cli import main as cli
 from style_a_video.pipelines.core.measures import gaussian
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.measures import measure
-from style_a_video.pipelines.media import probing
-from style_a_video.pipelines.report_words import MEASURES
-from style_a_video.pipelines.video import Frame, probe
+from style_a_video.pipelines.media import Frame, probe, probing
+from style_a_video.pipelines.report import charts, report
+from style_a_video.pipelines.report.measures import measure
+from style_a_video.pipelines.report.words import MEASURES
+from style_a_video.weights.checkpoints import FITTING
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 
@@ -406,7 +406,7 @@ def test_the_command_measures_towards_a_style_image(
     def load_sifid(device):
         return lambda frames: gaussian(frames.double())
 
-    monkeypatch.setattr("style_a_video.pipelines.judges.load_sifid", load_sifid)
+    monkeypatch.setattr("style_a_video.pipelines.report.judges.load_sifid", load_sifid)
     numbers = tmp_path / "report.json"
     options = ("--html", page, "--json", numbers, "--clip", "none", "--device", "cpu")
     assert run("report", *two, "--style-image", style_image, *options) == 0

@@ -10,14 +10,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from style_a_video.pipelines import segments
 from style_a_video.pipelines.device import fast_bf16
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.refine import Refining
-from style_a_video.pipelines.segments import Work, finish, pack, read, stylize, unpack
-from style_a_video.pipelines.shots import Segment, Shot, plan
-from style_a_video.pipelines.stylize import stylize_video
-from style_a_video.pipelines.video import Frame, probe, read_frames, to_picture
+from style_a_video.pipelines.media import Frame, probe, read_frames, to_picture
+from style_a_video.pipelines.refine.frames import Refining
+from style_a_video.pipelines.run import segments
+from style_a_video.pipelines.run.segments import Work, finish, pack, read, stylize, unpack
+from style_a_video.pipelines.run.shots import Segment, Shot, plan
+from style_a_video.pipelines.run.stylize import stylize_video
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 
@@ -131,7 +131,7 @@ def test_segments_are_found_again_in_any_file(source):
 
 
 def test_any_file_resumes_to_the_same_result(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("style_a_video.pipelines.shots.SEGMENT", 4)
+    monkeypatch.setattr("style_a_video.pipelines.run.shots.SEGMENT", 4)
 
     def engine(images, indices):
         light = torch.tensor([0.1 * (index % 3) for index in indices])

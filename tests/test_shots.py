@@ -8,12 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from style_a_video.pipelines import cli, shots
+from style_a_video.pipelines.cli import main as cli
+from style_a_video.pipelines.engines.diffusion.kind import Loaded
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.loaded import Loaded
-from style_a_video.pipelines.shots import Plan, Segment, Shot, plan, read_shots
-from style_a_video.pipelines.stylize import stylize_video
-from style_a_video.pipelines.video import Frame, read_frames
+from style_a_video.pipelines.media import Frame, read_frames
+from style_a_video.pipelines.run import shots
+from style_a_video.pipelines.run.shots import Plan, Segment, Shot, plan, read_shots
+from style_a_video.pipelines.run.stylize import stylize_video
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 

@@ -16,14 +16,14 @@ from diffusers import (
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
-from style_a_video.pipelines import decoders
 from style_a_video.pipelines.core import attention, correction
 from style_a_video.pipelines.core.denoised import predict_denoised
 from style_a_video.pipelines.core.noise import frame_noise
-from style_a_video.pipelines.denoiser import Corrector, predict
+from style_a_video.pipelines.engines.diffusion import decoders
+from style_a_video.pipelines.engines.diffusion.denoiser import Corrector, predict
+from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
+from style_a_video.pipelines.engines.diffusion.settings import Settings
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.settings import Settings
-from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
 
 PROMPT = "a watercolour"
 ALL = {"preset": "paper", "attention_scale": 0.5}

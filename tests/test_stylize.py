@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from style_a_video.pipelines import stylize
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.stylize import auto_chunk, fit, stylize_video
-from style_a_video.pipelines.video import probe, read_frames
+from style_a_video.pipelines.media import probe, read_frames
+from style_a_video.pipelines.run import stylize
+from style_a_video.pipelines.run.stylize import auto_chunk, fit, stylize_video
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 

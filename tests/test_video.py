@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.video import Frame, VideoWriter, probe, read_frames
+from style_a_video.pipelines.media import Frame, VideoWriter, probe, read_frames
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
 

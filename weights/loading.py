@@ -24,7 +24,7 @@ from .single_file import load_tokenizer
 from .styles import EMBEDDED
 
 if TYPE_CHECKING:
-    from ..pipelines.style_a_video import StyleAVideoPipeline
+    from ..pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
 
 def load(
@@ -48,7 +48,7 @@ def load(
     """
     path = resolve(model)
     _check_torchvision()
-    from ..pipelines.style_a_video import StyleAVideoPipeline
+    from ..pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
     if path.is_file():
         return StyleAVideoPipeline.from_single_file(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from ..pipelines.style_a_video import StyleAVideoPipeline
+    from ..pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
 EMBEDDED = Path(__file__).parent / "embedded"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from chromium import PATIENCE
 from playwright.sync_api import Locator, Page, expect
-from style_a_video.pipelines.charts import AXES
-from style_a_video.pipelines.measures import measure_videos
-from style_a_video.pipelines.report import write_page
-from style_a_video.pipelines.video import probe
+from style_a_video.pipelines.media import probe
+from style_a_video.pipelines.report.charts import AXES
+from style_a_video.pipelines.report.measures import measure_videos
+from style_a_video.pipelines.report.report import write_page
 
 clips = runpy.run_path(str(Path(__file__).parents[1] / "clips.py"))
 COMPARED, RATE = 8, 10

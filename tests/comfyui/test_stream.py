@@ -31,9 +31,9 @@ from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.correction import corrected
 from style_a_video.nodes.noise import FrameNoise
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.job import Job
-from style_a_video.pipelines.refine import Refining
-from style_a_video.pipelines.stylize import stylize_video
+from style_a_video.pipelines.refine.frames import Refining
+from style_a_video.pipelines.run.job import Job
+from style_a_video.pipelines.run.stylize import stylize_video
 
 ROOT = Path(__file__).parents[2]
 clips = runpy.run_path(str(ROOT / "tests" / "clips.py"))

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from style_a_video.pipelines.demo import PROMPTS
-from style_a_video.pipelines.loaded import Loaded
+from style_a_video.pipelines.cli.main.sample import PROMPTS
+from style_a_video.pipelines.engines.diffusion.kind import Loaded
 from style_a_video.weights import styles
 from style_a_video.weights.loading import load
 

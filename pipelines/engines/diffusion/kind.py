@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
     import torch
 
-    from .segments import Engine
-    from .shots import Shot
-    from .style_a_video import StyleAVideoPipeline
+    from ...run.segments import Engine
+    from ...run.shots import Shot
+    from .pipeline import StyleAVideoPipeline
 
 # What --preset stands for, beneath what is given explicitly; "fast" is the model's own few steps.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ class Loaded:
     """A model made ready as the arguments say, and the engines it gives."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from .device import pick_device, pick_dtype
+        from ...device import pick_device, pick_dtype
 
         self.args = args
         self.device: torch.device = pick_device(args.device)
@@ -54,7 +54,7 @@ class Loaded:
     def _load(self) -> StyleAVideoPipeline:
         import diffusers
 
-        from ..weights.loading import load
+        from ....weights.loading import load
 
         load_quietly()
         pipeline = load(self.args.model, dtype=self.dtype, device=self.device)
@@ -97,7 +97,7 @@ class Loaded:
     @cached_property
     def weights(self) -> str:
         """SHA-256 of the model's weights: read once, however many videos there are."""
-        from .job import fingerprint
+        from ...run.job import fingerprint
 
         return fingerprint(self.pipeline)
 
@@ -122,7 +122,7 @@ class Loaded:
         """Says where the built-in model sees a prompt that names none of its styles."""
         if self.args.model != "embedded" or not lists_styles():
             return []
-        from ..weights import styles
+        from ....weights import styles
 
         nearest = styles.nearest(prompt, self.pipeline)
         if styles.is_known(prompt, self.pipeline):
@@ -146,6 +146,6 @@ def load_quietly() -> None:
 
 
 def lists_styles() -> bool:
-    from ..weights import styles
+    from ....weights import styles
 
     return (styles.EMBEDDED / "styles.json").is_file()

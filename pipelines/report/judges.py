@@ -18,15 +18,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checkpoints import FITTING, OTHER_TORCHVISION, load_network
-from .core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
-from .core.measures import gaussian
-from .errors import StyleAVideoError
-from .report_words import Words, not_measured, printable
-from .video import read_picture
+from ...weights.checkpoints import FITTING, OTHER_TORCHVISION, load_network
+from ..core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
+from ..core.measures import gaussian
+from ..errors import StyleAVideoError
+from ..media import read_picture
+from .words import Words, not_measured, printable
 
 if TYPE_CHECKING:
-    from .style_a_video import StyleAVideoPipeline
+    from ..engines.diffusion.pipeline import StyleAVideoPipeline
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def load_clip(name: str | os.PathLike[str], device: torch.device | str = "cpu") 
     """
     if os.fspath(name) != "embedded":
         return clip_of_folder(Path(name), device)
-    from ..weights.loading import load
+    from ...weights.loading import load
 
     return replace(clip_of_pipeline(load("embedded", device=device), "embedded"), own=True)
 

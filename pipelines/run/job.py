@@ -29,9 +29,9 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from .errors import StyleAVideoError
-from .media.stills import pictures_in
-from .refine import Past
+from ..errors import StyleAVideoError
+from ..media.stills import pictures_in
+from ..refine.frames import Past
 from .segments import Finished, unpack
 from .shots import Plan, Segment, read_time
 
@@ -349,7 +349,7 @@ def digest(path: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Of what draws the pixels."""
-    from .. import __version__
+    from ... import __version__
 
     found = {"style-a-video": __version__}
     for name in VERSIONS:

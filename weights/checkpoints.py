@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .errors import StyleAVideoError
+from ..pipelines.errors import StyleAVideoError
 
 OTHER_TORCHVISION = (ImportError, RuntimeError, AttributeError)
 """What its import ends in where it is missing, or made for another torch."""

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...core import correction
+from ...errors import StyleAVideoError
 from . import decoders
 from .conditions import Text
-from .core import correction
-from .errors import StyleAVideoError
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .checks import check_choice, check_count, check_number
-from .core import guidance, noise
+from ...checks import check_choice, check_count, check_number
+from ...core import guidance, noise
+from ...errors import StyleAVideoError
 from .decoders import DECODERS
-from .errors import StyleAVideoError
 
 SCALES = ("frame_scale", "text_scale", "attention_scale")
 ATTENTION_MODES = ("probe", "running")

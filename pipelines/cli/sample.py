@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import sheet
-from .errors import StyleAVideoError
-from .refine import Refined, Refining
-from .stylize import Engine, Progress, fit, stylize_video
-from .video import Frame, VideoWriter, check_target, probe, read_frames
+from ..errors import StyleAVideoError
+from ..media import Frame, VideoWriter, check_target, probe, read_frames
+from ..refine.frames import Refined, Refining
+from ..report import sheet
+from ..run.stylize import Engine, Progress, fit, stylize_video
 
 COLUMNS = 4  # pictures a row of the sheet: one of each shot
 MOVING = 3  # styles in the video at most

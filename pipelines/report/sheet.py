@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .video import Frame
+from ..media import Frame
 
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 GAP = 6  # px between pictures

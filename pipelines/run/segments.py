@@ -18,10 +18,10 @@ import av
 import torch
 from torch import Tensor
 
-from .errors import StyleAVideoError
-from .refine import Past, Refining, refine
+from ..errors import StyleAVideoError
+from ..media import Frame, VideoInfo, read_frames, to_picture
+from ..refine.frames import Past, Refining, refine
 from .shots import Segment
-from .video import Frame, VideoInfo, read_frames, to_picture
 
 Engine = Callable[[Tensor, Sequence[int]], Tensor]
 """(frames (T,3,H,W) in [0,1], frame_indices) → frames (T,3,H',W'); what it does is its own affair.

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .core.correction import fit_linear_decoder, linear_decode
-from .errors import StyleAVideoError
+from ...core.correction import fit_linear_decoder, linear_decode
+from ...errors import StyleAVideoError
 
 Decoder = Callable[[Tensor], Tensor]
 

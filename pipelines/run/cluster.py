@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from ..checks import check_count
+from ..errors import StyleAVideoError
+from ..refine.frames import Past
 from . import segments
-from .checks import check_count
-from .errors import StyleAVideoError
-from .refine import Past
 from .segments import Engine, Finished, Stylized, Work
 from .shots import Segment
 from .stylize import Runner

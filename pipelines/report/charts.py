@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .errors import StyleAVideoError
+from ..errors import StyleAVideoError
 from .measures import Measures
-from .report_words import MEASURES, Measure
 from .sheet import GAP, INK, PAPER, written
+from .words import MEASURES, Measure
 
 # The source in grey, then results in colours that the colour-blind tell apart (Okabe and Ito).
 SOURCE = "#8a8a8a"

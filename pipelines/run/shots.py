@@ -14,12 +14,12 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checks import check_prompts
-from .core import refiner
-from .errors import StyleAVideoError
-from .flow import both_ways
-from .refine import is_cut
-from .video import Frame
+from ..checks import check_prompts
+from ..core import refiner
+from ..errors import StyleAVideoError
+from ..flow import both_ways
+from ..media import Frame
+from ..refine.frames import is_cut
 
 SIDE = 128  # px: cuts show as well in small pictures, at 10 ms a frame
 SEGMENT = 16  # frames: what is lost at most when a run ends before its time

@@ -10,10 +10,10 @@ from itertools import zip_longest
 
 from torch import Tensor
 
-from .errors import StyleAVideoError
-from .refine import Refining, refine_frames
-from .stylize import check_not_input, check_range
-from .video import Frame, VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
+from ..errors import StyleAVideoError
+from ..media import Frame, VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
+from ..run.stylize import check_not_input, check_range
+from .frames import Refining, refine_frames
 
 Progress = Callable[[int, int], None]
 """(frames done, frames expected)."""

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..weights.refiner import load_refiner
-from .core import refiner
-from .errors import StyleAVideoError
-from .flow import FLOWS, both_ways
+from ...weights.refiner import load_refiner
+from ..core import refiner
+from ..errors import StyleAVideoError
+from ..flow import FLOWS, both_ways
 
 METHODS = ("learned", "blend")
 FLAT = 0.01  # contrast of a picture that shows nothing, in units of [0,1]
@@ -92,7 +92,7 @@ def refine_frames(
 
 
 class Refined:
-    """An engine (pipelines.segments) whose frames are refined as they come; made for one run.
+    """An engine (pipelines.run.segments) whose frames are refined as they come; made for one run.
 
     A frame that does not follow the last one begins anew, as a new shot does.
     """

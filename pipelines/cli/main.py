@@ -19,16 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .errors import StyleAVideoError
-from .loaded import PRESETS, SCHEDULERS, Loaded, lists_styles, load_quietly
+from ..engines.diffusion.kind import PRESETS, SCHEDULERS, Loaded, lists_styles, load_quietly
+from ..errors import StyleAVideoError
 
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
-    from .cluster import Cluster
-    from .refine import Refining
-    from .segments import Engine
-    from .shots import Plan, Shot
-    from .stylize import Runner, StylizeReport
-    from .video import VideoInfo
+    from ..media import VideoInfo
+    from ..refine.frames import Refining
+    from ..run.cluster import Cluster
+    from ..run.segments import Engine
+    from ..run.shots import Plan, Shot
+    from ..run.stylize import Runner, StylizeReport
 
 SIDES = (16, 8192)  # px
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -339,7 +339,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_engine(args: argparse.Namespace, prompts: Sequence[str]) -> None:
-    from .checks import check_count, check_number, check_prompts
+    from ..checks import check_count, check_number, check_prompts
 
     for prompt in prompts:
         check_prompts("The prompt", prompt, 1)
@@ -354,7 +354,7 @@ def _check_engine(args: argparse.Namespace, prompts: Sequence[str]) -> None:
     check_number("--seed", args.seed, high=2**63 - 1)
     check_number("--refine-strength", args.refine_strength, high=1)
     if args.refine:
-        from .flow import check_flow
+        from ..flow import check_flow
 
         check_flow("dis")
     if args.chunk != "auto":
@@ -382,7 +382,7 @@ def _check_size(args: argparse.Namespace) -> tuple[int, int] | None:
 
 
 def _check_range(args: argparse.Namespace) -> None:
-    from .checks import check_count, check_number
+    from ..checks import check_count, check_number
 
     if args.frames is not None:
         check_count("--frames", args.frames)
@@ -453,7 +453,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _stylize(args: argparse.Namespace) -> None:
-    from .shots import read_shots
+    from ..run.shots import read_shots
 
     begins = None if args.shots is None else read_shots(args.shots)
     if args.prompt is None and begins and all(shot.prompt for shot in begins):
@@ -463,12 +463,12 @@ def _stylize(args: argparse.Namespace) -> None:
     _check_engine(args, [args.prompt])
     size = _check_size(args)
     _check_range(args)
-    from .video import check_target
+    from ..media import check_target
 
     for path, suffixes in ((args.report, (".json",)), (args.preview, PICTURES)):
         if path is not None:
             check_target(path, suffixes)
-    from .stylize import MAX_SIDE, fit
+    from ..run.stylize import MAX_SIDE, fit
 
     videos = _videos(args)
     with _ready(args) as ready:
@@ -479,8 +479,8 @@ def _stylize(args: argparse.Namespace) -> None:
 
 def _videos(args: argparse.Namespace) -> list[tuple[VideoInfo, Path]]:
     """What is to be made of what: one video, or all of a folder."""
-    from .stylize import check_not_input, check_range
-    from .video import check_target, foreseen, kind_of, probe, seconds, suffix_of
+    from ..media import check_target, foreseen, kind_of, probe, seconds, suffix_of
+    from ..run.stylize import check_not_input, check_range
 
     sources = [(args.source, args.target)]
     if several := _in_folder(args.source):
@@ -532,7 +532,7 @@ class _Here:
         return question(self.loaded)
 
     def runner(self, engine_of: Callable[[Loaded], Engine]) -> Runner:
-        from .stylize import here
+        from ..run.stylize import here
 
         return partial(here, engine_of(self.loaded))
 
@@ -542,7 +542,7 @@ def _ready(args: argparse.Namespace) -> Iterator[_Here | Cluster[Loaded]]:
     if args.ray is None:
         yield _Here(args)
         return
-    from .cluster import Cluster
+    from ..run.cluster import Cluster
 
     with Cluster(partial(Loaded, args), args.workers, args.ray) as cluster:
         yield cluster
@@ -556,11 +556,11 @@ def _stylize_one(
     size: tuple[int, int],
     begins: Sequence[Shot] | None,
 ) -> None:
-    from .stylize import auto_chunk, stylize_video
-    from .video import foreseen
+    from ..media import foreseen
+    from ..run.stylize import auto_chunk, stylize_video
 
     def question(loaded: Loaded) -> tuple[dict[str, Any], list[str], str, int]:
-        from .device import hardware
+        from ..device import hardware
 
         prompts = dict.fromkeys([args.prompt, *(s.prompt for s in begins or [] if s.prompt)])
         return (
@@ -620,8 +620,8 @@ def _stylize_one(
 
 def _write_preview(args: argparse.Namespace, info: VideoInfo, report: StylizeReport) -> None:
     """Both clips are read once more: the frames of a former run are gone."""
-    from . import sheet
-    from .video import read_frames
+    from ..media import read_frames
+    from ..report import sheet
 
     sampled = sheet.Sampled()
     before = read_frames(
@@ -635,9 +635,9 @@ def _write_preview(args: argparse.Namespace, info: VideoInfo, report: StylizeRep
 
 def _shots(args: argparse.Namespace) -> None:
     _check_range(args)
-    from . import shots
-    from .stylize import check_range, expected_frames, fit
-    from .video import check_target, probe, read_frames, seconds
+    from ..media import check_target, probe, read_frames, seconds
+    from ..run import shots
+    from ..run.stylize import check_range, expected_frames, fit
 
     if args.json is not None:
         check_target(args.json, (".json",))
@@ -655,9 +655,9 @@ def _shots(args: argparse.Namespace) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from . import demo
-    from .checks import check_number
-    from .video import probe
+    from ..checks import check_number
+    from ..media import probe
+    from . import sample as demo
 
     _check_engine(args, args.prompt or [])
     check_number("--seconds", args.seconds, low=0.04)
@@ -685,15 +685,15 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _refining(args: argparse.Namespace) -> Refining | None:
-    from .refine import Refining
+    from ..refine.frames import Refining
 
     return Refining(args.refine_strength) if args.refine else None
 
 
 def _refine(args: argparse.Namespace) -> None:
-    from .flow import check_flow
-    from .refine import Refining
-    from .refine_video import refine_video
+    from ..flow import check_flow
+    from ..refine.frames import Refining
+    from ..refine.video import refine_video
 
     settings = Refining(args.strength, args.method, args.flow)
     check_flow(args.flow)
@@ -714,7 +714,7 @@ def _refine(args: argparse.Namespace) -> None:
 
 def _probed(args: argparse.Namespace, *paths: Path) -> list[VideoInfo]:
     """What these hold; a rate is that of the folders among them."""
-    from .video import probe
+    from ..media import probe
 
     folders = any(path.is_dir() for path in paths)
     rates = [None if folders and not path.is_dir() else args.rate for path in paths]
@@ -723,9 +723,9 @@ def _probed(args: argparse.Namespace, *paths: Path) -> list[VideoInfo]:
 
 def _report(args: argparse.Namespace) -> None:
     _check_range(args)
-    from .checks import check_prompts
-    from .stylize import check_range
-    from .video import check_target, read_picture, seconds
+    from ..checks import check_prompts
+    from ..media import check_target, read_picture, seconds
+    from ..run.stylize import check_range
 
     if args.prompt is not None:
         check_prompts("The prompt", args.prompt, 1)
@@ -740,11 +740,11 @@ def _report(args: argparse.Namespace) -> None:
             check_target(path, suffixes)
     videos = _probed(args, args.source, *args.results)
     check_range(videos[0], seconds(args.start), seconds(args.end))
-    from . import report
-    from .device import pick_device
-    from .flow import FLOWS, check_flow
-    from .judges import judges_here, load_clip
-    from .measures import measure_videos
+    from ..device import pick_device
+    from ..flow import FLOWS, check_flow
+    from ..report import report
+    from ..report.judges import judges_here, load_clip
+    from ..report.measures import measure_videos
 
     check_flow(args.flow)
     if args.html:
@@ -780,9 +780,9 @@ def _info(args: argparse.Namespace) -> None:
 
     import torch
 
-    from ..weights import styles
-    from ..weights.registry import MODELS
-    from .device import hardware, pick_device, pick_dtype
+    from ...weights import styles
+    from ...weights.registry import MODELS
+    from ..device import hardware, pick_device, pick_dtype
 
     version = import_module("..", __package__).__version__
     device = pick_device(args.device)

@@ -14,11 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-from . import charts, report_words
-from .errors import StyleAVideoError
+from ..errors import StyleAVideoError
+from ..media import VideoInfo, VideoWriter, check_target, read_frames
+from . import charts
+from . import words as report_words
 from .measures import Measures
-from .report_words import MEASURES, Words
-from .video import VideoInfo, VideoWriter, check_target, read_frames
+from .words import MEASURES, Words
 
 EMBEDDED_MAX = 40_000_000  # bytes: what browsers and mail take as one page without trouble
 PLAYED = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core import attention, correction, guidance
+from ...core.denoised import predict_denoised
+from ...errors import StyleAVideoError
 from . import decoders
 from .conditions import SEES_FRAME, SEES_TEXT, Conditions
-from .core import attention, correction, guidance
-from .core.denoised import predict_denoised
 from .encoding import parts
-from .errors import StyleAVideoError
 from .settings import Settings
 
 # The condition whose x0 the correction looks at: the fullest that the guidance evaluates.

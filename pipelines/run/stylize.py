@@ -3,7 +3,7 @@
     one pass for the shots → segments of some frames each: read, stylized, refined, packed in the
     job directory → all of them encoded as one stream
 
-Reading and refining run beside the engine. What is done survives the process: see pipelines.job.
+Reading and refining run beside the engine. What is done survives the process: see run.job.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from typing import Any, Literal
 
 import torch
 
-from ..weights.refiner import FILE as REFINER
+from ...weights.refiner import FILE as REFINER
+from ..checks import check_count
+from ..errors import StyleAVideoError
+from ..media import VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
+from ..refine.frames import Past, Refining
 from . import segments, shots
-from .checks import check_count
-from .errors import StyleAVideoError
 from .job import Job, digest, versions
 from .overlap import ahead, behind
-from .refine import Past, Refining
 from .segments import Engine, Finished, Stylized, Work
 from .shots import Plan, Segment, Shot
-from .video import VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
 
 Progress = Callable[[str, int, int], None]
 """(stage, done, of): stage "shots", "stylize" or "write", in frames."""

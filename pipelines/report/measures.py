@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate
 
-from . import report_words as words
-from .core import measures as core
-from .core.flow import visible_before
-from .errors import StyleAVideoError
-from .flow import Flow, both_ways, dis
+from ..core import measures as core
+from ..core.flow import visible_before
+from ..errors import StyleAVideoError
+from ..flow import Flow, both_ways, dis
+from ..media import Frame, VideoInfo, probe, read_frames
+from ..run.shots import Cuts
+from . import words as words
 from .judges import ClipNetwork, Judges, Sifid
-from .report_words import Words
-from .shots import Cuts
-from .video import Frame, VideoInfo, probe, read_frames
+from .words import Words
 
 Progress = Callable[[int, int], None]
 """(frames done, frames expected)."""
