@@ -15,8 +15,9 @@ from .stream import StylizeVideo
 from .stylize import Stylize
 from .temporal import ConsistencyReport, TemporalRefiner
 from .video import FramesToVideo, LoadFrames
+from .words import WORDS
 
-StyleAVideoError.inside_comfyui = True
+StyleAVideoError.words = WORDS
 
 # In the order of the chain. The ids in their schemas are forever: saved workflows hold them.
 NODES: list[type[io.ComfyNode]] = [

@@ -23,7 +23,7 @@ from ..pipelines import media as files
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.refine.frames import Refining
 from ..pipelines.run.job import digest, versions
-from ..pipelines.run.stylize import stylize_video
+from ..pipelines.run.stylize import Kept, stylize_video
 from . import correction, host
 from .noise import FrameNoise
 from .video import file_of, input_path, time_range
@@ -172,13 +172,6 @@ def _to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((image * 255).round().clamp(0, 255).byte().cpu().numpy())
 
 
-def fitted(info: Any, max_side: int) -> tuple[int, int]:
-    """(width, height): the clip's shape, sides in multiples of 8, the longer at most `max_side`."""
-    scale = min(1.0, max_side / max(info.width, info.height))
-    width, height = (max(8, round(side * scale / 8) * 8) for side in (info.width, info.height))
-    return width, height
-
-
 def signature(graph: Any, node_id: str) -> str:
     """SHA-256 of what a node and all that leads to it are, whatever the nodes are numbered; of
     files in ComfyUI's folders, what they hold.
@@ -241,12 +234,10 @@ def stylized_video(
             temp / f"style_a_video_{name}.mp4",
             engine,
             refining=refining,
-            start=begin,
-            end=end,
-            size=fitted(info, max_side),
+            part=files.Part.of(begin, end),
+            size=files.fit(info.width, info.height, max_side, multiple=8),
             chunk_size=chunk,
-            job=jobs / name,
-            settings={"graph": graph},
+            job=Kept(jobs / name, {"graph": graph}),
             progress=_Told(engine),
         )
     lines = [

@@ -12,8 +12,8 @@ from style_a_video.pipelines.core import flow, refiner
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.refine.frames import (
     METHODS,
+    InOrder,
     Past,
-    Refined,
     Refining,
     refine,
     refine_frames,
@@ -91,14 +91,14 @@ def test_a_streamed_run_is_a_whole_run(method):
     x, y = pan(), styled(pan())
     settings = Refining(method=method)
     whole = refined(x, y, settings)
-    engine = Refined(lambda frames, indices: y[list(indices)], settings)
+    engine = InOrder(lambda frames, indices: y[list(indices)], settings)
     chunks = [engine(x[i : i + 3], range(i, min(i + 3, len(x)))) for i in range(0, len(x), 3)]
     assert torch.equal(torch.cat(chunks), whole)
 
 
 def test_a_frame_out_of_order_begins_anew():
     x, y = pan(), styled(pan())
-    engine = Refined(lambda frames, indices: y[list(indices)], Refining())
+    engine = InOrder(lambda frames, indices: y[list(indices)], Refining())
     engine(x[:3], range(3))
     assert torch.equal(engine(x[5:6], [5])[0], y[5])
 

@@ -80,6 +80,15 @@ def load(
     return pipeline.to(device)
 
 
+def load_quietly() -> None:
+    """From now on without the libraries' own progress bars."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def _check_torchvision() -> None:
     """diffusers and transformers import it where it is, and end in pages of a traceback where it
     was made for another torch.

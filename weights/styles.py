@@ -33,6 +33,11 @@ def styles() -> list[Style]:
     return [Style(**style) for style in listed["styles"]]
 
 
+def are_listed() -> bool:
+    """Whether this installation has the built-in model's list."""
+    return (EMBEDDED / "styles.json").is_file()
+
+
 def is_named(name: str, prompt: str) -> bool:
     """Whether a prompt names that style: a word of it in English, its first two characters in
     Chinese.

@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-from ..errors import StyleAVideoError
+from ..errors import Remedy, StyleAVideoError
 from .frames import RATE
 
 MAX_PIXELS = 1 << 27  # of a picture, 16384 x 8192: what states more is broken, or means harm
@@ -116,6 +116,5 @@ def damaged(path: Path, time: Fraction, error: Exception) -> StyleAVideoError:
     reason = getattr(error, "strerror", None) or str(error)
     return StyleAVideoError(
         f"{path} is damaged near {float(time):.2f} s ({reason}): copy or convert it again",
-        ", or take what can be decoded (--partial).",
-        ".",
+        Remedy.TAKE_PARTIAL,
     )

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
 from av.video.reformatter import VideoReformatter
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import StyleAVideoError
@@ -22,6 +23,8 @@ from .frames import RATE, VideoInfo
 from .opening import check_pixels, open_input, video_stream
 
 PICTURES = (".png", ".jpg", ".jpeg")
+STILLS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+"""Pillow's names of what a single picture may be."""
 
 
 # a folder of pictures
@@ -105,6 +108,55 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
         raise StyleAVideoError(f"{path} is not a picture that can be read: save it as PNG or JPEG.")
     shown = Decoded(_read_picture(path), Fraction(0), RATE)
     return to_frame(shown, None, VideoReformatter()).image
+
+
+def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) -> Tensor:
+    """One picture of any common kind, upright: (3,H,W) float in [0,1], at most `seen` px a side.
+
+    Grey, CMYK and 16 bits become RGB, what is transparent becomes white.
+
+    Args:
+        sides: px, of the shortest and the longest side that are taken.
+
+    Raises:
+        StyleAVideoError: it is not there, is no picture, animated, damaged, too small or too large.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StyleAVideoError(f"There is no picture {path}: give a PNG, JPEG or WebP file.")
+    try:
+        image = Image.open(path, formats=STILLS)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ValueError) as error:
+        raise StyleAVideoError(
+            f"{path} is not a picture that can be read: give a PNG, JPEG or WebP file."
+        ) from error
+    with image:
+        width, height = image.size
+        if not all(sides[0] <= side <= sides[1] for side in image.size):
+            raise StyleAVideoError(
+                f"{path} is {width}x{height}: give a picture with sides of {sides[0]} to "
+                f"{sides[1]:,} px."
+            )
+        check_pixels(path, width, height)
+        if getattr(image, "n_frames", 1) > 1:
+            raise StyleAVideoError(f"{path} is animated: give a picture that stands still.")
+        try:
+            shown = _on_white(ImageOps.exif_transpose(image))
+        except (OSError, EOFError, ValueError, SyntaxError) as error:
+            raise StyleAVideoError(f"{path} cannot be decoded: save it again.") from error
+    shown.thumbnail((seen, seen), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(shown)).permute(2, 0, 1) / 255
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """As RGB of 8 bits."""
+    if image.mode.startswith("I"):  # Pillow would cut off grey of 16 bits at 255
+        values = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -5,7 +5,7 @@ It knows nothing of how the frames were stylized: any clip can be refined beside
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ...weights.refiner import load_refiner
 from ..core import refiner
+from ..engines.kinds import Carried, CarryingEngine, Engine
 from ..errors import StyleAVideoError
 from ..flow import FLOWS, both_ways
 
@@ -91,25 +92,30 @@ def refine_frames(
         yield refined
 
 
-class Refined:
-    """An engine (pipelines.run.segments) whose frames are refined as they come; made for one run.
+class InOrder:
+    """An engine whose frames come in order, refined as they come; made for one run.
 
-    A frame that does not follow the last one begins anew, as a new shot does.
+    It keeps what is carried from frame to frame: the engine's own and the refiner's past. A frame
+    that does not follow the last one begins anew, as a new shot does.
     """
 
-    def __init__(
-        self, engine: Callable[[Tensor, Sequence[int]], Tensor], settings: Refining
-    ) -> None:
+    def __init__(self, engine: Engine | CarryingEngine, settings: Refining | None) -> None:
         self.engine, self.settings = engine, settings
         self._past: Past | None = None
+        self._carried: Carried | None = None
         self._last: int | None = None
 
     def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
-        stylized = self.engine(frames, frame_indices)
+        if isinstance(self.engine, CarryingEngine):
+            known = self._carried if self._last == frame_indices[0] - 1 else None
+            stylized, self._carried = self.engine.carry(frames, frame_indices, known)
+        else:
+            stylized = self.engine(frames, frame_indices)
         refined = []
         for index, x, y in zip(frame_indices, frames, stylized, strict=True):
-            past = self._past if self._last == index - 1 else None
-            y, self._past = refine(x.to(y.device), y, past, self.settings)
+            if self.settings is not None:
+                past = self._past if self._last == index - 1 else None
+                y, self._past = refine(x.to(y.device), y, past, self.settings)
             self._last = index
             refined.append(y)
         return torch.stack(refined)

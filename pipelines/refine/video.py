@@ -10,9 +10,18 @@ from itertools import zip_longest
 
 from torch import Tensor
 
-from ..errors import StyleAVideoError
-from ..media import Frame, VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
-from ..run.stylize import check_not_input, check_range
+from ..errors import Remedy, StyleAVideoError
+from ..media import (
+    Frame,
+    Part,
+    VideoInfo,
+    VideoWriter,
+    check_not_input,
+    check_target,
+    probe,
+    read_frames,
+    seconds,
+)
 from .frames import Refining, refine_frames
 
 Progress = Callable[[int, int], None]
@@ -46,7 +55,7 @@ def refine_video(
     target, begin = check_target(target), seconds(start)
     for info in (x, y):
         check_not_input(target, info.path)
-    check_range(x, begin, None)
+    Part.of(start).check(x)
     as_long = begin is None and abs(x.duration - y.duration) <= 1 / y.frame_rate
     writer = VideoWriter(
         target,
@@ -67,7 +76,8 @@ def refine_video(
                 short, long = (x, y) if of_x is None else (y, x)
                 raise StyleAVideoError(
                     f"{short.path} ends after {n} frames but {long.path} goes on: give the video "
-                    "that it was made from, and with --start where in it the stylized part begins."
+                    "that it was made from",
+                    Remedy.SAY_WHERE,
                 )
             frames.append(of_y)
             yield of_x.image, of_y.image

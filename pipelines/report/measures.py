@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from torch.nn.functional import cosine_similarity, interpolate
 
 from ..core import measures as core
 from ..core.flow import visible_before
-from ..errors import StyleAVideoError
+from ..errors import Remedy, StyleAVideoError
 from ..flow import Flow, both_ways, dis
-from ..media import Frame, VideoInfo, probe, read_frames
+from ..media import WHOLE, Frame, Part, VideoInfo, probe, read_frames
 from ..run.shots import Cuts
 from . import words as words
 from .judges import ClipNetwork, Judges, Sifid
@@ -142,9 +141,7 @@ def measure_videos(
     *,
     flow: Flow = dis,
     judges: Judges = NOBODY,
-    start: Fraction | float | None = None,
-    end: Fraction | float | None = None,
-    max_frames: int | None = None,
+    part: Part = WHOLE,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Measures:
@@ -152,8 +149,8 @@ def measure_videos(
 
     Args:
         source, results: paths, or what `probe` said of them.
-        start, end: the part of the source (s) that the results were made of; all by default.
-        max_frames: how many frames of each are compared, from the first on; all by default.
+        part: of the source that the results were made of; its number of frames bounds the results
+            too.
 
     Raises:
         StyleAVideoError: as `measure`, and a file that cannot be read.
@@ -165,14 +162,14 @@ def measure_videos(
     first = videos[1]
     size = first.width, first.height
     measured = measure(
-        read_frames(videos[0], start, end, max_frames, size),
-        [read_frames(video, max_frames=max_frames) for video in videos[1:]],
+        part.read(videos[0], size),
+        [read_frames(video, max_frames=part.frames) for video in videos[1:]],
         names,
         flow=flow,
         judges=judges,
         device=device,
         progress=progress,
-        expected=min(first.frames, max_frames or first.frames),
+        expected=min(first.frames, part.frames or first.frames),
     )
     measured.notes += stretched(names[0], float(videos[0].aspect), size)
     return measured
@@ -309,9 +306,9 @@ def _aligned(streams: Sequence[Iterable[Frame]], names: Sequence[str]) -> Iterat
             raise StyleAVideoError(
                 f"{ended[0]} ends after {n} frames but {longer} goes on: compare clips of the same "
                 "frames",
-                f", or say which part of {names[0]} the results are of (--start S, --end S, "
-                f"--frames {n}).",
-                ".",
+                Remedy.COMPARE_PART,
+                source=names[0],
+                frames=n,
             )
         sizes = [f"{f.image.shape[-1]}x{f.image.shape[-2]}" for f in frames]
         for name, size in zip(names, sizes, strict=True):

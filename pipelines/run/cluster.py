@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..checks import check_count
-from ..errors import StyleAVideoError
+from ..engines.kinds import Carried, CarryingEngine, Engine
+from ..errors import Remedy, StyleAVideoError
 from ..refine.frames import Past
 from . import segments
-from .segments import Engine, Finished, Stylized, Work
+from .segments import Finished, State, Stylized, Work
 from .shots import Segment
-from .stylize import Runner
 
 try:
     import ray
@@ -45,7 +46,7 @@ class Cluster(Generic[T]):
 
     def __init__(self, make: Callable[[], T], workers: int = 1, address: str = "auto") -> None:
         if ray is None:
-            raise StyleAVideoError("--ray needs Ray: pip install ray")
+            raise StyleAVideoError("A cluster needs Ray: pip install ray")
         check_count("The number of workers", workers)
         self.ours = not ray.is_initialized()
         if self.ours:
@@ -65,51 +66,78 @@ class Cluster(Generic[T]):
         """What a worker answers about what it loaded."""
         return _get(self.workers[0].ask.remote(question))
 
-    def runner(self, engine_of: Callable[[T], Engine]) -> Runner:
+    def runner(self, engine_of: Callable[[T], Engine | CarryingEngine]) -> OnCluster:
         """Stylizes by the engine that each worker makes of what it loaded."""
+        return OnCluster(self, engine_of)
 
-        def run(
-            work: Work,
-            todo: Sequence[Segment],
-            past_before: Callable[[Segment], Past | None],
-            told: Callable[[int], None],
-        ) -> Iterator[Finished]:
-            for finished in self._finished(work, todo, past_before, ray.put(engine_of)):
-                told(len(finished.segment))
-                yield finished
-
-        return run
-
-    def _finished(
+    def finished(
         self,
         work: Work,
         todo: Sequence[Segment],
-        past_before: Callable[[Segment], Past | None],
+        state_before: Callable[[Segment], State],
         engine_of: Any,
+        carries: bool,
     ) -> Iterator[Finished]:
+        """The segments in order.
+
+        Args:
+            engine_of: as Ray keeps it; carries: whether its engines need what the one before gave.
+        """
         free = deque(self.workers * AHEAD)
         busy: dict[Any, Any] = {}
         coming: deque[Any] = deque()
-        former: tuple[Segment, Any] | None = None
+        former: tuple[Segment, Any, Any] | None = None
         for segment in todo:
             if not free:
                 (ready, *_), _ = ray.wait(list(busy), fetch_local=False)
                 free.append(busy.pop(ready))
             worker = free.popleft()
             name = f"frames {segment.start} to {segment.end - 1}"
+            follows = former is not None and segment.follows(former[0])
+            before = former[1:] if former and follows else (None, None)
+            known = State() if follows else state_before(segment)
             stylized = worker.stylize.options(name=f"stylize {name}").remote(
-                work, segment, engine_of
+                work, segment, engine_of, before[0] if carries else None, known.carried
             )
             busy[stylized] = worker
-            carried = former[1] if former and segment.follows(former[0]) else None
-            past = past_before(segment) if carried is None else None
             refine = worker.finish.options(concurrency_group="refine", name=f"refine {name}")
-            coming.append(refine.remote(work, segment, stylized, carried, past))
-            former = segment, coming[-1]
+            coming.append(refine.remote(work, segment, stylized, before[1], known.past))
+            former = segment, stylized, coming[-1]
             while len(coming) > 2 * AHEAD * len(self.workers):
                 yield _get(coming.popleft())
         while coming:
             yield _get(coming.popleft())
+
+
+@dataclass(frozen=True)
+class OnCluster(Generic[T]):
+    """A `here.Runner` whose segments the workers of a cluster make."""
+
+    cluster: Cluster[T]
+    engine_of: Callable[[T], Engine | CarryingEngine]
+
+    def run(
+        self,
+        work: Work,
+        todo: Sequence[Segment],
+        state_before: Callable[[Segment], State],
+        told: Callable[[int], None],
+    ) -> Iterator[Finished]:
+        carries = self.cluster.ask(_Carries(self.engine_of))
+        engine_of = ray.put(self.engine_of)
+        for finished in self.cluster.finished(work, todo, state_before, engine_of, carries):
+            told(len(finished.segment))
+            yield finished
+
+
+@dataclass(frozen=True)
+class _Carries:
+    """Asks a worker whether its engines carry something along a shot."""
+
+    engine_of: Callable[[Any], Engine | CarryingEngine]
+
+    def __call__(self, loaded: Any) -> bool:
+        return isinstance(self.engine_of(loaded), CarryingEngine)
 
 
 class _Worker:
@@ -132,9 +160,17 @@ class _Worker:
     def ask(self, question: Callable[[Any], Any]) -> Any:
         return question(self.loaded)
 
-    def stylize(self, work: Work, segment: Segment, engine_of: Callable[[Any], Engine]) -> Stylized:
+    def stylize(
+        self,
+        work: Work,
+        segment: Segment,
+        engine_of: Callable[[Any], Engine | CarryingEngine],
+        former: Stylized | None,
+        carried: Carried | None,
+    ) -> Stylized:
         (frames,) = segments.read(work, [segment])
-        return segments.stylize(work, engine_of(self.loaded), segment, frames)
+        carried = former.carried if former else carried
+        return segments.stylize(work, engine_of(self.loaded), segment, frames, carried)
 
     def finish(
         self,
@@ -145,7 +181,9 @@ class _Worker:
         past: Past | None,
     ) -> Finished:
         (frames,) = segments.read(work, [segment])
-        return segments.finish(work, segment, frames, stylized, former.past if former else past)
+        return segments.finish(
+            work, segment, frames, stylized, former.state.past if former else past
+        )
 
 
 def _connect(address: str) -> None:
@@ -153,8 +191,7 @@ def _connect(address: str) -> None:
         ray.init(None if address == "auto" else address, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise StyleAVideoError(
-            f"There is no Ray cluster at {address}: start one with `ray start --head`, or give the "
-            "address that it prints."
+            f"There is no Ray cluster at {address}: ", Remedy.CLUSTER_ADDRESS
         ) from error
 
 
@@ -163,8 +200,9 @@ def _worker(make: Callable[[], Any], workers: int) -> Any:
     kind = "GPU" if have.get("GPU") else "CPU"
     if have.get(kind, 0) < workers:
         raise StyleAVideoError(
-            f"The Ray cluster has {have.get(kind, 0):g} {kind}s for {workers} workers: give "
-            f"--workers {have.get(kind, 0):g} or fewer."
+            f"The Ray cluster has {have.get(kind, 0):g} {kind}s for {workers} workers: ",
+            Remedy.FEWER_WORKERS,
+            count=f"{have.get(kind, 0):g}",
         )
     return ray.remote(
         num_cpus=1,
@@ -181,8 +219,8 @@ def _get(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayActorError as error:
         raise StyleAVideoError(
-            "The workers died over and over at one segment, most likely of too little memory: use "
-            "a smaller --max-side or --chunk. What is done is kept: the same command goes on."
+            "The workers died over and over at one segment, most likely of too little memory: ",
+            Remedy.WORKERS_MEMORY,
         ) from error
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, StyleAVideoError):

@@ -4,7 +4,7 @@
     plan.json       shots and segments
     unfinished      where the result is written until it is complete
     segments/       000000016.mkv, its pictures; .json, their times: written last, the segment is
-                    done; .past, the refiner's past of the one that follows
+                    done; .past, what the one that follows needs: the refiner's past, the engine's
 
 Every file appears under its name only when all of it is on the disk.
 """
@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import av
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
-from ..errors import StyleAVideoError
+from ..errors import Remedy, StyleAVideoError
 from ..media.stills import pictures_in
 from ..refine.frames import Past
-from .segments import Finished, unpack
+from .segments import Finished, State, unpack
 from .shots import Plan, Segment, read_time
 
 VERSIONS = ("torch", "diffusers", "transformers", "av", "opencv-python-headless", "opencv-python")
@@ -101,8 +101,7 @@ class Job:
             raise StyleAVideoError(
                 f"{self.folder} holds {foreign[0].relative_to(self.folder)}, which is no part of a "
                 "job: ",
-                "name another folder with --job.",
-                "move it away.",
+                Remedy.OTHER_FOLDER,
             )
 
     def _begin(self) -> None:
@@ -115,9 +114,7 @@ class Job:
         if known and changes and any(self.segments.glob("*.json")):
             raise StyleAVideoError(
                 f"The job {self.folder} was begun with other settings ({'; '.join(changes)}): ",
-                "give the same as then, start over with --fresh, or name another folder with "
-                "--job.",
-                "delete that folder to start over.",
+                Remedy.SAME_OR_START_OVER,
             )
         if changes:
             self._plan.unlink(missing_ok=True)
@@ -170,8 +167,8 @@ class Job:
     def keep(self, done: Finished, last: bool) -> None:
         """Writes a finished segment; `last`: no other of its shot follows."""
         written = {"mkv": done.video}
-        if done.past is not None and not last:
-            written["past"] = _packed(done.past)
+        if not (done.state.is_empty or last):
+            written["past"] = _packed(done.state)
         for suffix, data in written.items():
             self._write(self._file(done.segment, suffix), data)
         listed = {
@@ -180,16 +177,20 @@ class Job:
         }
         self._write(self._file(done.segment, "json"), json.dumps(listed).encode())
 
-    def forget_past(self, segment: Segment) -> None:
+    def forget_state(self, segment: Segment) -> None:
         """Of a segment whose follower is done."""
         self._file(segment, "past").unlink(missing_ok=True)
 
-    def past(self, segment: Segment) -> Past:
-        """What the refiner knew at the end of a finished segment."""
-        data = self._checked(segment, "past")
+    def state(self, segment: Segment) -> State:
+        """What the refiner and the engine knew at the end of a finished segment."""
+        listed = self._file(segment, "json")
         try:
-            found = load(data)
-            return Past(found["source"], found["refined"])
+            if "past" not in self._read(listed)["sha256"]:
+                return State()
+        except (LookupError, TypeError) as error:
+            raise self._damaged(listed) from error
+        try:
+            return _unpacked(load(self._checked(segment, "past")))
         except (KeyError, SafetensorError) as error:
             raise self._damaged(self._file(segment, "past")) from error
 
@@ -279,22 +280,29 @@ class Job:
     def _failed(self, error: OSError) -> StyleAVideoError:
         return StyleAVideoError(
             f"The job {self.folder} cannot be written ({error.strerror}): ",
-            "free space or name another folder with --job. What is done is kept: the same command "
-            "goes on.",
-            "free space. What is done is kept: the same graph goes on.",
+            Remedy.FREE_SPACE,
         )
 
     def _damaged(self, path: Path) -> StyleAVideoError:
         return StyleAVideoError(
-            f"{path} is damaged: ",
-            "start over with --fresh, or name another folder with --job.",
-            f"delete {self.folder} to start over.",
+            f"{path} is damaged: ", Remedy.START_OVER_OR_MOVE, folder=self.folder
         )
 
 
-def _packed(past: Past) -> bytes:
-    tensors = {"source": past.source, "refined": past.refined}
+_ENGINE = "engine."  # before the names of what the engine carries
+
+
+def _packed(state: State) -> bytes:
+    tensors = {f"{_ENGINE}{name}": value for name, value in (state.carried or {}).items()}
+    if state.past is not None:
+        tensors |= {"source": state.past.source, "refined": state.past.refined}
     return save({k: v.cpu().contiguous() for k, v in tensors.items()})
+
+
+def _unpacked(found: dict[str, Tensor]) -> State:
+    carried = {k.removeprefix(_ENGINE): v for k, v in found.items() if k.startswith(_ENGINE)}
+    past = Past(found["source"], found["refined"]) if len(found) > len(carried) else None
+    return State(past, carried or None)
 
 
 def _sha256(data: bytes) -> str:
@@ -356,14 +364,3 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def fingerprint(pipeline: Any) -> str:
-    """SHA-256 of all weights of a diffusers pipeline, wherever they came from."""
-    found = hashlib.sha256()
-    for name, module in sorted(pipeline.components.items()):
-        if isinstance(module, torch.nn.Module):
-            for key, tensor in module.state_dict().items():
-                found.update(f"{name}.{key}".encode())
-                found.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return found.hexdigest()

@@ -18,16 +18,11 @@ import av
 import torch
 from torch import Tensor
 
-from ..errors import StyleAVideoError
+from ..engines.kinds import Carried, CarryingEngine, Engine
+from ..errors import Remedy, StyleAVideoError
 from ..media import Frame, VideoInfo, read_frames, to_picture
 from ..refine.frames import Past, Refining, refine
 from .shots import Segment
-
-Engine = Callable[[Tensor, Sequence[int]], Tensor]
-"""(frames (T,3,H,W) in [0,1], frame_indices) → frames (T,3,H',W'); what it does is its own affair.
-
-It is told each frame's absolute index, so that what it draws for a frame need not depend on the
-chunk the frame came in."""
 
 # Lossless; every slice has its checksum.
 _PACKED = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
@@ -61,16 +56,29 @@ class Work:
 
 
 @dataclass(frozen=True)
+class State:
+    """What a segment needs of the one before in its shot: the refiner's past and the engine's."""
+
+    past: Past | None = None
+    carried: Carried | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.past is None and self.carried is None
+
+
+@dataclass(frozen=True)
 class Stylized:
-    """What the engine made of a segment, (T,3,H',W'), and the seconds that it took."""
+    """What the engine made of a segment, (T,3,H',W'), the seconds that it took, what it carries."""
 
     images: Tensor
     seconds: float
+    carried: Carried | None = None
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A segment's pictures, packed without loss, their times, and the past of what follows.
+    """A segment's pictures, packed without loss, their times, and what the next one needs.
 
     `times`: when each is shown and for how long (s); `seconds` spent in the engine.
     """
@@ -78,7 +86,7 @@ class Finished:
     segment: Segment
     video: bytes
     times: tuple[tuple[Fraction, Fraction], ...]
-    past: Past | None
+    state: State
     seconds: float
 
 
@@ -98,8 +106,7 @@ def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
             raise StyleAVideoError(
                 f"{work.source.path} ends before frame {segment.end}, which was there when the "
                 "work on it began: has it changed? ",
-                "Start over with --fresh.",
-                "Queue the graph again.",
+                Remedy.START_OVER,
             )
         at = segment.end
         yield frames
@@ -126,9 +133,10 @@ def _from(work: Work, segment: Segment) -> Iterator[Frame]:
 
 def stylize(
     work: Work,
-    engine: Engine,
+    engine: Engine | CarryingEngine,
     segment: Segment,
     frames: Sequence[Frame],
+    carried: Carried | None = None,
     told: Callable[[int], None] = lambda done: None,
 ) -> Stylized:
     """The frames of a segment through the engine, `work.chunk` at a time.
@@ -136,6 +144,7 @@ def stylize(
     Where the memory does not suffice a chunk is halved and tried again.
 
     Args:
+        carried: by the engine, from the segment before in the shot.
         told: called with the number of frames that one chunk brought.
 
     Raises:
@@ -147,14 +156,20 @@ def stylize(
         images = torch.stack([frame.image for frame in frames[i : i + work.chunk]])
         indices = range(segment.start + i, segment.start + i + len(images))
         # Refined on the CPU, beside the engine: the same pixels whatever the engine runs on.
-        results.append(_within_memory(engine, images, indices).cpu())
+        stylized, carried = _within_memory(engine, images, indices, carried)
+        results.append(stylized.cpu())
         told(len(images))
-    return Stylized(torch.cat(results), time.perf_counter() - began)
+    return Stylized(torch.cat(results), time.perf_counter() - began, carried)
 
 
-def _within_memory(engine: Engine, images: Tensor, indices: range) -> Tensor:
+def _within_memory(
+    engine: Engine | CarryingEngine, images: Tensor, indices: range, carried: Carried | None
+) -> tuple[Tensor, Carried | None]:
     try:
-        stylized = engine(images, indices)
+        if isinstance(engine, CarryingEngine):
+            stylized, then = engine.carry(images, indices, carried)
+        else:
+            stylized, then = engine(images, indices), None
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -162,17 +177,17 @@ def _within_memory(engine: Engine, images: Tensor, indices: range) -> Tensor:
             height, width = images.shape[-2:]
             raise StyleAVideoError(
                 f"There is too little memory for a frame of {width}x{height}: use a smaller ",
-                "--max-side.",
-                "max_side.",
+                Remedy.SMALLER,
             ) from error
     else:
-        return _checked(stylized, indices)
+        return _checked(stylized, indices), then
     gc.collect()  # what the failed attempt held
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = (len(indices) + 1) // 2
-    first = _within_memory(engine, images[:half], indices[:half])
-    return torch.cat([first, _within_memory(engine, images[half:], indices[half:])])
+    first, carried = _within_memory(engine, images[:half], indices[:half], carried)
+    second, carried = _within_memory(engine, images[half:], indices[half:], carried)
+    return torch.cat([first, second]), carried
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -187,8 +202,7 @@ def _checked(stylized: Tensor, indices: range) -> Tensor:
     if not stylized.isfinite().all():
         raise StyleAVideoError(
             f"The result of frames {indices[0]} to {indices[-1]} is not finite: ",
-            "use --dtype fp32 or lower scales.",
-            "start ComfyUI with --force-fp32, or lower the scales.",
+            Remedy.OTHER_PRECISION,
         )
     return stylized
 
@@ -203,7 +217,8 @@ def finish(
             image, past = refine(frame.image, image, past, work.refining)
         pictures.append(to_picture(image, work.pixels, frame.alpha))
     times = tuple((frame.pts, frame.duration) for frame in frames)
-    return Finished(segment, pack(pictures), times, past, stylized.seconds)
+    state = State(past, stylized.carried)
+    return Finished(segment, pack(pictures), times, state, stylized.seconds)
 
 
 def pack(pictures: Sequence[av.VideoFrame]) -> bytes:

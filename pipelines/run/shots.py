@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..checks import check_prompts
 from ..core import refiner
+from ..engines.style import Style, read_style_picture
 from ..errors import StyleAVideoError
 from ..flow import both_ways
 from ..media import Frame
@@ -30,15 +31,19 @@ MAX_FILE = 16 << 20  # bytes of a shots file; a film has some thousand shots
 
 @dataclass(frozen=True)
 class Shot:
-    """Frames start ≤ f < end, counted from the first one that is stylized; `time` (s) of `start`.
-
-    `prompt`: the style of this shot; None: that of the run.
-    """
+    """Frames start ≤ f < end, counted from the first that is stylized; `time` (s) of `start`."""
 
     start: int
     end: int
     time: Fraction
-    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Where a shot begins, as a user says: frame `start`; `style`: None: that of the run."""
+
+    start: int
+    style: Style | None = None
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,7 @@ class Plan:
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Plan:
         """Of what `as_dict` gave; anything else is a ValueError, LookupError or TypeError."""
-        shots = tuple(
-            Shot(s["start"], s["end"], read_time(s["time"]), s.get("prompt"))
-            for s in given["shots"]
-        )
+        shots = tuple(Shot(s["start"], s["end"], read_time(s["time"])) for s in given["shots"])
         segments = tuple(
             Segment(start, end, None if time is None else read_time(time), shot)
             for start, end, time, shot in given["segments"]
@@ -93,8 +95,7 @@ class Plan:
             shots[s.shot].start <= s.start and s.end <= shots[s.shot].end and s.shot >= 0
             for s in segments
         )
-        texts = all(isinstance(shot.prompt, str | None) for shot in shots)
-        if not inside or not texts or not _whole(shots) or not _whole(segments):
+        if not inside or not _whole(shots) or not _whole(segments):
             raise ValueError("not every frame is in one segment of one shot")
         return cls(shots, segments)
 
@@ -139,7 +140,7 @@ class Cuts:
 def plan(
     frames: Iterable[Frame],
     length: int = SEGMENT,
-    begins: Sequence[Shot] | None = None,
+    begins: Sequence[Begin] | None = None,
     told: Callable[[int], None] = lambda done: None,
 ) -> Plan:
     """One pass over small frames (see SIDE) → shots and segments of at most `length` frames.
@@ -168,17 +169,13 @@ def plan(
     if not starts:
         return Plan((), ())
     count = index + 1
-    prompts = [] if begins is None else [shot.prompt for shot in begins]
     if begins is not None and len(starts) < len(begins):
         raise StyleAVideoError(
             f"The shots file has a shot at frame {begins[len(starts)].start}, and there are "
             f"{count} frames: take out what lies beyond them."
         )
     ends = [*(start for start, _ in starts[1:]), count]
-    shots = (
-        Shot(start, end, time, prompts[i] if prompts else None)
-        for i, ((start, time), end) in enumerate(zip(starts, ends, strict=True))
-    )
+    shots = (Shot(start, end, time) for (start, time), end in zip(starts, ends, strict=True))
     stops = [*(start for start, _, _ in segments[1:]), count]
     pieces = (
         Segment(start, stop, time if in_order else None, shot)
@@ -193,47 +190,68 @@ def segment_length(width: int, height: int) -> int:
 
 
 def as_dict(shot: Shot) -> dict[str, Any]:
-    found = {"start": shot.start, "end": shot.end, "time": str(shot.time)}
-    return found if shot.prompt is None else {**found, "prompt": shot.prompt}
+    return {"start": shot.start, "end": shot.end, "time": str(shot.time)}
 
 
 def as_text(shots: Iterable[Shot]) -> str:
     """What `read_shots` reads, to write prompts into."""
-    listed = [{**as_dict(s), "time": f"{float(s.time):.3f}", "prompt": s.prompt} for s in shots]
+    listed = [{**as_dict(s), "time": f"{float(s.time):.3f}", "prompt": None} for s in shots]
     return json.dumps({"shots": listed}, indent=2, ensure_ascii=False) + "\n"
 
 
-def read_shots(path: str | os.PathLike[str]) -> list[Shot]:
-    """A file {"shots": [{"start": FRAME, "prompt": TEXT or null}, ...]}; other keys are not read.
+HINT = 'write {"shots": [{"start": 0, "prompt": "watercolour"}, ...]}'
+
+
+def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
+    """A file {"shots": [{"start": FRAME, "prompt": TEXT or null, "pictures": [...]}, ...]}.
+
+    A picture is {"path": FILE, "weight": 1, "mask": FILE}, its files beside the shots file where
+    their paths are not absolute; weight and mask may be left out. Other keys are not read.
 
     Raises:
-        StyleAVideoError: no such file, other content, starts that do not begin at 0 or do not grow.
+        StyleAVideoError: no such file, other content, starts that do not begin at 0 or do not grow,
+            a style that cannot be used.
     """
     path = Path(path)
-    hint = 'write {"shots": [{"start": 0, "prompt": "watercolour"}, ...]}'
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE + 1)
         listed = json.loads(text[:MAX_FILE])["shots"]
         starts = [shot["start"] for shot in listed]
-        prompts = [shot.get("prompt") for shot in listed]
+        given = [(shot.get("prompt"), shot.get("pictures") or []) for shot in listed]
     except OSError as error:
         raise StyleAVideoError(
             f"The shots file {path} cannot be read ({error.strerror}): check the path."
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StyleAVideoError(f"{path} is not a shots file: {hint}.") from error
+        raise StyleAVideoError(f"{path} is not a shots file: {HINT}.") from error
     whole = all(type(s) is int for s in starts)
     growing = whole and all(a < b for a, b in zip(starts, starts[1:], strict=False))
     if not starts or not growing or starts[0] != 0:
         raise StyleAVideoError(
-            f"The shots of {path} must start at frame 0 and each after the one before: {hint}."
+            f"The shots of {path} must start at frame 0 and each after the one before: {HINT}."
         )
-    for start, prompt in zip(starts, prompts, strict=True):
-        if prompt is not None:
-            check_prompts(f"The prompt of the shot at frame {start}", [prompt], 1)
-    ends = [*starts[1:], starts[-1] + 1]
     return [
-        Shot(start, end, Fraction(0), prompt)
-        for start, end, prompt in zip(starts, ends, prompts, strict=True)
+        Begin(start, _style(path.parent, start, *style))
+        for start, style in zip(starts, given, strict=True)
     ]
+
+
+def _style(folder: Path, start: int, prompt: Any, pictures: Any) -> Style | None:
+    if prompt is not None:
+        check_prompts(f"The prompt of the shot at frame {start}", [prompt], 1)
+    try:
+        listed = [
+            (folder / one["path"], float(one.get("weight", 1)), one.get("mask")) for one in pictures
+        ]
+        masks = [None if mask is None else folder / mask for _, _, mask in listed]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StyleAVideoError(
+            f"The pictures of the shot at frame {start} cannot be read: write "
+            '[{"path": "painting.jpg", "weight": 1}].'
+        ) from error
+    read = tuple(
+        read_style_picture(path, weight, mask)
+        for (path, weight, _), mask in zip(listed, masks, strict=True)
+    )
+    return Style(prompt or "", read) if prompt or read else None

@@ -13,31 +13,38 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ...weights.refiner import FILE as REFINER
 from ..checks import check_count
+from ..engines.kinds import CarryingEngine, Engine
 from ..errors import StyleAVideoError
-from ..media import VideoInfo, VideoWriter, check_target, probe, read_frames, seconds
-from ..refine.frames import Past, Refining
-from . import segments, shots
+from ..media import (
+    WHOLE,
+    Part,
+    VideoInfo,
+    VideoWriter,
+    check_not_input,
+    check_target,
+    fit,
+    probe,
+)
+from ..refine.frames import Refining
+from . import shots
+from .here import Here, Runner
 from .job import Job, digest, versions
-from .overlap import ahead, behind
-from .segments import Engine, Finished, Stylized, Work
-from .shots import Plan, Segment, Shot
+from .overlap import ahead
+from .segments import State, Work
+from .shots import Begin, Plan, Segment
 
 Progress = Callable[[str, int, int], None]
 """(stage, done, of): stage "shots", "stylize" or "write", in frames."""
 
-MAX_SIDE = 512  # px; Huang et al. 2023 report 512x256, Stable Diffusion 1.5 was trained at 512
-BYTES_PER_PIXEL = 4096  # what a frame of 1 px may cost at the worst place of an engine, the decoder
 MAX_CHUNK = 8  # frames; larger batches gain nothing measurable on CPUs
 
 
@@ -72,16 +79,6 @@ class StylizeReport:
         return asdict(self)
 
 
-def fit(width: int, height: int, max_side: int = MAX_SIDE) -> tuple[int, int]:
-    """The size of the same shape whose longer side is at most `max_side`; even, never larger."""
-    scale = min(Fraction(1), Fraction(max_side, max(width, height)))
-    return _even(width * scale), _even(height * scale)
-
-
-def _even(length: Fraction) -> int:
-    return max(16, 2 * round(length / 2))
-
-
 def memory_of(device: torch.device) -> int:
     """Bytes that `device` has; 8 GiB where the system does not say.
 
@@ -96,22 +93,19 @@ def memory_of(device: torch.device) -> int:
         return 8 << 30
 
 
-def auto_chunk(width: int, height: int, device: torch.device) -> int:
-    """Frames at a time: an eighth of the memory at 4 KiB a pixel, between 1 and 8.
-
-    4 KiB a pixel (512 MiB at 512x256) covers Stable Diffusion 1.5 in fp16 with four conditions.
-    """
-    affordable = memory_of(device) // 8 // (width * height * BYTES_PER_PIXEL)
+def auto_chunk(width: int, height: int, device: torch.device, bytes_per_pixel: int) -> int:
+    """Frames at a time: what an eighth of the memory holds, between 1 and `MAX_CHUNK`."""
+    affordable = memory_of(device) // 8 // (width * height * bytes_per_pixel)
     return max(1, min(MAX_CHUNK, affordable))
 
 
-def peak_memory_mib(device: torch.device) -> float | None:
-    """Highest memory so far: of the accelerator where there is one, else resident, of the process.
+def peak_memory_mib() -> float | None:
+    """Highest memory so far: of the GPU where one is in use, else resident, of the process.
 
     None where the system does not say.
     """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
     try:
         import resource
     except ImportError:
@@ -120,118 +114,53 @@ def peak_memory_mib(device: torch.device) -> float | None:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def check_range(info: VideoInfo, start: Fraction | None, end: Fraction | None) -> None:
-    """Refuse a range of times (s) that holds no moment of the clip."""
-    length = f"{info.path} is {float(info.end):.2f} s long"
-    if start is not None and start < 0:
-        raise StyleAVideoError(f"The start must be 0 s or later, not {float(start):g} s.")
-    if end is not None and end <= (start or 0):
-        raise StyleAVideoError(
-            f"The time range from {float(start or 0):g} s to {float(end):g} s is empty: the end "
-            f"must be later than the start ({length})."
-        )
-    if start is not None and start >= info.end:
-        raise StyleAVideoError(
-            f"The time range begins at {float(start):g} s, but {length}: choose an earlier start."
-        )
-    if end is not None and end <= info.start:
-        raise StyleAVideoError(
-            f"The time range ends at {float(end):g} s, before the first frame of {info.path} at "
-            f"{float(info.start):.2f} s: choose a later end."
-        )
+@dataclass(frozen=True)
+class Kept:
+    """The job that keeps what is done until all of it is: the same call goes on where one ended.
 
+    Attributes:
+        folder: of the job.
+        settings: what decides the engine's pixels, as JSON values. A job of others is refused.
+        fresh: throw away what the folder holds.
+    """
 
-def check_not_input(target: Path, source: Path) -> None:
-    """Refuse to write over what is read."""
-    if target.exists() and target.samefile(source):
-        raise StyleAVideoError(f"{target} is the input itself: write to another file.")
-
-
-def expected_frames(
-    info: VideoInfo, start: Fraction | None, end: Fraction | None, max_frames: int | None
-) -> int:
-    """How many frames a range will have, for progress: exact at a constant frame rate."""
-    span = min(end or info.end, info.end) - max(start or info.start, info.start)
-    share = span / info.duration if info.duration else Fraction(1)
-    count = max(1, round(info.frames * share))
-    return count if max_frames is None else min(count, max_frames)
-
-
-Runner = Callable[
-    [Work, Sequence[Segment], Callable[[Segment], Past | None], Callable[[int], None]],
-    Iterator[Finished],
-]
-"""(work, segments to do, the refiner's past before a segment, told of frames) → those segments,
-in order: made by `here` or on a cluster (cluster.Cluster.runner)."""
-
-
-def here(
-    engine: Engine,
-    work: Work,
-    todo: Sequence[Segment],
-    past_before: Callable[[Segment], Past | None],
-    told: Callable[[int], None],
-) -> Iterator[Finished]:
-    """The segments in order, in this process: read ahead, and refined behind the engine's back."""
-    last: Finished | None = None
-
-    def made() -> Iterator[tuple[Segment, Any, Stylized]]:
-        with closing(ahead(segments.read(work, todo))) as read:
-            for segment, frames in zip(todo, read, strict=True):
-                yield segment, frames, segments.stylize(work, engine, segment, frames, told)
-
-    def finish(item: tuple[Segment, Any, Stylized]) -> Finished:
-        nonlocal last
-        segment, frames, stylized = item
-        carried = last is not None and segment.follows(last.segment)
-        past = last.past if last is not None and carried else past_before(segment)
-        last = segments.finish(work, segment, frames, stylized, past)
-        return last
-
-    return behind(finish, made())
+    folder: str | os.PathLike[str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fresh: bool = False
 
 
 def stylize_video(
     source: str | os.PathLike[str] | VideoInfo,
     target: str | os.PathLike[str],
-    engine: Engine | None,
+    engine: Engine | CarryingEngine | Runner,
     *,
-    refining: Refining | None = None,
-    start: Fraction | float | None = None,
-    end: Fraction | float | None = None,
-    max_frames: int | None = None,
+    part: Part = WHOLE,
     size: tuple[int, int] | None = None,
-    max_side: int = MAX_SIDE,
-    chunk_size: int | Literal["auto"] = "auto",
     codec: str | None = None,
-    device: torch.device | str = "cpu",
-    begins: Sequence[Shot] | None = None,
-    job: str | os.PathLike[str] | None = None,
-    settings: Mapping[str, Any] | None = None,
-    fresh: bool = False,
-    run: Runner | None = None,
+    refining: Refining | None = None,
+    chunk_size: int = MAX_CHUNK,
+    begins: Sequence[Begin] | None = None,
+    job: Kept | None = None,
     planned: Callable[[Plan], None] | None = None,
     progress: Progress | None = None,
 ) -> StylizeReport:
     """Read → resize → engine → refine → write. Memory does not grow with the clip.
 
     Frames are shown to the engine upright, at `size` (width, height) or, by default, in the
-    source's shape with the longer side at most `max_side`; the output has the engine's size and the
-    source's shape, frame rate, timestamps, transparency, and all its other tracks. With `start` (s)
-    the output begins at 0. Frame indices count from the first frame of the range. No chunk holds
-    frames of two shots.
+    source's shape with the longer side at most `MAX_SIDE`; the output has the engine's size and the
+    source's shape, frame rate, timestamps, transparency, and all its other tracks. Of a part the
+    output begins at 0. Frame indices count from the first frame of the part. No chunk holds frames
+    of two shots.
 
     Args:
         source: a path, or what `probe` said of it.
-        codec: of the target, by its name in `video.CODECS`; None: what its suffix stands for.
+        engine: makes the frames in this process; or a `Runner`, which has them made elsewhere.
+        part: of the source that is stylized.
+        codec: of the target, by its name in `media.CODECS`; None: what its suffix stands for.
         refining: takes the flicker out; None leaves the frames as the engine gave them.
-        device: where the engine computes; for `chunk_size="auto"` (see `auto_chunk`) and the peak.
+        chunk_size: frames at a time.
         begins: the shots, where they are known (`shots.read_shots`); else cuts are looked for.
-        job: a directory that keeps what is done: the same call goes on where another one ended.
-            None: nothing is kept.
-        settings: what decides the engine's pixels, as JSON values. A job of others is refused.
-        fresh: throw away what the job directory holds.
-        run: makes the segments instead of `engine` here (`cluster.Cluster.runner`).
+        job: None: nothing is kept.
         planned: told the shots and segments before the first of them is worked on.
         progress: called with (stage, frames done, frames in all).
 
@@ -243,63 +172,34 @@ def stylize_video(
     info = source if isinstance(source, VideoInfo) else probe(source)
     target = check_target(target)
     check_not_input(target, info.path)
-    if max_frames is not None:
-        check_count("The number of frames", max_frames)
-    begin, stop = seconds(start), seconds(end)
-    check_range(info, begin, stop)
-    where = torch.device(device)
-    size = size or fit(info.width, info.height, max_side)
-    chunk = auto_chunk(*size, where) if chunk_size == "auto" else chunk_size
-    check_count("The chunk size", chunk)
+    part.check(info)
+    size = size or fit(info.width, info.height)
+    check_count("The chunk size", chunk_size)
     tell = progress or (lambda stage, done, total: None)
-
-    trimmed = stop is not None or max_frames is not None
     writer = VideoWriter(
         target,
         frame_rate=info.frame_rate,
         time_base=info.time_base,
         aspect=info.aspect,
         tracks_from=info.path,
-        trimmed=trimmed,
+        trimmed=part.is_trimmed,
         codec=codec,
         alpha=info.alpha,
     )
-    work = Work(info, size, chunk, writer.kind.pixels, refining, begin)
-    identity = {
-        "range": [str(begin), str(stop), max_frames],
-        "size": list(size),
-        "pixels": work.pixels,
-        "read": [str(info.frame_rate), info.partial],
-        "refine": None if refining is None else asdict(refining) | {"weights": digest(REFINER)},
-        "shots": None if begins is None else [[shot.start, shot.prompt] for shot in begins],
-        "settings": dict(settings or {}),
-    }
-    if job is not None:
-        identity |= {"input": digest(info.path), "versions": versions()}
-    with _folder(job, target) as folder, Job(Path(folder), identity, fresh) as kept:
+    work = Work(info, size, chunk_size, writer.kind.pixels, refining, part.start)
+    with _kept(job, work, part, begins, target) as kept:
         kept.will_write(writer.part)
         plan = kept.plan()
         if plan is None:
-            total = expected_frames(info, begin, stop, max_frames)
-            small = read_frames(info, begin, stop, max_frames, fit(*size, max_side=shots.SIDE))
-            length = shots.segment_length(*size)
-            with closing(ahead(small, 8)) as frames:
-                plan = shots.plan(frames, length, begins, lambda n: tell("shots", n, max(n, total)))
-            if not plan.frames:
-                raise StyleAVideoError(
-                    f"{info.path} shows no frame between {float(begin or 0):g} s and "
-                    f"{float(stop or info.end):g} s: choose a longer range."
-                )
+            plan = _planned(work, part, begins, tell)
             kept.keep_plan(plan)
         if planned is not None:
             planned(plan)
         began_work = time.perf_counter()
-        if run is None:
-            assert engine is not None, "give an engine or a runner"
-            run = partial(here, engine)
-        resumed, engine_seconds = _stylize(kept, plan, work, run, tell)
+        runner = engine if isinstance(engine, Runner) else Here(engine)
+        resumed, engine_seconds = _stylize(kept, plan, work, runner, tell)
         stylized = time.perf_counter()
-        writer.since = None if begin is None else plan.shots[0].time
+        writer.since = None if part.start is None else plan.shots[0].time
         out_size = _write(kept, plan, writer, size, tell)
         if job is not None:
             kept.finish(target)
@@ -312,28 +212,75 @@ def stylize_video(
         width=out_size[0],
         height=out_size[1],
         frame_rate=float(info.frame_rate),
-        chunk_size=chunk,
-        shots=[shots.as_dict(shot) for shot in plan.shots],
+        chunk_size=chunk_size,
+        shots=_listed(plan, begins),
         seconds=took,
         frames_per_second=(plan.frames - resumed) / took,
         plan_seconds=began_work - began,
         engine_seconds=engine_seconds,
         write_seconds=time.perf_counter() - stylized,
-        peak_memory_mib=peak_memory_mib(where),
+        peak_memory_mib=peak_memory_mib(),
         notes=[*info.notes, *writer.notes],
     )
 
 
-def _folder(
-    job: str | os.PathLike[str] | None, target: Path
-) -> AbstractContextManager[str | os.PathLike[str]]:
-    """The job's folder; one beside the target that vanishes, where nothing is to be kept."""
-    if job is not None:
-        return nullcontext(job)
-    return tempfile.TemporaryDirectory(prefix=".style-a-video-", dir=target.parent)
+@contextmanager
+def _kept(
+    job: Kept | None, work: Work, part: Part, begins: Sequence[Begin] | None, target: Path
+) -> Iterator[Job]:
+    """The job; one beside the target that vanishes, where nothing is to be kept."""
+    identity = {
+        "range": [str(part.start), str(part.end), part.frames],
+        "size": list(work.size),
+        "pixels": work.pixels,
+        "read": [str(work.source.frame_rate), work.source.partial],
+        "refine": None
+        if work.refining is None
+        else asdict(work.refining) | {"weights": digest(REFINER)},
+        "shots": None
+        if begins is None
+        else [[begin.start, begin.style and begin.style.identity] for begin in begins],
+    }
+    if job is None:
+        prefix = ".style-a-video-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
+            with Job(Path(folder), identity) as kept:
+                yield kept
+        return
+    identity |= {
+        "settings": dict(job.settings),
+        "input": digest(work.source.path),
+        "versions": versions(),
+    }
+    with Job(Path(job.folder), identity, job.fresh) as kept:
+        yield kept
 
 
-def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> tuple[int, float]:
+def _planned(work: Work, part: Part, begins: Sequence[Begin] | None, tell: Progress) -> Plan:
+    """The shots and segments, by one pass over small frames."""
+    info, total = work.source, part.expected(work.source)
+    small = part.read(info, fit(*work.size, shots.SIDE))
+    length = shots.segment_length(*work.size)
+    with closing(ahead(small, 8)) as frames:
+        plan = shots.plan(frames, length, begins, lambda n: tell("shots", n, max(n, total)))
+    if not plan.frames:
+        raise StyleAVideoError(
+            f"{info.path} shows no frame between {float(part.start or 0):g} s and "
+            f"{float(part.end or info.end):g} s: choose a longer range."
+        )
+    return plan
+
+
+def _listed(plan: Plan, begins: Sequence[Begin] | None) -> list[dict[str, Any]]:
+    """The shots for the report, each with its style where it has one of its own."""
+    styles = [None] * len(plan.shots) if begins is None else [begin.style for begin in begins]
+    return [
+        shots.as_dict(shot) | ({} if style is None else {"prompt": style.words})
+        for shot, style in zip(plan.shots, styles, strict=True)
+    ]
+
+
+def _stylize(job: Job, plan: Plan, work: Work, runner: Runner, tell: Progress) -> tuple[int, float]:
     """Makes the segments that the job lacks → frames that it had, seconds in the engine."""
     pairs = zip(plan.segments, plan.segments[1:], strict=False)
     before = {segment: former for former, segment in pairs if segment.follows(former)}
@@ -347,18 +294,16 @@ def _stylize(job: Job, plan: Plan, work: Work, run: Runner, tell: Progress) -> t
         done += count
         tell("stylize", done, plan.frames)
 
-    def past_before(segment: Segment) -> Past | None:
-        if work.refining is None or segment not in before:
-            return None
-        return job.past(before[segment])
+    def state_before(segment: Segment) -> State:
+        return job.state(before[segment]) if segment in before else State()
 
     if todo:
         tell("stylize", resumed, plan.frames)
-        for finished in run(work, todo, past_before, told):
+        for finished in runner.run(work, todo, state_before, told):
             seconds += finished.seconds
             job.keep(finished, last=finished.segment not in continued)
             if finished.segment in before:
-                job.forget_past(before[finished.segment])
+                job.forget_state(before[finished.segment])
     return resumed, seconds
 
 

@@ -11,7 +11,7 @@ The clip, where the user brings none, is filmed off photos that scikit-image shi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -21,11 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..engines.kinds import CarryingEngine, Engine, Loaded
+from ..engines.style import Style
 from ..errors import StyleAVideoError
-from ..media import Frame, VideoWriter, check_target, probe, read_frames
-from ..refine.frames import Refined, Refining
+from ..media import Frame, Part, VideoWriter, check_target, fit, probe, read_frames
+from ..refine.frames import InOrder, Refining
 from ..report import sheet
-from ..run.stylize import Engine, Progress, fit, stylize_video
+from .stylize import Progress, auto_chunk, stylize_video
 
 COLUMNS = 4  # pictures a row of the sheet: one of each shot
 MOVING = 3  # styles in the video at most
@@ -129,22 +131,20 @@ def montage(engines: Sequence[Engine], words: Sequence[str]) -> Engine:
 
 
 def run(
-    engine_for: Callable[[str], Engine],
-    prompts: Sequence[str],
+    loaded: Loaded,
+    styles: Sequence[Style],
     output: str | os.PathLike[str],
     source: str | os.PathLike[str] | None = None,
     *,
     seconds: float = 4.0,
     refining: Refining | None = None,
     chunk_size: int | None = None,
-    device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[Path, Path]:
     """Write OUTPUT.jpg and OUTPUT.mp4, and OUTPUT-source.mp4 where the clip is our own.
 
     Args:
-        engine_for: prompt → engine.
-        prompts: rows of the sheet; the first `MOVING` are in the video.
+        styles: rows of the sheet; the first `MOVING` are in the video.
         output: path without suffix; its folder is made.
         source: a clip of the user's own, of which the first `seconds` are shown.
         refining: of the video; the sheet's frames are too far apart.
@@ -165,10 +165,9 @@ def run(
     clip = Path(source) if source else film(output.with_name(output.name + "-source.mp4"))
     info = probe(clip)
     limit = max(1, round(seconds * info.frame_rate))
-    engines = {prompt: engine_for(prompt) for prompt in prompts}
     tell = progress or (lambda stage, done, total: None)
 
-    moving = list(prompts)[:MOVING]
+    moving = list(styles)[:MOVING]
     size = fit(info.width, info.height, CELL_SIDE if len(moving) > 1 or not source else 512)
     columns = sheet.evenly(COLUMNS, min(limit, info.frames))
     frames = [
@@ -177,25 +176,29 @@ def run(
         if i in columns
     ]
     rows: list[tuple[str, Sequence[Tensor]]] = [("source", frames)]
-    for n, (prompt, engine) in enumerate(engines.items(), 1):
-        images = [
-            engine(frame[None], [i])[0].cpu() for i, frame in zip(columns, frames, strict=False)
-        ]
-        rows.append((prompt, images))
-        tell("contact sheet", n, len(engines))
+    for n, style in enumerate(styles, 1):
+        engine = loaded.engine(style)
+        shown = zip(columns, frames, strict=False)
+        rows.append((style.words, [alone(engine, frame, i).cpu() for i, frame in shown]))
+        tell("contact sheet", n, len(styles))
     sheet.save(sheet.contact_sheet(rows), picture)
 
-    shown = [engines[prompt] for prompt in moving]
-    if refining is not None:
-        shown = [Refined(engine, refining) for engine in shown]
+    chunk = chunk_size or auto_chunk(*size, loaded.device, loaded.bytes_per_pixel)
+    engines = [InOrder(loaded.engine(style), refining) for style in moving]
     stylize_video(
         info,
         video,
-        montage(shown, moving),
-        max_frames=limit if limit < info.frames else None,
+        montage(engines, [style.words for style in moving]),
+        part=Part.of(frames=limit if limit < info.frames else None),
         size=size,
-        chunk_size=chunk_size or "auto",
-        device=device,
+        chunk_size=chunk,
         progress=tell,
     )
     return video, picture
+
+
+def alone(engine: Engine | CarryingEngine, frame: Tensor, index: int) -> Tensor:
+    """One frame (3,H,W), as the first of a shot."""
+    if isinstance(engine, CarryingEngine):
+        return engine.carry(frame[None], [index], None)[0][0]
+    return engine(frame[None], [index])[0]
