@@ -25,5 +25,6 @@ def kind_named(name: str) -> EngineKind:
 def default_for(style: Style) -> EngineKind:
     """The engine that makes such a style where none is named."""
     wanted = {form for form, there in ((WORDS, style.text), (PICTURES, style.pictures)) if there}
-    fitting = (kind for kind in KINDS if wanted <= kind.takes)
-    return next(fitting, next(kind for kind in KINDS if PICTURES in kind.takes))
+    fitting = [kind for kind in KINDS if wanted <= kind.takes]
+    willing = [kind for kind in KINDS if wanted & kind.takes]  # says itself what it does not take
+    return (fitting or willing)[0]
