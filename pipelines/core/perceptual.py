@@ -10,7 +10,7 @@ from torch.nn import functional as F
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """A level each: the first activation of a block, at 1, 1/2, 1/4, 1/8 and 1/16 of the size."""
 
-WIDTHS = (16, 32, 96, 192, 192)
+WIDTHS = (16, 32, 96, 192, 128)
 CONVOLUTIONS = (2, 2, 3, 3, 1)  # of a block, as in VGG-16
 
 
