@@ -64,8 +64,8 @@ def _decoder(level: int, prefix: str) -> StyleDecoder:
 
 
 def _vgg19() -> PerceptualEncoder:
-    from ..pipelines.checkpoints import FITTING, OTHER_TORCHVISION, load_network
     from ..pipelines.core.perceptual import PerceptualEncoder
+    from .checkpoints import FITTING, OTHER_TORCHVISION, load_network
 
     try:
         from torchvision.models import vgg19

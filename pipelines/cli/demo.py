@@ -39,15 +39,13 @@ def run(args: argparse.Namespace) -> None:
         check_prompts("The prompt", prompt, 1)
     picture = options.style_of(args, None)
     asked = [Style(prompt) for prompt in dict.fromkeys(args.prompt or [])]
-    asked += [] if picture is None else [picture]
+    asked += [] if picture.is_empty else [picture]
     styles = asked or [Style(prompt) for prompt in demo.PROMPTS]
     kind, chosen = options.engine_of(args, styles)
     check_number("--seconds", args.seconds, low=0.04)
     if args.input is not None:
         probe(args.input)
     loaded = options.Load(kind, chosen, args.device, args.dtype)()
-    for style in styles:
-        loaded.check(style)
     for remark in [remark for style in asked for remark in loaded.remarks(style)]:
         say(remark)
     video, sheet = demo.run(

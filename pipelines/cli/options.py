@@ -173,13 +173,11 @@ def pictures(to: argparse.ArgumentParser) -> None:
     )
 
 
-def style_of(args: argparse.Namespace, prompt: str | None) -> Style | None:
-    """What --prompt and --style-image ask for; None where there is neither."""
+def style_of(args: argparse.Namespace, prompt: str | None) -> Style:
+    """What --prompt and --style-image ask for."""
     given = [parse_picture(text) for text in args.style_image or []]
     if args.style_mask and not given:
         raise StyleAVideoError("--style-mask says where a --style-image counts: give both.")
-    if prompt is None and not given:
-        return None
     if prompt is not None:
         from ..checks import check_prompts
 
@@ -196,6 +194,11 @@ def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[Engine
     if negative := getattr(options, "negative", ""):
         check_prompts("The negative prompt", negative, 1, empty=True)
     for style in styles:
+        if kind.takes and style.is_empty:
+            raise StyleAVideoError(
+                "Name the style: --prompt TEXT or --style-image FILE (see style-a-video stylize "
+                "--help)."
+            )
         kind.check(style)
     check_number("--refine-strength", args.refine_strength, high=1)
     if args.refine:

@@ -116,12 +116,9 @@ def run(args: argparse.Namespace) -> None:
     from ..run.styles import styles_of
 
     begins = None if args.shots is None else read_shots(args.shots)
-    style = options.style_of(args, args.prompt)
-    if style is None and not (begins and all(begin.style for begin in begins)):
-        raise StyleAVideoError(
-            "Name the style: --prompt TEXT or --style-image FILE (see style-a-video stylize "
-            "--help)."
-        )
+    style: Style | None = options.style_of(args, args.prompt)
+    if style is not None and style.is_empty and begins and all(b.style for b in begins):
+        style = None
     kind, chosen = options.engine_of(args, styles_of(style, begins))
     load = options.Load(kind, chosen, args.device, args.dtype)
     asked = Asked(style, begins, load, options.part_of(args), options.size_of(args))
@@ -222,8 +219,6 @@ def _answer(
     from ..media import fit
     from ..run.stylize import auto_chunk
 
-    for style in asked.styles:
-        loaded.check(style)
     size = asked.size or fit(info.width, info.height, max_side or loaded.side)
     if isinstance(chunk, str):
         chunk = auto_chunk(*size, loaded.device, loaded.bytes_per_pixel)

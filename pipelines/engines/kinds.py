@@ -57,10 +57,6 @@ class Loaded(Protocol):
     side: int
     bytes_per_pixel: int
 
-    def check(self, style: Style) -> None:
-        """Raises StyleAVideoError for a style that it cannot make."""
-        ...
-
     def identity(self) -> dict[str, Any]:
         """Everything but the style that decides its pixels, as JSON values."""
         ...
@@ -103,7 +99,7 @@ class EngineKind:
                     f"The engine {self.name} takes {other}, no {form}: leave them out, or choose "
                     "another engine."
                 )
-        if not any(there for form, there in given.items() if form in self.takes):
+        if self.takes and style.is_empty:
             raise StyleAVideoError(
                 f"The engine {self.name} needs {' or '.join(sorted(self.takes))} of the style."
             )

@@ -86,24 +86,32 @@ def add_options(to: Any, owners: Iterable[tuple[str, type[Options]]]) -> None:
         to: an argparse parser or group.
         owners: (name of the engine, its options).
     """
-    found: dict[str, tuple[type, Field[Any], list[str]]] = {}
+    found: dict[str, list[tuple[str, type[Options], Field[Any]]]] = {}
     for engine, options in owners:
         for one in fields(options):
-            found.setdefault(one.name, (kind_of(options, one), one, []))[2].append(engine)
-    for name, (kind, one, engines) in found.items():
-        about = one.metadata
-        default = "" if one.default in (None, "") or kind is bool else f" ({one.default})"
-        given: dict[str, Any] = {
-            "default": argparse.SUPPRESS,
-            "help": f"{', '.join(engines)}: {about['what']}{default}".replace("%", "%%"),
-        }
+            found.setdefault(one.name, []).append((engine, options, one))
+    for name, having in found.items():
+        _, options, one = having[0]
+        kind, about = kind_of(options, one), one.metadata
+        engines = ", ".join(engine for engine, _, _ in having)
+        shown = f"{engines}: {about['what']}{_defaults(having)}".replace("%", "%%")
+        given: dict[str, Any] = {"default": argparse.SUPPRESS, "help": shown}
         if kind is bool:
             given["action"] = argparse.BooleanOptionalAction
+        elif about["choices"]:
+            given["choices"] = tuple(about["choices"])
         else:
             given |= {"type": kind, "metavar": about["metavar"]}
-            if about["choices"]:
-                given |= {"choices": tuple(about["choices"]), "metavar": None}
         to.add_argument(flag(name), **given)
+
+
+def _defaults(having: list[tuple[str, type[Options], Field[Any]]]) -> str:
+    """How a help text ends: the default, or each engine's where they differ."""
+    defaults = {engine: one.default for engine, _, one in having}
+    if len(set(defaults.values())) > 1:
+        return f" ({', '.join(f'{engine} {value}' for engine, value in defaults.items())})"
+    value = next(iter(defaults.values()))
+    return "" if value is None or value == "" or isinstance(value, bool) else f" ({value})"
 
 
 def from_args(

@@ -65,24 +65,26 @@ class StylePicture:
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """A style in words, in pictures, or in both.
+    """A style in words, in pictures, in both, or the only one that an engine has.
 
     Raises:
-        StyleAVideoError: on making one: neither words nor pictures, weights that are all 0.
+        StyleAVideoError: on making one: too many pictures, weights that are all 0.
     """
 
     text: str = ""
     pictures: tuple[StylePicture, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.text and not self.pictures:
-            raise StyleAVideoError("Name the style, in words or by a picture.")
         if len(self.pictures) > MAX_PICTURES:
             raise StyleAVideoError(
                 f"A style has at most {MAX_PICTURES} pictures, not {len(self.pictures)}."
             )
         if self.pictures and not sum(picture.weight for picture in self.pictures):
             raise StyleAVideoError("The weights of the style pictures are all 0.")
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.text or self.pictures)
 
     @property
     def shares(self) -> list[float]:

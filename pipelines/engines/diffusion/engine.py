@@ -48,9 +48,6 @@ class Diffusion:
             pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
         return pipeline
 
-    def check(self, style: Style) -> None:
-        """Words of any kind are taken."""
-
     def engine(self, style: Style) -> Engine:
         def stylize(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
             (stylized,) = self.pipeline(
