@@ -120,8 +120,8 @@ class Transfer(ABC):
 
         pictures = []
         for picture in style.pictures:
-            shown = picture.image[None].to(self.device, self.dtype)
-            pictures.append(self.see(at_size(shown, self.options.style_size)))
+            shown = at_size(picture.image[None].float(), self.options.style_size)
+            pictures.append(self.see(shown.to(self.device, self.dtype)))
         if all(picture.mask is None for picture in style.pictures):
             return Look(pictures, style.shares, None)
         whole = torch.ones(1, 1, 1)
@@ -140,7 +140,7 @@ class Transfer(ABC):
         shown = frames.to(self.device, self.dtype)
         shown = pad(shown, (0, -width % GRID, 0, -height % GRID), mode="replicate")
         shown = shown.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
+        with torch.no_grad():
             stylized = self.transfer(shown, look, means)[..., :height, :width]
         stylized = stylized.float().clamp(0, 1)
         if self.options.keep_colour:
