@@ -9,6 +9,7 @@ from .compare import Compare
 from .conditions import FrameCondition, TextCondition
 from .correction import ClipCorrectionNode
 from .edit_model import LoadEditModel
+from .engine import EngineFrames, LoadEngine, StylePictureNode
 from .guidance import MultiConditionGuiderNode, PresetGuiderNode, WeightedConditionNode
 from .noise import FrameNoiseNode
 from .stream import StylizeVideo
@@ -35,6 +36,9 @@ NODES: list[type[io.ComfyNode]] = [
     ClipCorrectionNode,
     FrameNoiseNode,
     Stylize,
+    StylePictureNode,
+    LoadEngine,
+    EngineFrames,
     StylizeVideo,
     TemporalRefiner,
     FramesToVideo,
