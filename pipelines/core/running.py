@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-WINDOW = 12  # frames: half a second of film
+WINDOW = 24  # frames: a second of film
 
 
 class RunningMeans:
     """Running means by name, for one chunk of frames after those that `before` tells of.
 
-    m_f = m_{f-1} + (x_f - m_{f-1}) / min(n, window), n counting the frames of the shot from 1: the
-    mean of all frames at first, later one that forgets. Chunks of any size give the same means.
+    m_f = m_{f-1} + (x_f - m_{f-1}) / window, from m_0 = x_0 at the beginning of a shot. Chunks of
+    any size give the same means.
 
     Args:
         before: `after` of the chunk before; None at the beginning of a shot.
@@ -22,19 +22,17 @@ class RunningMeans:
     """
 
     def __init__(self, before: Mapping[str, Tensor] | None, window: int = WINDOW) -> None:
-        self._before, self.window = before or {}, window
-        self.after: dict[str, Tensor] = {}
+        self.after: dict[str, Tensor] = dict(before or {})
+        self.window = window
 
     def __call__(self, name: str, values: Tensor) -> Tensor:
         """Values (T,...) of these frames → the means (T,...) at each of them."""
-        mean = self._before.get(name)
-        count = int(self._before[f"{name}.count"]) if mean is not None else 0
+        mean = self.after.get(name)
         means = []
         for value in values:
-            count += 1
-            at = value if mean is None else mean.to(value)
-            mean = at + (value - at) / min(count, self.window)
+            mean = (
+                value if mean is None else mean.to(value) + (value - mean.to(value)) / self.window
+            )
             means.append(mean)
-        assert mean is not None, "no frame"
-        self.after |= {name: mean, f"{name}.count": torch.tensor(count)}
+        self.after[name] = means[-1]
         return torch.stack(means)

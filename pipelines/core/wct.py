@@ -51,8 +51,9 @@ def gaussian(features: Tensor, mask: Tensor | None = None) -> Gaussian:
     return Gaussian(mean[..., 0].double(), covariance.double())
 
 
-def colour(of: Gaussian) -> Colour:
-    return Colour(of.mean, _power(of.covariance, 0.5))
+def colour(of: Gaussian, ridge: float = 0.0) -> Colour:
+    """`ridge`: see `wct`."""
+    return Colour(of.mean, _power(of.covariance, 0.5, ridge))
 
 
 def mix(pictures: Sequence[Colour], weights: Sequence[float]) -> Colour:
@@ -76,6 +77,7 @@ def wct(
     content_mean: Tensor | None = None,
     content_covariance: Tensor | None = None,
     strength: float = 0.6,
+    ridge: float = 0.0,
 ) -> Tensor:
     """α (C_s^½ C_x^-½ (x - μ_x) + μ_s) + (1 - α) x, in which α is `strength` in [0,1].
 
@@ -84,13 +86,16 @@ def wct(
         style_mean, style_root: μ_s and C_s^½, the `Colour` of a picture or a mix.
         content_mean, content_covariance: μ_x and C_x, a `Gaussian` for each frame or one for all;
             those of each frame where they are not given.
+        ridge: added to the eigenvalues of C_x, in units of their mean. Ours: directions in which
+            the frame hardly varies hold its noise, which whitening would make as large as the rest.
+            With the same ridge in the `Colour`, a frame of the picture's statistics stays as it is.
 
     Returns:
         (T,C,h,w), in the content's precision. The transform is one matrix and one shift a frame.
     """
     if content_mean is None or content_covariance is None:
         content_mean, content_covariance = gaussian(content)
-    matrix = style_root @ _power(content_covariance, -0.5)
+    matrix = style_root @ _power(content_covariance, -0.5, ridge)
     shift = style_mean - (matrix @ content_mean[..., None])[..., 0]
     same = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     matrix, shift = same + strength * (matrix - same), strength * shift
@@ -106,6 +111,7 @@ def wct_by_region(
     content_mean: Tensor | None = None,
     content_covariance: Tensor | None = None,
     strength: float = 0.6,
+    ridge: float = 0.0,
 ) -> Tensor:
     """A picture a region, for masks (T,N,h,w) at the features' size; else as `wct`.
 
@@ -119,12 +125,13 @@ def wct_by_region(
         content_mean, content_covariance = gaussian(content)
     result = torch.zeros_like(content)
     for picture, share in zip(pictures, shares.split(1, dim=1), strict=True):
-        result += share * wct(content, *picture, content_mean, content_covariance, strength)
+        result += share * wct(content, *picture, content_mean, content_covariance, strength, ridge)
     return result
 
 
-def _power(covariance: Tensor, exponent: float) -> Tensor:
+def _power(covariance: Tensor, exponent: float, ridge: float) -> Tensor:
     """Of symmetric matrices (T,C,C), on the space of the eigenvalues that count."""
     values, vectors = torch.linalg.eigh(covariance)
+    values = values + ridge * values.mean(-1, keepdim=True)
     powers = torch.where(values < SMALLEST, 0, values.clamp(min=SMALLEST) ** exponent)
     return (vectors * powers[:, None, :]) @ vectors.mT

@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from ..core.running import RunningMeans
     from ..core.wct import Colour
 
-LEVELS = (5, 4, 3, 2, 1)  # of relu5_1 … relu1_1, in the order of the cascade
+LEVELS = (4, 2, 1)  # of relu4_1, relu2_1, relu1_1, in the order of the cascade (NOTES.md)
+RIDGE = 0.1  # of the whitening, see core.wct: less noise in flat places
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class WCT(Transfer):
     def see(self, picture: Tensor) -> dict[int, Colour]:
         from ..core.wct import colour, gaussian
 
-        features = self.networks["encoder"](picture)
-        return {level: colour(gaussian(features[_layer(level)])) for level in LEVELS}
+        features = self.networks["encoder"](picture, [_layer(level) for level in LEVELS])
+        return {level: colour(gaussian(features[_layer(level)]), RIDGE) for level in LEVELS}
 
     def transfer(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         for level in LEVELS:
@@ -56,10 +57,10 @@ class WCT(Transfer):
         places, strength = look.places(*x.shape[-2:]), self.options.style_strength
         if places is None:
             wanted = mix(pictures, look.shares)
-            x = wct(x, *wanted, own.mean, own.covariance, strength)
+            x = wct(x, *wanted, own.mean, own.covariance, strength, RIDGE)
         else:
-            pictures.append(colour(own))
-            x = wct_by_region(x, pictures, places, own.mean, own.covariance, strength)
+            pictures.append(colour(own, RIDGE))
+            x = wct_by_region(x, pictures, places, own.mean, own.covariance, strength, RIDGE)
         return self.networks[f"decoder{level}"](x.to(self.dtype))
 
 
