@@ -17,7 +17,7 @@ MAX_PROMPT = 2000  # characters
 
 def check_choice(what: str, value: str, known: Collection[str]) -> str:
     """`value` if it is one of `known`; otherwise an error that names them."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise StyleAVideoError(f"There is no {what} {value!r}; choose one of: {', '.join(known)}.")
     return value
 
