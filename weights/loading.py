@@ -59,8 +59,7 @@ def load(
     index = check_folder(path)
     given = {} if tokenizer is None else {"tokenizer": load_tokenizer(tokenizer)}
     parts = load_parts(path, index, dtype, skip=tuple(given)) | given
-    own = {name: index[name] for name in ("defaults", "scale_image_latents") if name in index}
-    pipeline = StyleAVideoPipeline(**parts, **_checked(path, own))
+    pipeline = StyleAVideoPipeline(**parts, **_own(path, index))
     if pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels:
         expand_input_channels(pipeline.unet)
     pipeline = pipeline.to(device)
@@ -69,8 +68,9 @@ def load(
     return pipeline
 
 
-def _checked(path: Path, own: dict[str, Any]) -> dict[str, Any]:
+def _own(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     """What model_index.json says for our pipeline; its values are refused where they are used."""
+    own = {key: index[key] for key in index if key in ("defaults", "scale_image_latents")}
     if not isinstance(own.get("defaults", {}), dict):
         raise StyleAVideoError(f"{shown(path)} has defaults that are no settings; remove them.")
     if not isinstance(own.get("scale_image_latents", False), bool):
