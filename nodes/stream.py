@@ -22,6 +22,7 @@ from torch import Tensor
 from ..pipelines import video as files
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.job import digest, versions
+from ..pipelines.leftovers import clear
 from ..pipelines.refine import Refining
 from ..pipelines.stylize import stylize_video
 from . import correction, host
@@ -30,6 +31,7 @@ from .video import file_of, input_path, time_range
 
 JOBS = "style_a_video_jobs"
 """A folder in ComfyUI's output folder: what is done of videos that are not finished."""
+TO_CLEAR = f"To free that, delete the folder {JOBS} in ComfyUI's output folder"
 WRAPPER = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
 PREVIEW = 512  # px
 
@@ -233,9 +235,9 @@ def stylized_video(
     for folder in (temp, jobs):
         folder.mkdir(parents=True, exist_ok=True)
     with file_of(video) as path:
+        info = files.probe(path)  # before it is read whole: it may be no file, or no video
         decisive = [graph, digest(path), str(begin), str(end), versions()]
         name = f"{path.stem[:40]}-{_sha256(decisive)[:16]}"
-        info = files.probe(path)
         report = stylize_video(
             info,
             temp / f"style_a_video_{name}.mp4",
@@ -249,11 +251,14 @@ def stylized_video(
             settings={"graph": graph},
             progress=_Told(engine),
         )
+    kept = clear(jobs)
     lines = [
         f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s",
         f"{len(report.shots)} shot" + "s" * (len(report.shots) != 1),
         *([f"{report.resumed} frames were done before"] if report.resumed else []),
         *report.notes,
+        *kept.notes,
+        *([TO_CLEAR] if kept.count else []),
     ]
     return InputImpl.VideoFromFile(report.target), "\n".join(lines)
 

@@ -7,6 +7,7 @@ to do), 130 interrupted, 1 anything unforeseen (with its traceback).
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import StyleAVideoError
+from .files import shown, told, unusable
 from .loaded import PRESETS, SCHEDULERS, Loaded, lists_styles, load_quietly
 
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
@@ -317,6 +319,9 @@ def _device_options(to: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
     try:
         args, unknown = parser().parse_known_args(argv)
@@ -328,6 +333,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         COMMANDS[args.command](args)
     except StyleAVideoError as error:
         print(f"style-a-video: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(f"style-a-video: error: {unusable(error.filename, error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("style-a-video: stopped.", file=sys.stderr)
@@ -439,7 +449,7 @@ def _write_json(path: Path, what: dict[str, Any]) -> None:
 def _write_text(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(part, path)
     except OSError as error:
         with suppress(OSError):
@@ -517,9 +527,9 @@ def _videos(args: argparse.Namespace) -> list[tuple[VideoInfo, Path]]:
 
 def _in_folder(source: Path) -> list[Path]:
     """The videos of a folder; none where it is a file, or a folder of pictures."""
-    if not source.is_dir():
-        return []
-    return sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEOS)
+    with told(source):
+        inside = list(source.iterdir()) if source.is_dir() else []
+    return sorted(path for path in inside if path.suffix.lower() in VIDEOS)
 
 
 class _Here:
@@ -597,7 +607,8 @@ def _stylize_one(
             progress=bars,
         )
     except KeyboardInterrupt:
-        _say(f"What is done is kept in {job}: the same command goes on.")
+        if job.is_dir():
+            _say(f"What is done is kept in {shown(job)}: the same command goes on.")
         raise
     for note in report.notes:
         if note not in foreseen(info, target, args.codec):

@@ -30,7 +30,9 @@ _REMEDIES = {
 }
 
 
-def unusable(path: Path, error: OSError, cannot: str = "be read") -> StyleAVideoError:
+def unusable(
+    path: str | os.PathLike[str], error: OSError, cannot: str = "be used"
+) -> StyleAVideoError:
     """The one sentence for what the system says: `path` cannot `cannot`, why, what to do."""
     reason = (error.strerror or str(error) or type(error).__name__).lower()
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk")

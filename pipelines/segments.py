@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .errors import StyleAVideoError
+from .media.opening import MAX_PIXELS, codec_of
 from .refine import Past, Refining, refine
 from .shots import Segment
 from .video import Frame, VideoInfo, read_frames, to_picture
@@ -221,6 +222,15 @@ def pack(pictures: Sequence[av.VideoFrame]) -> bytes:
 
 
 def unpack(video: bytes) -> Iterator[av.VideoFrame]:
-    """What `pack` was given."""
-    with av.open(io.BytesIO(video), "r") as container:
-        yield from container.decode(video=0)
+    """What `pack` was given.
+
+    Raises:
+        ValueError, av.FFmpegError: it is something else; a job's folder may come from elsewhere.
+    """
+    options = {"protocol_whitelist": "", "max_pixels": str(MAX_PIXELS)}
+    with av.open(io.BytesIO(video), "r", format="matroska", options=options) as container:
+        (stream,) = container.streams
+        if not isinstance(stream, av.VideoStream) or codec_of(stream) != "ffv1":
+            raise ValueError("no FFV1")
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        yield from container.decode(stream)
