@@ -17,7 +17,7 @@ MAX_PROMPT = 2000  # characters
 
 def check_choice(what: str, value: str, known: Collection[str]) -> str:
     """`value` if it is one of `known`; otherwise an error that names them."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise StyleAVideoError(f"There is no {what} {value!r}; choose one of: {', '.join(known)}.")
     return value
 
@@ -95,6 +95,15 @@ def check_mask(mask: Tensor, count: int) -> None:
         raise StyleAVideoError("attention_mask must lie between 0 and 1.")
 
 
+def is_text(text: str) -> bool:
+    """Whether it can be written down: lone surrogates, such as bytes that are not UTF-8, cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_prompts(
     what: str, prompt: str | Sequence[str], count: int, *, empty: bool = False
 ) -> list[str]:
@@ -102,7 +111,7 @@ def check_prompts(
 
     Raises:
         StyleAVideoError: no string, empty where `empty` is False, over 2,000 characters, or another
-            number of prompts than frames.
+            number of prompts than frames, or no text.
     """
     if not isinstance(prompt, Sequence):
         raise StyleAVideoError(f"{what} must be text, not {type(prompt).__name__}.")
@@ -116,6 +125,10 @@ def check_prompts(
     for text in dict.fromkeys(prompts):
         if not empty and not text.strip():
             raise StyleAVideoError(f"{what} is empty; name a style, such as 'a watercolour'.")
+        if not is_text(text):
+            raise StyleAVideoError(
+                f"{what} has bytes that are no text ({text!r:.60}): write it in UTF-8."
+            )
         if len(text) > MAX_PROMPT:
             raise StyleAVideoError(
                 f"{what} has {len(text):,} characters; shorten it to {MAX_PROMPT:,} or fewer."

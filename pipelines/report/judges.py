@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +21,7 @@ from ...weights.checkpoints import FITTING, OTHER_TORCHVISION, load_network
 from ..core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
 from ..core.measures import gaussian
 from ..errors import StyleAVideoError
+from ..files import kind_of_place
 from ..media import read_picture
 from .words import Words, not_measured, printable
 
@@ -148,30 +148,14 @@ def clip_of_folder(folder: Path, device: torch.device | str = "cpu") -> ClipNetw
     Raises:
         StyleAVideoError: it is not there, or is no CLIP with its tokenizer.
     """
-    if not folder.is_dir():
+    if kind_of_place(folder) != "folder":
         raise StyleAVideoError(
             f"There is no folder {folder}: give one of a CLIPModel, or embedded."
         )
-    from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+    from ..weights.clip import load_clip_folder
 
-    refusal = (
-        f"{folder} holds no CLIP that can be loaded (config.json, model.safetensors and the "
-        "tokenizer's files of a CLIPModel)."
-    )
-    mean, std = CLIP_MEAN, CLIP_STD
-    try:
-        model, found = CLIPModel.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-        if (folder / "preprocessor_config.json").is_file():
-            processor = CLIPImageProcessor.from_pretrained(str(folder), local_files_only=True)
-            mean, std = processor.image_mean, processor.image_std
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise StyleAVideoError(refusal) from error
-    # transformers would fill these with chance.
-    if any(not key.endswith("position_ids") for key in found["missing_keys"]):
-        raise StyleAVideoError(refusal)
+    model, tokenizer, images = load_clip_folder(folder)
+    mean, std = images.get("image_mean", CLIP_MEAN), images.get("image_std", CLIP_STD)
     model = model.to(device).eval()
     size = model.config.vision_config.image_size
 
