@@ -4,7 +4,7 @@ import os
 
 import pytest
 from filelock import FileLock
-from style_a_video.pipelines import leftovers
+from style_a_video.pipelines.run import leftovers
 from style_a_video.pipelines.run.job import Job
 
 DAY = 86400
