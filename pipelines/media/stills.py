@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
@@ -113,7 +114,8 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
 def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) -> Tensor:
     """One picture of any common kind, upright: (3,H,W) float in [0,1], at most `seen` px a side.
 
-    Grey, CMYK and 16 bits become RGB, what is transparent becomes white.
+    Grey, CMYK and 16 bits become RGB, what is transparent becomes white. A strip is larger where
+    its shorter side would not be `sides[0]` px otherwise.
 
     Args:
         sides: px, of the shortest and the longest side that are taken.
@@ -124,26 +126,30 @@ def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) 
     path = Path(path)
     if not path.is_file():
         raise StyleAVideoError(f"There is no picture {path}: give a PNG, JPEG or WebP file.")
+    span = f"give a picture with sides of {sides[0]} to {sides[1]:,} px."
     try:
-        image = Image.open(path, formats=STILLS)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=STILLS)
+    except Image.DecompressionBombError as error:
+        raise StyleAVideoError(f"{path} has too many pixels: {span}") from error
+    except (UnidentifiedImageError, OSError, ValueError) as error:
         raise StyleAVideoError(
             f"{path} is not a picture that can be read: give a PNG, JPEG or WebP file."
         ) from error
     with image:
         width, height = image.size
         if not all(sides[0] <= side <= sides[1] for side in image.size):
-            raise StyleAVideoError(
-                f"{path} is {width}x{height}: give a picture with sides of {sides[0]} to "
-                f"{sides[1]:,} px."
-            )
+            raise StyleAVideoError(f"{path} is {width}x{height}: {span}")
         check_pixels(path, width, height)
-        if getattr(image, "n_frames", 1) > 1:
+        # Cameras put a second picture, a preview or depth, behind the first: Pillow's MPO.
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise StyleAVideoError(f"{path} is animated: give a picture that stands still.")
         try:
             shown = _on_white(ImageOps.exif_transpose(image))
         except (OSError, EOFError, ValueError, SyntaxError) as error:
             raise StyleAVideoError(f"{path} cannot be decoded: save it again.") from error
+    seen = max(seen, math.ceil(sides[0] * max(shown.size) / min(shown.size)))
     shown.thumbnail((seen, seen), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(shown)).permute(2, 0, 1) / 255
 
