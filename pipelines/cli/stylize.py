@@ -273,7 +273,9 @@ def _stylize_one(
             say(note)
     report.notes += answer.remarks
     refine = args.refine_strength if args.refine else 0.0
-    report.settings = answer.identity | {"refine": refine, "hardware": answer.hardware}
+    prompt = asked.style.words if asked.style else None
+    more = {"prompt": prompt, "refine": refine, "hardware": answer.hardware}
+    report.settings = answer.identity | more
     if args.preview:
         _write_preview(args, asked, info, report)
     if args.report:

@@ -124,7 +124,8 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
 def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) -> Tensor:
     """One picture of any common kind, upright: (3,H,W) float in [0,1], at most `seen` px a side.
 
-    Grey, CMYK and 16 bits become RGB, what is transparent becomes white.
+    Grey, CMYK and 16 bits become RGB, what is transparent becomes white. A strip is larger where
+    its shorter side would not be `sides[0]` px otherwise.
 
     Args:
         sides: px, of the shortest and the longest side that are taken.
@@ -133,27 +134,33 @@ def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) 
         StyleAVideoError: it is not there, is no picture, animated, damaged, too small or too large.
     """
     path = Path(path)
+    if kind_of_place(path) != "file":
+        raise StyleAVideoError(f"There is no picture {shown(path)}: give a PNG, JPEG or WebP file.")
+    span = f"give a picture with sides of {sides[0]} to {sides[1]:,} px."
     with opened(path) as file:
         try:
-            image = Image.open(file, formats=STILLS)
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ValueError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(file, formats=STILLS)
+        except Image.DecompressionBombError as error:
+            raise StyleAVideoError(f"{shown(path)} has too many pixels: {span}") from error
+        except (UnidentifiedImageError, OSError, ValueError) as error:
             raise StyleAVideoError(
                 f"{shown(path)} is not a picture that can be read: give a PNG, JPEG or WebP file."
             ) from error
         width, height = image.size
         if not all(sides[0] <= side <= sides[1] for side in image.size):
-            raise StyleAVideoError(
-                f"{shown(path)} is {width}x{height}: give a picture with sides of {sides[0]} to "
-                f"{sides[1]:,} px."
-            )
+            raise StyleAVideoError(f"{shown(path)} is {width}x{height}: {span}")
         check_pixels(path, width, height)
-        if getattr(image, "n_frames", 1) > 1:
+        # Cameras put a second picture, a preview or depth, behind the first: Pillow's MPO.
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise StyleAVideoError(f"{shown(path)} is animated: give a picture that stands still.")
         try:
             image.draft("RGB", (2 * seen, 2 * seen))  # a JPEG is decoded no larger than needed
             still = _on_white(ImageOps.exif_transpose(image))
         except (OSError, EOFError, ValueError, SyntaxError) as error:
             raise StyleAVideoError(f"{shown(path)} cannot be decoded: save it again.") from error
+    seen = max(seen, math.ceil(sides[0] * max(still.size) / min(still.size)))
     still.thumbnail((seen, seen), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(still)).permute(2, 0, 1) / 255
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,9 +24,6 @@ from ..errors import StyleAVideoError
 from ..files import kind_of_place
 from ..media import read_picture
 from .words import Words, not_measured, printable
-
-if TYPE_CHECKING:
-    from ..engines.diffusion.pipeline import StyleAVideoPipeline
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,19 @@ def load_clip(name: str | os.PathLike[str], device: torch.device | str = "cpu") 
     return replace(clip_of_pipeline(load("embedded", device=device), "embedded"), own=True)
 
 
-def clip_of_pipeline(pipeline: StyleAVideoPipeline, name: str) -> ClipNetwork:
+class HasClip(Protocol):
+    """A pipeline with the two halves of a CLIP, as diffusers names them."""
+
+    tokenizer: Any
+    text_encoder: Any
+    image_encoder: Any
+
+    def encode_images(self, frames: Tensor) -> Tensor:
+        """Frames (T,3,H,W) in [0,1] → embeddings (T,D)."""
+        ...
+
+
+def clip_of_pipeline(pipeline: HasClip, name: str) -> ClipNetwork:
     """The CLIP inside a pipeline: its image encoder, and its text encoder where both share a space.
 
     Raises:

@@ -9,14 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from style_a_video.pipelines.cli import main as cli
-from style_a_video.pipelines.engines.diffusion.kind import Loaded
+from style_a_video.pipelines.engines.diffusion.engine import Diffusion
+from style_a_video.pipelines.engines.style import Style
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import Frame, read_frames
 from style_a_video.pipelines.run import shots
-from style_a_video.pipelines.run.shots import Plan, Segment, Shot, plan, read_shots
+from style_a_video.pipelines.run.shots import Begin, Plan, Segment, Shot, plan, read_shots
 from style_a_video.pipelines.run.stylize import stylize_video
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 CUTS = (0, 7, 12, 30)  # of `film`, 35 frames in all
 
@@ -100,7 +101,7 @@ def test_noise_water_a_fade_and_a_flat_shot_are_no_cut():
 
 
 def test_segments_follow_each_other_within_a_shot_only(film):
-    begins = [Shot(start, start + 1, Fraction(0)) for start in CUTS]
+    begins = [Begin(start) for start in CUTS]
     found = plan(read_frames(film), 4, begins)
     follows = [b.follows(a) for a, b in zip(found.segments, found.segments[1:], strict=False)]
     assert follows == [b.start not in CUTS for b in found.segments[1:]]
@@ -108,16 +109,15 @@ def test_segments_follow_each_other_within_a_shot_only(film):
 
 def test_given_shots_are_obeyed_and_no_cut_is_looked_for(film, monkeypatch):
     monkeypatch.setattr(shots.Cuts, "__call__", lambda self, image: pytest.fail("looked"))
-    begins = [Shot(0, 3, Fraction(0), "oil"), Shot(3, 33, Fraction(0)), Shot(33, 34, Fraction(0))]
+    begins = [Begin(0, Style("oil")), Begin(3), Begin(33)]
     found = plan(read_frames(film), 16, begins)
-    told = [(shot.start, shot.end, shot.prompt) for shot in found.shots]
-    assert told == [(0, 3, "oil"), (3, 33, None), (33, 35, None)]
+    assert [(shot.start, shot.end) for shot in found.shots] == [(0, 3), (3, 33), (33, 35)]
     assert [len(segment) for segment in found.segments] == [3, 16, 14, 2]
     check(found, 35, 16)
 
 
 def test_a_shot_beyond_the_end_is_refused(film):
-    begins = [Shot(start, start + 1, Fraction(0)) for start in (0, 35, 99)]
+    begins = [Begin(start) for start in (0, 35, 99)]
     with pytest.raises(StyleAVideoError, match="a shot at frame 35, and there are 35 frames"):
         plan(read_frames(film), 16, begins)
 
@@ -127,7 +127,7 @@ def test_no_frame_no_plan():
 
 
 def test_frames_that_repeat_a_time_are_not_looked_for_by_it():
-    begins = [Shot(0, 1, Fraction(0))]
+    begins = [Begin(0)]
     found = plan(frames_at([0, 1, 1, 1, 2, 3]), 2, begins)
     assert [(s.start, s.time) for s in found.segments] == [(0, 0), (2, None), (4, 2)]
     found = plan(frames_at([0] * 40), 16, begins)  # memory is bounded all the same
@@ -137,7 +137,7 @@ def test_frames_that_repeat_a_time_are_not_looked_for_by_it():
 
 
 def test_a_plan_is_read_as_it_was_written(film):
-    begins = [Shot(0, 1, Fraction(0), "oil"), Shot(9, 10, Fraction(0))]
+    begins = [Begin(0, Style("oil")), Begin(9)]
     for frames in (read_frames(film), frames_at([*range(20), 0])):
         found = plan(frames, 4, begins)
         assert Plan.from_dict(json.loads(json.dumps(found.as_dict()))) == found
@@ -153,14 +153,19 @@ def test_segments_are_shorter_where_frames_are_large():
 
 
 def test_a_shots_file_is_what_shots_writes(film, tmp_path):
-    found = [
-        Shot(0, 7, Fraction(0)),
-        Shot(7, 12, Fraction(7, 10), "水彩画"),
-        Shot(12, 35, Fraction(2)),
-    ]
+    found = [Shot(0, 7, Fraction(0)), Shot(7, 12, Fraction(7, 10)), Shot(12, 35, Fraction(2))]
     path = tmp_path / "shots.json"
     path.write_text(shots.as_text(found), encoding="utf-8")
-    assert [(s.start, s.prompt) for s in read_shots(path)] == [(0, None), (7, "水彩画"), (12, None)]
+    assert read_shots(path) == [Begin(0), Begin(7), Begin(12)]
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert [shot["prompt"] for shot in written["shots"]] == [None] * 3
+    written["shots"][1]["prompt"] = "水彩画"
+    path.write_text(json.dumps(written), encoding="utf-8")
+    assert [(s.start, s.style and s.style.text) for s in read_shots(path)] == [
+        (0, None),
+        (7, "水彩画"),
+        (12, None),
+    ]
 
 
 NO_SHOTS = r"shots.json is not a shots file: write {\"shots\""
@@ -227,7 +232,7 @@ def test_files_of_any_size_and_kind_are_refused(tmp_path):
 
 
 def test_chunks_never_hold_frames_of_two_shots(film, tmp_path):
-    begins = [Shot(start, start + 1, Fraction(0)) for start in CUTS]
+    begins = [Begin(start) for start in CUTS]
     calls = []
 
     def engine(images, indices):
@@ -249,16 +254,16 @@ def told(monkeypatch, tiny_pipeline):
     """Which prompt each frame was stylized by; no model's own work."""
     told = {}
 
-    def engine(self, prompt):
+    def engine(self, style):
         def stylize(images, indices):
-            told.update(dict.fromkeys(indices, prompt))
+            told.update(dict.fromkeys(indices, style.text))
             return images
 
         return stylize
 
-    monkeypatch.setattr("style_a_video.weights.loading.load", lambda *_, **__: tiny_pipeline)
-    monkeypatch.setattr(Loaded, "engine", engine)
-    monkeypatch.setattr(Loaded, "place", lambda self, prompt: [])
+    monkeypatch.setattr(Diffusion, "_load", lambda self: tiny_pipeline)
+    monkeypatch.setattr(Diffusion, "engine", engine)
+    monkeypatch.setattr(Diffusion, "remarks", lambda self, style: [])
     return told
 
 
@@ -294,9 +299,7 @@ def test_the_command_lists_shots_and_obeys_their_prompts(film, tmp_path, told, c
 def test_a_bad_shots_file_is_refused_before_the_model_is_loaded(
     film, tmp_path, capsys, monkeypatch, text, message
 ):
-    monkeypatch.setattr(
-        "style_a_video.weights.loading.load", lambda *_, **__: pytest.fail("loaded")
-    )
+    monkeypatch.setattr(Diffusion, "_load", lambda self: pytest.fail("loaded"))
     path = tmp_path / "shots.json"
     path.write_text(text)
     assert run("stylize", film, tmp_path / "out.mp4", "--prompt", "oil", "--shots", path) == 2

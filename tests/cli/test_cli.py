@@ -13,12 +13,16 @@ import torch
 from PIL import Image, ImageFont
 from style_a_video.pipelines import device
 from style_a_video.pipelines.cli import main as cli
-from style_a_video.pipelines.cli import sample as demo
+from style_a_video.pipelines.cli.words import WORDS
+from style_a_video.pipelines.engines.diffusion import SCHEDULERS
+from style_a_video.pipelines.engines.diffusion.engine import Diffusion
+from style_a_video.pipelines.engines.style import Style
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import Frame, probe, read_frames
 from style_a_video.pipelines.report import sheet
+from style_a_video.pipelines.run import demo
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +62,7 @@ def test_a_clip_is_stylized_with_report_and_preview(clip, model, tmp_path, capsy
     assert (told["frames"], told["chunk_size"], told["notes"]) == (6, 4, [])
     used = told["settings"]
     assert (used["prompt"], used["text_scale"], used["frame_scale"]) == ("油画", 3.0, 1.2)
+    assert (used["engine"], used["style"]) == ("diffusion", {"text": "油画", "pictures": []})
     assert (used["num_inference_steps"], used["seed"], used["dtype"]) == (2, 7, "float32")
     with Image.open(preview) as picture:
         assert picture.width > 3 * 224  # the source's and the result's frames beside their words
@@ -86,7 +91,7 @@ def test_the_settings_reach_the_model(clip, model, tmp_path):
         assert same == (name == "again"), name
 
 
-@pytest.mark.parametrize("name", cli.SCHEDULERS)
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_samples(name, clip, model, tmp_path):
     options = ("--model", model, "--device", "cpu", "--frames", 1, "--scheduler", name)
     assert stylize(clip, tmp_path / "out.mp4", *options, "--steps", 3) == 0
@@ -127,7 +132,7 @@ def test_a_label_may_be_higher_than_its_picture():
 
 def test_a_demo_folder_that_cannot_be_made(clip, tmp_path):
     with pytest.raises(StyleAVideoError, match="in.mp4 cannot be made .*: choose another"):
-        demo.run(lambda prompt: None, ["oil"], clip / "demo", clip)
+        demo.run(None, [Style("oil")], clip / "demo", clip)
 
 
 def test_the_demo_has_a_clip_of_its_own(tmp_path):
@@ -162,7 +167,7 @@ def test_info_names_models_licences_and_device(capsys):
 
 def test_help_is_quick_and_needs_nothing_heavy():
     code = (
-        "import sys\nfrom style_a_video.pipelines import cli\n"
+        "import sys\nfrom style_a_video.pipelines.cli import main as cli\n"
         "try:\n    cli.main(['stylize', '--help'])\nexcept SystemExit as stop:\n"
         "    assert stop.code == 0\n"
         "assert not {'torch', 'diffusers', 'av'} & set(sys.modules)\n"
@@ -177,10 +182,10 @@ def test_help_is_quick_and_needs_nothing_heavy():
 
 @pytest.fixture
 def no_model(monkeypatch):
-    def load(*_, **__):
+    def load(*_):
         raise AssertionError("the model was loaded before the arguments were checked")
 
-    monkeypatch.setattr("style_a_video.weights.loading.load", load)
+    monkeypatch.setattr(Diffusion, "_load", load)
 
 
 @pytest.mark.parametrize(
@@ -272,13 +277,13 @@ def test_videos_of_a_folder_go_into_a_folder(clip, tmp_path, no_model, capsys):
 def test_what_is_not_kept_is_said_before_the_work_and_once(model, tmp_path, capsys, monkeypatch):
     clip = clips.encode(tmp_path / "in.mkv", clips.ramp(3), audio=0.3, audio_codec="pcm_s16le")
     report, said = tmp_path / "report.json", []
-    given = cli.Loaded.engine
+    given = Diffusion.engine
 
-    def watched(self, prompt):
+    def watched(self, style):
         said.append(capsys.readouterr().err)
-        return given(self, prompt)
+        return given(self, style)
 
-    monkeypatch.setattr(cli.Loaded, "engine", watched)
+    monkeypatch.setattr(Diffusion, "engine", watched)
     assert stylize(clip, tmp_path / "out.mp4", "--model", model, "--report", report) == 0
     assert "audio (pcm_s16le) cannot go into .mp4" in said[0] and ".mkv" in said[0]
     assert "pcm_s16le" not in capsys.readouterr().err
@@ -318,10 +323,10 @@ def test_nothing_but_a_command_is_an_error_too(capsys):
 
 
 def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys):
-    given = cli.Loaded.engine
+    given = Diffusion.engine
 
-    def interrupted(self, prompt):
-        engine = given(self, prompt)
+    def interrupted(self, style):
+        engine = given(self, style)
 
         def stylize(frames, frame_indices):
             if frame_indices[0] >= 2:
@@ -333,7 +338,7 @@ def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("style_a_video.pipelines.run.shots.SEGMENT", 2)
     assert stylize(clip, tmp_path / "whole.mp4") == 0
     with monkeypatch.context() as patched:
-        patched.setattr(cli.Loaded, "engine", interrupted)
+        patched.setattr(Diffusion, "engine", interrupted)
         assert stylize(clip, tmp_path / "out.mp4") == 130
     assert not (tmp_path / "out.mp4").exists()
     assert "kept in" in capsys.readouterr().err
@@ -383,8 +388,9 @@ def test_auto_precision_follows_the_processor(tmp_path, monkeypatch):
         monkeypatch.setattr(device, "fast_bf16", lambda fast=fast: fast)
         assert device.pick_dtype("auto", cpu) is dtype
     assert device.pick_dtype("auto", torch.device("cuda")) is torch.float16
-    with pytest.raises(StyleAVideoError, match="bf16 or fp32"):
+    with pytest.raises(StyleAVideoError, match="use torch.bfloat16 or torch.float32") as told:
         device.pick_dtype("fp16", cpu)
+    assert told.value.worded(WORDS) == "fp16 is not for CPUs: use --dtype bf16 or fp32."
 
 
 def test_a_device_that_is_not_there(monkeypatch):
