@@ -856,11 +856,39 @@ def test_versions_name_what_draws_the_pixels():
     assert {"style-a-video", "torch", "diffusers", "av"} <= set(found) and all(found.values())
 
 
-def test_a_refusal_through_the_command_line_is_one_line(
-    begun, source, capsys, monkeypatch, tiny_pipeline
-):
+@pytest.fixture
+def no_weights(monkeypatch, tiny_pipeline):
     monkeypatch.setattr(Diffusion, "_load", lambda self: tiny_pipeline)
     monkeypatch.setattr(Diffusion, "remarks", lambda self, style: [])
+
+
+def test_a_job_of_the_version_before_is_refused_in_one_line(
+    begun, source, capsys, no_weights, tmp_path
+):
+    """It knew no engines: its settings named a prompt, and shots had prompts too."""
+    _, folder, target = begun
+    path = folder / "job.json"
+    old = json.loads(path.read_text())
+    old["settings"] = {
+        **{"prompt": "ink", "negative": "", "model": "embedded", "weights": "0" * 64},
+        **{"seed": 0, "scheduler": "DDIMScheduler", "device": "cpu", "dtype": "float32"},
+    }
+    old["shots"] = [[0, "ink"]]
+    path.write_text(json.dumps(old))
+    before = contents(tmp_path)
+    command = ["stylize", str(source), str(target), "--prompt", "ink", "--job", str(folder)]
+    assert cli.main(command) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert err.startswith(f"style-a-video: error: The job {folder} was begun with other settings (")
+    assert 'settings prompt was "ink" and is null' in err
+    assert err.endswith("start over with --fresh, or name another folder with --job.\n")
+    assert contents(tmp_path) == before and "engine" not in old["settings"]
+    assert cli.main([*command, "--fresh", "--device", "cpu", "--steps", "1"]) == 0
+    assert target.exists() and not folder.exists()
+
+
+def test_a_refusal_through_the_command_line_is_one_line(begun, source, capsys, no_weights):
     _, folder, target = begun
     code = cli.main(["stylize", str(source), str(target), "--prompt", "ink", "--job", str(folder)])
     err = capsys.readouterr().err

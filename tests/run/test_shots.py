@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from style_a_video.pipelines.cli import main as cli
 from style_a_video.pipelines.engines.diffusion.engine import Diffusion
 from style_a_video.pipelines.engines.style import Style
@@ -226,6 +227,79 @@ def test_files_of_any_size_and_kind_are_refused(tmp_path):
     path.write_bytes(b"\xff\xfe\xfd" * 99)
     with pytest.raises(StyleAVideoError, match=NO_SHOTS):
         read_shots(path)
+
+
+# with pictures
+
+
+@pytest.fixture
+def painting(tmp_path):
+    Image.new("RGB", (32, 32), (255, 0, 0)).save(tmp_path / "painting.png")
+    Image.new("L", (16, 16), 255).save(tmp_path / "mask.png")
+    return tmp_path / "painting.png"
+
+
+def with_pictures(folder, pictures, **more):
+    path = folder / "shots.json"
+    path.write_text(json.dumps({"shots": [{"start": 0, "pictures": pictures, **more}]}))
+    return path
+
+
+def test_a_shot_may_have_pictures(painting, tmp_path, monkeypatch):
+    """Their paths are from where the shots file is, wherever one works."""
+    monkeypatch.chdir("/")
+    given = [
+        {"path": "painting.png"},
+        {"path": str(painting), "weight": 2, "mask": "mask.png"},
+    ]
+    (begin,) = read_shots(with_pictures(tmp_path, given, prompt="oil"))
+    assert begin.style.text == "oil"
+    one, other = begin.style.pictures
+    assert (one.weight, one.mask, one.name) == (1, None, "painting.png")
+    assert other.weight == 2 and other.mask.shape == (1, 16, 16)
+    assert torch.equal(one.image, other.image) and one.image.shape == (3, 32, 32)
+    (begin,) = read_shots(with_pictures(tmp_path, given[:1]))
+    assert begin.style.text == "" and len(begin.style.pictures) == 1
+    for nothing in (None, []):
+        assert read_shots(with_pictures(tmp_path, nothing)) == [Begin(0)]
+
+
+HINT = (
+    "The pictures of the shot at frame 0 cannot be read: write "
+    '[{"path": "painting.jpg", "weight": 1}].'
+)
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        *(7, "painting.png", True, {"path": "painting.png"}, ["painting.png"], [7], [None], [{}]),
+        *([{"path": value}] for value in (None, 7, [], {})),
+        *([{"path": "painting.png", "weight": value}] for value in ("heavy", None, [], {})),
+        *([{"path": "painting.png", "mask": value}] for value in (7, [], {})),
+    ],
+)
+def test_pictures_of_another_form_are_refused(pictures, painting, tmp_path):
+    with pytest.raises(StyleAVideoError) as refusal:
+        read_shots(with_pictures(tmp_path, pictures))
+    assert str(refusal.value) == HINT
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        ({"path": "none.png"}, "There is no picture .*/none.png: give a PNG, JPEG or WebP file.$"),
+        ({"path": "shots.json"}, "shots.json is not a picture that can be read"),
+        ({"path": "\0"}, "There is no picture"),
+        ({"path": "painting.png", "mask": "none.png"}, "There is no picture .*/none.png"),
+        ({"path": "painting.png", "weight": -1}, "picture painting.png must be 0 or more, not -1"),
+        ({"path": "painting.png", "weight": float("nan")}, "must be 0 or more, not nan"),
+        ({"path": "painting.png", "weight": 0}, "weights of the style pictures are all 0"),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_refused(picture, told, painting, tmp_path):
+    with pytest.raises(StyleAVideoError, match=told):
+        read_shots(with_pictures(tmp_path, [picture]))
 
 
 # through the engine and the command line
