@@ -252,11 +252,17 @@ def change_json(draw, path):
 # what holds several files
 
 
+def small_files(folder):
+    """Without what `odd_file` put there."""
+    found = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+    return sorted(p for p in found if p.stat().st_size < 1 << 24)
+
+
 def _model_case(draw, whole, folder):
     model = folder / "model"
     shutil.copytree(whole.model, model)
     for _ in range(draw.choice((1, 1, 2))):
-        files = sorted(p for p in model.rglob("*") if p.is_file() and not p.is_symlink())
+        files = small_files(model)
         path = draw.choice(files)
         roll = draw.random()
         if roll < 0.08:
@@ -282,7 +288,7 @@ def _job_case(draw, whole, folder):
     job = folder / "job"
     shutil.copytree(whole.job, job)
     for _ in range(draw.choice((1, 1, 3))):
-        files = sorted(p for p in job.rglob("*") if p.is_file() and not p.is_symlink())
+        files = small_files(job)
         path = draw.choice(files)
         roll = draw.random()
         if roll < 0.1:
