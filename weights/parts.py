@@ -137,7 +137,6 @@ TINY: dict[str, Rule] = _NAMES | {
     "out_channels": whole(3, 3),
     "encoder_block_out_channels": many(CHANNELS),
     "decoder_block_out_channels": many(CHANNELS),
-    "block_out_channels": many(CHANNELS),
     "act_fn": ACTIVATION,
     "upsample_fn": one_of("nearest"),
     "latent_channels": whole(1, 64),

@@ -76,7 +76,8 @@ def _child(given, out, err):
         now = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + given["memory"],) * 2)
     try:
-        code = cli.main(given["argv"])
+        command = _go_on if given["argv"][0] == "job" else cli.main
+        code = command(given["argv"])
     except SystemExit as end:
         code = end.code or 0
     except BaseException:
@@ -85,6 +86,19 @@ def _child(given, out, err):
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _go_on(argv):
+    """["job", SOURCE]: the job in ./job, with an engine that changes nothing."""
+    from style_a_video.pipelines.errors import StyleAVideoError
+    from style_a_video.pipelines.stylize import stylize_video
+
+    try:
+        stylize_video(argv[1], "o.mkv", lambda images, indices: images, job="job", chunk_size=2)
+    except StyleAVideoError as error:
+        print(f"style-a-video: error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _give_up_rights():
@@ -130,12 +144,19 @@ def _run(given):
 def main():
     if "style_a_video" not in sys.modules:
         _load()
+    # What is imported here is not imported again by every child.
+    import accelerate  # noqa: F401
     import cv2  # noqa: F401
+    import transformers
+    from diffusers.loaders import single_file_utils  # noqa: F401
     from style_a_video.pipelines.cli import main as cli  # noqa: F401
     from style_a_video.pipelines.engines.diffusion import engine  # noqa: F401
     from style_a_video.pipelines.report import report  # noqa: F401
     from style_a_video.pipelines.run import demo, stylize  # noqa: F401
     from style_a_video.weights import clip, loading  # noqa: F401
+
+    for name in ("CLIPTextModel", "CLIPTokenizer", "CLIPImageProcessor", "CLIPVisionModel"):
+        getattr(transformers, name)
 
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
