@@ -300,5 +300,5 @@ def _write_preview(
     before = asked.part.read(info, (report.width, report.height))
     for pair in zip(before, read_frames(args.target), strict=False):
         sampled(*pair)
-    words = "by shots" if args.shots else asked.styles[0].words
+    words = "by shots" if args.shots else asked.styles[0].words or asked.load.name
     sheet.save(sheet.contact_sheet(sampled.rows(["source", words])), args.preview)

@@ -75,7 +75,7 @@ class EngineKind:
     Attributes:
         name: as --engine takes it.
         what: it is, with its source.
-        takes: WORDS, PICTURES, or both.
+        takes: WORDS, PICTURES, both; or neither, where its style is its own.
         speed, licence: in words.
         options: what a user can choose.
         load: (options, device, dtype) → Loaded.
@@ -94,10 +94,14 @@ class EngineKind:
         given = {WORDS: bool(style.text), PICTURES: bool(style.pictures)}
         for form, there in given.items():
             if there and form not in self.takes:
-                other = " and ".join(sorted(self.takes))
+                own = (
+                    f"takes {' and '.join(sorted(self.takes))}"
+                    if self.takes
+                    else "has a style of its own"
+                )
                 raise StyleAVideoError(
-                    f"The engine {self.name} takes {other}, no {form}: leave them out, or choose "
-                    "another engine."
+                    f"The engine {self.name} {own}, no {form}: leave them out, or choose another "
+                    "engine."
                 )
         if self.takes and style.is_empty:
             raise StyleAVideoError(
