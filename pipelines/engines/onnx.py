@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StyleAVideoError
+from ..files import read_bounded
 from .kinds import Engine, EngineKind, Loaded
 from .options import Options, option
 from .style import Style
@@ -184,18 +184,7 @@ def _read(path: Path) -> bytes:
     """The bytes of a network that lies in one regular file."""
     if not os.fspath(path) or path == Path():
         raise StyleAVideoError("The engine onnx needs a network: the file of one exported to ONNX.")
-    try:
-        with open(path, "rb", opener=_not_waiting) as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise StyleAVideoError(f"{path} is no regular file: give the file of a network.")
-            if about.st_size > LARGEST:
-                raise StyleAVideoError(
-                    f"{path} has {about.st_size:,} bytes: networks may have {LARGEST:,}."
-                )
-            data = file.read(LARGEST)
-    except OSError as error:
-        raise StyleAVideoError(f"{path} cannot be read ({error.strerror}).") from error
+    data = read_bounded(path, LARGEST)
     try:
         outside = any(_outside(data))
     except (ValueError, IndexError, RecursionError):
@@ -206,11 +195,6 @@ def _read(path: Path) -> bytes:
             "without save_as_external_data)."
         )
     return data
-
-
-def _not_waiting(path: str, flags: int) -> int:
-    """A named pipe would hold the process until somebody writes to it."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _session(path: Path, data: bytes, device: torch.device) -> tuple[Any, bool]:
