@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
 from style_a_video.pipelines.device import hardware
-from style_a_video.pipelines.video import probe, read_frames
+from style_a_video.pipelines.media import probe, read_frames
 from style_a_video.weights.loading import load
 
 from training import data

@@ -16,7 +16,7 @@ import psutil
 import torch
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import both_ways
-from style_a_video.pipelines.refine import METHODS, Refining, refine_frames
+from style_a_video.pipelines.refine.frames import METHODS, Refining, refine_frames
 from torch import Tensor
 from torch.nn import functional as F
 

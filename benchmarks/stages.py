@@ -21,12 +21,11 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
 
 import torch
-from style_a_video.pipelines import shots
 from style_a_video.pipelines.device import hardware
-from style_a_video.pipelines.refine import Refining, refine_frames
-from style_a_video.pipelines.segments import pack, unpack
-from style_a_video.pipelines.stylize import fit
-from style_a_video.pipelines.video import VideoWriter, probe, read_frames, to_picture
+from style_a_video.pipelines.media import VideoWriter, fit, probe, read_frames, to_picture
+from style_a_video.pipelines.refine.frames import Refining, refine_frames
+from style_a_video.pipelines.run import shots
+from style_a_video.pipelines.run.segments import pack, unpack
 
 STEPS = 30  # Huang et al. 2023
 

@@ -9,14 +9,16 @@ from .compare import Compare
 from .conditions import FrameCondition, TextCondition
 from .correction import ClipCorrectionNode
 from .edit_model import LoadEditModel
+from .engine import EngineFrames, LoadEngine, StylePictureNode
 from .guidance import MultiConditionGuiderNode, PresetGuiderNode, WeightedConditionNode
 from .noise import FrameNoiseNode
 from .stream import StylizeVideo
 from .stylize import Stylize
 from .temporal import ConsistencyReport, TemporalRefiner
 from .video import FramesToVideo, LoadFrames
+from .words import WORDS
 
-StyleAVideoError.inside_comfyui = True
+StyleAVideoError.words = WORDS
 
 # In the order of the chain. The ids in their schemas are forever: saved workflows hold them.
 NODES: list[type[io.ComfyNode]] = [
@@ -34,6 +36,9 @@ NODES: list[type[io.ComfyNode]] = [
     ClipCorrectionNode,
     FrameNoiseNode,
     Stylize,
+    StylePictureNode,
+    LoadEngine,
+    EngineFrames,
     StylizeVideo,
     TemporalRefiner,
     FramesToVideo,

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..pipelines.core.correction import fit_linear_decoder
-from ..pipelines.decoders import colour_chart
+from ..pipelines.engines.diffusion.decoders import colour_chart
 from ..pipelines.errors import StyleAVideoError
 from ..weights.styles import EMBEDDED
 
@@ -43,7 +43,7 @@ class Latents(comfy.latent_formats.LatentFormat):
     latent_channels = CHANNELS
 
     def __init__(self) -> None:
-        # The live preview: the linear map of pipelines.decoders, in ComfyUI's range of [-1,1].
+        # The live preview: the linear map of diffusion.decoders, in ComfyUI's range of [-1,1].
         chart = colour_chart()
         weight, bias = fit_linear_decoder(Autoencoder().encode(2 * chart - 1), chart)
         self.latent_rgb_factors = (2 * weight.T).tolist()

@@ -18,7 +18,7 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..pipelines.core import correction
-from ..pipelines.decoders import colour_chart
+from ..pipelines.engines.diffusion.decoders import colour_chart
 from ..pipelines.errors import StyleAVideoError
 from . import host
 from .builtin_model import Autoencoder
@@ -32,7 +32,7 @@ class ClipCorrection:
     """A wrapper of the guider's prediction: x → x', x0~ from x', the step from x.
 
     With z = c x the U-Net's own input (c² = 1/(σ²+1) for Stable Diffusion), z' = z - λ ∂L/∂z is
-    x' = x - (λ/c²) ∂L/∂x. Only the input of the prediction moves, as in pipelines.denoiser.
+    x' = x - (λ/c²) ∂L/∂x. Only the input of the prediction moves, as in the pipeline's denoiser.
 
     Args:
         vision: ComfyUI's CLIP_VISION.

@@ -18,7 +18,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..pipelines.core import attention, guidance
-from ..pipelines.denoiser import CORRECTED
+from ..pipelines.engines.diffusion.denoiser import CORRECTED
 from ..pipelines.errors import StyleAVideoError
 from . import host
 from .attention import RUNNING, AttentionReader, Running

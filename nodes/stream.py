@@ -1,4 +1,4 @@
-"""A whole video through any guider, a few frames in memory at a time, resumable."""
+"""A whole video through an engine or any guider, a few frames at a time, resumable."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from comfy_api.latest import Input, InputImpl, io
 from PIL import Image
 from torch import Tensor
 
-from ..pipelines import video as files
+from ..pipelines import media as files
 from ..pipelines.errors import StyleAVideoError
-from ..pipelines.job import digest, versions
-from ..pipelines.leftovers import clear
-from ..pipelines.refine import Refining
-from ..pipelines.stylize import stylize_video
+from ..pipelines.refine.frames import Refining
+from ..pipelines.run.job import digest, versions
+from ..pipelines.run.leftovers import clear
+from ..pipelines.run.stylize import Kept, stylize_video
 from . import correction, host
+from .engine import EngineType
 from .noise import FrameNoise
 from .video import file_of, input_path, time_range
 
@@ -34,6 +35,8 @@ JOBS = "style_a_video_jobs"
 TO_CLEAR = f"To free that, delete the folder {JOBS} in ComfyUI's output folder"
 WRAPPER = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
 PREVIEW = 512  # px
+PARTS = ("guider", "noise", "sampler", "sigmas", "vae")
+"""What makes the frames where no engine is connected."""
 
 
 def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
@@ -116,7 +119,7 @@ def _model_for(model: Any, images: Tensor) -> Any:
 
 
 class _Sampled:
-    """The engine (pipelines.segments) that a guider, a sampler and a VAE make."""
+    """The engine (pipelines.run.segments) that a guider, a sampler and a VAE make."""
 
     def __init__(
         self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, vae: Any, from_frames: bool
@@ -155,8 +158,8 @@ class _Sampled:
 class _Told:
     """Progress and previews on the block; ends the run where Cancel was pressed."""
 
-    def __init__(self, sampled: _Sampled) -> None:
-        self.sampled = sampled
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
         self.bar: comfy.utils.ProgressBar | None = None
         self.stage = ""
 
@@ -165,20 +168,13 @@ class _Told:
         if stage != self.stage:
             self.bar, self.stage = comfy.utils.ProgressBar(total), stage
         assert self.bar is not None
-        picture = self.sampled.last if stage == "stylize" else None
+        picture = self.engine.last if stage == "stylize" else None
         preview = None if picture is None else ("JPEG", _to_pil(picture), PREVIEW)
         self.bar.update_absolute(done, total, preview)
 
 
 def _to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((image * 255).round().clamp(0, 255).byte().cpu().numpy())
-
-
-def fitted(info: Any, max_side: int) -> tuple[int, int]:
-    """(width, height): the clip's shape, sides in multiples of 8, the longer at most `max_side`."""
-    scale = min(1.0, max_side / max(info.width, info.height))
-    width, height = (max(8, round(side * scale / 8) * 8) for side in (info.width, info.height))
-    return width, height
 
 
 def signature(graph: Any, node_id: str) -> str:
@@ -219,7 +215,7 @@ def _sha256(value: Any) -> str:
 
 def stylized_video(
     video: Input.Video,
-    engine: _Sampled,
+    engine: Any,
     graph: str,
     max_side: int,
     chunk: int,
@@ -243,12 +239,10 @@ def stylized_video(
             temp / f"style_a_video_{name}.mp4",
             engine,
             refining=refining,
-            start=begin,
-            end=end,
-            size=fitted(info, max_side),
+            part=files.Part.of(begin, end),
+            size=files.fit(info.width, info.height, max_side, multiple=8),
             chunk_size=chunk,
-            job=jobs / name,
-            settings={"graph": graph},
+            job=Kept(jobs / name, {"graph": graph}),
             progress=_Told(engine),
         )
     kept = clear(jobs)
@@ -271,8 +265,8 @@ class StylizeVideo(io.ComfyNode):
             display_name="Stylize Video",
             category="Style-A-Video/video",
             description=(
-                "A video of any length through a guider: a few frames are in memory at a time, the "
-                "sound stays, and after Cancel or a restart the same graph goes on."
+                "A video of any length through an engine or a guider: a few frames are in memory "
+                "at a time, the sound stays, and after Cancel or a restart the same graph goes on."
             ),
             search_aliases=["stream video", "long video", "video to video", "resume"],
             inputs=[
@@ -280,18 +274,25 @@ class StylizeVideo(io.ComfyNode):
                     "video",
                     tooltip="From Load Video Frames or Load Video: a file, read as it is needed.",
                 ),
+                EngineType.Input(
+                    "engine",
+                    optional=True,
+                    tooltip="From Load Engine; or connect guider, noise, sampler, sigmas and vae.",
+                ),
                 io.Guider.Input(
                     "guider",
+                    optional=True,
                     tooltip="Made with any one frame (Load Video Frames, first frame only): every "
                     "frame of the video takes its place in turn.",
                 ),
                 io.Noise.Input(
                     "noise",
+                    optional=True,
                     tooltip="From Frame Noise; of any other noise one frame's serves them all.",
                 ),
-                io.Sampler.Input("sampler", tooltip="From KSampler Select."),
-                io.Sigmas.Input("sigmas", tooltip="From a scheduler: the steps."),
-                io.Vae.Input("vae", tooltip="The autoencoder of the model."),
+                io.Sampler.Input("sampler", optional=True, tooltip="From KSampler Select."),
+                io.Sigmas.Input("sigmas", optional=True, tooltip="From a scheduler: the steps."),
+                io.Vae.Input("vae", optional=True, tooltip="The autoencoder of the model."),
                 io.Combo.Input(
                     "start_from",
                     options=["noise", "frames"],
@@ -334,19 +335,37 @@ class StylizeVideo(io.ComfyNode):
     def execute(
         cls,
         video,
-        guider,
-        noise,
-        sampler,
-        sigmas,
-        vae,
         start_from,
         max_side,
         frames_per_batch,
         refine,
+        engine=None,
+        **parts,
     ) -> io.NodeOutput:
-        engine = _Sampled(guider, noise, sampler, sigmas, vae, start_from == "frames")
+        maker = sampled_or_engine(engine, parts, start_from == "frames")
         graph = signature(cls.hidden.dynprompt, cls.hidden.unique_id)
         refining = Refining(refine) if refine else None
         return io.NodeOutput(
-            *stylized_video(video, engine, graph, max_side, frames_per_batch, refining)
+            *stylized_video(video, maker, graph, max_side, frames_per_batch, refining)
         )
+
+
+def sampled_or_engine(engine: Any, parts: dict[str, Any], from_frames: bool) -> Any:
+    """What makes the frames: an ENGINE, or the one that a guider and its parts make.
+
+    Raises:
+        StyleAVideoError: both are connected, or neither is, or a part is missing.
+    """
+    if engine is not None:
+        if parts:
+            raise StyleAVideoError(
+                f"An engine and {', '.join(parts)} are connected: connect the engine alone, or "
+                "all the others without it."
+            )
+        return engine.engine()
+    if missing := [name for name in PARTS if name not in parts]:
+        raise StyleAVideoError(
+            f"Connect engine, or {', '.join(PARTS)}: {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing."
+        )
+    return _Sampled(**parts, from_frames=from_frames)

@@ -11,8 +11,8 @@ import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..pipelines.engines.diffusion.settings import Settings
 from ..pipelines.errors import StyleAVideoError
-from ..pipelines.settings import Settings
 from . import host
 from .builtin_model import BuiltInModel, defaults
 from .conditions import FrameCondition, TextCondition

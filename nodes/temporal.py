@@ -15,13 +15,13 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..pipelines import charts, report
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.flow import FLOWS
-from ..pipelines.judges import ClipNetwork, Judges, if_here, load_sifid
-from ..pipelines.measures import Measures, measure, stretched
-from ..pipelines.refine import METHODS, Refining, refine_frames
-from ..pipelines.video import Frame
+from ..pipelines.media import Frame
+from ..pipelines.refine.frames import METHODS, Refining, refine_frames
+from ..pipelines.report import charts, report
+from ..pipelines.report.judges import ClipNetwork, Judges, if_here, load_sifid
+from ..pipelines.report.measures import Measures, measure, stretched
 from . import correction
 from .builtin_model import BuiltInVision
 

@@ -22,7 +22,7 @@ from comfy_api.latest import Input, InputImpl, Types, io
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..pipelines import video as files
+from ..pipelines import media as files
 from ..pipelines.errors import StyleAVideoError
 
 Size = tuple[int, int]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from .errors import StyleAVideoError
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from torch import Tensor
 
 MAX_PROMPT = 2000  # characters
 
@@ -46,12 +45,15 @@ def check_frames(frames: Any) -> Tensor:
         StyleAVideoError: another type, rank, number of channels, dtype or range, no frame, NaN,
             mixed sizes.
     """
+    import numpy as np
+    import torch
+
     if isinstance(frames, list | tuple) and frames and all(hasattr(f, "convert") for f in frames):
         images = [np.asarray(f.convert("RGB")) for f in frames]
         if len({image.shape for image in images}) > 1:
             raise StyleAVideoError("The frames have different sizes; resize them to one size.")
         frames = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
-    if not isinstance(frames, Tensor):
+    if not isinstance(frames, torch.Tensor):
         raise StyleAVideoError(
             f"frames must be a tensor (T,3,H,W) or a list of PIL images, "
             f"not {type(frames).__name__}."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import StyleAVideoError
+from .errors import Remedy, StyleAVideoError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CPUINFO = Path("/proc/cpuinfo")
@@ -44,7 +44,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
             return torch.float16
         return torch.bfloat16 if fast_bf16() else torch.float32
     if name == "fp16" and device.type == "cpu":
-        raise StyleAVideoError("fp16 is not for CPUs: use --dtype bf16 or fp32.")
+        raise StyleAVideoError("fp16 is not for CPUs: ", Remedy.CPU_PRECISION)
     return DTYPES[name]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checkpoints import FITTING, OTHER_TORCHVISION, load_network
+from ..weights.checkpoints import FITTING, OTHER_TORCHVISION, load_network
 from .checks import check_choice
 from .errors import StyleAVideoError
 

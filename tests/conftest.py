@@ -190,7 +190,7 @@ def _quiet(pipeline):
 @pytest.fixture(scope="session")
 def tiny_pipeline(tiny_components):
     """The built-in model's kind with random weights; shared: a test that changes it copies it."""
-    from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
+    from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
     defaults = {"num_inference_steps": 2, "frame_scale": 1.2, "text_scale": 2.0}
     return _quiet(StyleAVideoPipeline(**tiny_components, defaults=defaults))
@@ -199,7 +199,7 @@ def tiny_pipeline(tiny_components):
 @pytest.fixture(scope="session")
 def sd15_pipeline(sd15_components):
     """The InstructPix2Pix kind with random weights and no image encoder."""
-    from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
+    from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
     return _quiet(StyleAVideoPipeline(**sd15_components, defaults={"num_inference_steps": 2}))
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import save_file
-from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
+from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 from style_a_video.weights import styles
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 

@@ -156,7 +156,7 @@ class Batches:
 
 
 def run_clip(network: refiner.Refiner, batch: dict[str, Tensor]) -> list[Tensor]:
-    """ŷ of all frames, as pipelines.refine makes them."""
+    """ŷ of all frames, as pipelines.refine.frames makes them."""
     x, y = batch["source"], batch["stylized"]
     refined = [y[0]]
     for f in range(1, len(x)):

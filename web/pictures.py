@@ -13,16 +13,16 @@ from pathlib import Path
 import torch
 from PIL import Image
 from skimage import data
-from style_a_video.pipelines import charts, sheet
 from style_a_video.pipelines.core import attention, guidance
 from style_a_video.pipelines.core.flow import warp
 from style_a_video.pipelines.core.noise import MODES
-from style_a_video.pipelines.encoding import Text
+from style_a_video.pipelines.engines.diffusion.encoding import Text
+from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 from style_a_video.pipelines.flow import dis
-from style_a_video.pipelines.measures import measure
-from style_a_video.pipelines.refine import refine_frames
-from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
-from style_a_video.pipelines.video import Frame
+from style_a_video.pipelines.media import Frame
+from style_a_video.pipelines.refine.frames import refine_frames
+from style_a_video.pipelines.report import charts, sheet
+from style_a_video.pipelines.report.measures import measure
 from style_a_video.weights.loading import load
 from style_a_video.weights.styles import styles
 from torch import Tensor

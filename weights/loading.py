@@ -25,7 +25,7 @@ from .single_file import load_tokenizer
 from .styles import EMBEDDED
 
 if TYPE_CHECKING:
-    from ..pipelines.style_a_video import StyleAVideoPipeline
+    from ..pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
 
 def load(
@@ -49,7 +49,7 @@ def load(
     """
     path = resolve(model)
     _check_torchvision()
-    from ..pipelines.style_a_video import StyleAVideoPipeline
+    from ..pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
     if kind_of_place(path) == "file":
         return StyleAVideoPipeline.from_single_file(
@@ -89,6 +89,15 @@ def _try(path: Path, pipeline: StyleAVideoPipeline) -> None:
         raise unloadable(path, error) from error
     finally:
         pipeline.set_progress_bar_config()
+
+
+def load_quietly() -> None:
+    """From now on without the libraries' own progress bars."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _check_torchvision() -> None:

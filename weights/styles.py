@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from ..pipelines.style_a_video import StyleAVideoPipeline
+    from ..pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -31,6 +31,11 @@ def styles() -> list[Style]:
     """What the built-in model was trained on, in the order of the model card."""
     listed = json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))
     return [Style(**style) for style in listed["styles"]]
+
+
+def are_listed() -> bool:
+    """Whether this installation has the built-in model's list."""
+    return (EMBEDDED / "styles.json").is_file()
 
 
 def is_named(name: str, prompt: str) -> bool:

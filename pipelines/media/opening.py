@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-from ..errors import StyleAVideoError
+from ..errors import Remedy, StyleAVideoError
 from ..files import kind_of_place, shown, told
 from .boxes import check_samples
 from .frames import RATE
@@ -180,6 +180,5 @@ def damaged(path: Path, time: Fraction, error: Exception) -> StyleAVideoError:
     reason = getattr(error, "strerror", None) or str(error)
     return StyleAVideoError(
         f"{path} is damaged near {float(time):.2f} s ({reason}): copy or convert it again",
-        ", or take what can be decoded (--partial).",
-        ".",
+        Remedy.TAKE_PARTIAL,
     )

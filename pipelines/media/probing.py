@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from ..errors import StyleAVideoError
+from ..errors import Remedy, StyleAVideoError
 from ..files import kind_of_place
 from .decoded import HDR, NARROWS, WIDE, has_alpha, is_transparent, matrix_of, shown_size
 from .frames import RATE, VideoInfo, seconds
@@ -67,9 +67,7 @@ def _probe_container(path: Path, partial: bool) -> VideoInfo:
         if scan.cut:
             if not partial:
                 raise StyleAVideoError(
-                    f"{path} {scan.cut}; copy or download it again",
-                    ", or take what is there (--partial).",
-                    ".",
+                    f"{path} {scan.cut}; copy or download it again", Remedy.TAKE_PARTIAL
                 )
             notes.append(f"{path} {scan.cut}; what is there is taken.")
         return VideoInfo(

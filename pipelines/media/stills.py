@@ -15,8 +15,9 @@ from typing import BinaryIO
 
 import av
 import numpy as np
+import torch
 from av.video.reformatter import VideoReformatter
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import StyleAVideoError
@@ -26,6 +27,8 @@ from .frames import RATE, VideoInfo
 from .opening import MAX_PIXELS, check_pixels, open_input, video_stream
 
 PICTURES = (".png", ".jpg", ".jpeg")
+STILLS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+"""Pillow's names of what a single picture may be."""
 MAX_ANIMATED = 1 << 25  # pixels of a WebP, 8192 x 4096: its decoder holds four copies of them
 LOOKED_AT = 1 << 27  # pixels of an animation decoded to see whether it is opaque
 _HEADS = {b"\x89PNG": "png_pipe", b"\xff\xd8\xff": "jpeg_pipe"}
@@ -116,6 +119,61 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
         )
     picture = Decoded(_read_picture(path), Fraction(0), RATE)
     return to_frame(picture, None, VideoReformatter()).image
+
+
+def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) -> Tensor:
+    """One picture of any common kind, upright: (3,H,W) float in [0,1], at most `seen` px a side.
+
+    Grey, CMYK and 16 bits become RGB, what is transparent becomes white. A strip is larger where
+    its shorter side would not be `sides[0]` px otherwise.
+
+    Args:
+        sides: px, of the shortest and the longest side that are taken.
+
+    Raises:
+        StyleAVideoError: it is not there, is no picture, animated, damaged, too small or too large.
+    """
+    path = Path(path)
+    if kind_of_place(path) != "file":
+        raise StyleAVideoError(f"There is no picture {shown(path)}: give a PNG, JPEG or WebP file.")
+    span = f"give a picture with sides of {sides[0]} to {sides[1]:,} px."
+    with opened(path) as file:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(file, formats=STILLS)
+        except Image.DecompressionBombError as error:
+            raise StyleAVideoError(f"{shown(path)} has too many pixels: {span}") from error
+        except (UnidentifiedImageError, OSError, ValueError) as error:
+            raise StyleAVideoError(
+                f"{shown(path)} is not a picture that can be read: give a PNG, JPEG or WebP file."
+            ) from error
+        width, height = image.size
+        if not all(sides[0] <= side <= sides[1] for side in image.size):
+            raise StyleAVideoError(f"{shown(path)} is {width}x{height}: {span}")
+        check_pixels(path, width, height)
+        # Cameras put a second picture, a preview or depth, behind the first: Pillow's MPO.
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+            raise StyleAVideoError(f"{shown(path)} is animated: give a picture that stands still.")
+        try:
+            image.draft("RGB", (2 * seen, 2 * seen))  # a JPEG is decoded no larger than needed
+            still = _on_white(ImageOps.exif_transpose(image))
+        except (OSError, EOFError, ValueError, SyntaxError) as error:
+            raise StyleAVideoError(f"{shown(path)} cannot be decoded: save it again.") from error
+    seen = max(seen, math.ceil(sides[0] * max(still.size) / min(still.size)))
+    still.thumbnail((seen, seen), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(still)).permute(2, 0, 1) / 255
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """As RGB of 8 bits."""
+    if image.mode.startswith("I"):  # Pillow would cut off grey of 16 bits at 255
+        values = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -279,3 +279,9 @@ class VideoWriter:
         finally:
             if self._tracks is not None:
                 self._tracks.close()
+
+
+def check_not_input(target: Path, source: Path) -> None:
+    """Refuse to write over what is read."""
+    if target.exists() and target.samefile(source):
+        raise StyleAVideoError(f"{target} is the input itself: write to another file.")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from style_a_video.nodes import temporal
-from style_a_video.pipelines import flow, judges
+from style_a_video.pipelines import flow
 from style_a_video.pipelines.core.measures import frechet_distance
+from style_a_video.pipelines.report import judges
 
 models = pytest.importorskip("torchvision.models", reason="torchvision is not in ComfyUI's Python")
 pytest.importorskip("cv2", reason="OpenCV is not in ComfyUI's Python")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from style_a_video.nodes import builtin_model, temporal
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.refine import Refining, refine_frames
+from style_a_video.pipelines.refine.frames import Refining, refine_frames
 
 pytest.importorskip("cv2", reason="OpenCV is not in ComfyUI's Python")
 

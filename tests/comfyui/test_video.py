@@ -15,7 +15,7 @@ import torch
 from comfy_api.latest import InputImpl, Types
 from style_a_video.nodes import video as blocks
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.video import probe
+from style_a_video.pipelines.media import probe
 
 clips = runpy.run_path(str(Path(__file__).parents[1] / "clips.py"))
 encode, ramp, quadrants, corners, near = (

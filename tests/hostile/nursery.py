@@ -64,7 +64,7 @@ def assert_one_sentence(done, *allowed):
 
 
 def _child(given, out, err):
-    from style_a_video.pipelines import cli
+    from style_a_video.pipelines.cli import main as cli
 
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
@@ -149,7 +149,10 @@ def main():
     import cv2  # noqa: F401
     import transformers
     from diffusers.loaders import single_file_utils  # noqa: F401
-    from style_a_video.pipelines import cli, demo, report, style_a_video, stylize  # noqa: F401
+    from style_a_video.pipelines.cli import main as cli  # noqa: F401
+    from style_a_video.pipelines.engines.diffusion import engine  # noqa: F401
+    from style_a_video.pipelines.report import report  # noqa: F401
+    from style_a_video.pipelines.run import demo, stylize  # noqa: F401
     from style_a_video.weights import clip, loading  # noqa: F401
 
     for name in ("CLIPTextModel", "CLIPTokenizer", "CLIPImageProcessor", "CLIPVisionModel"):

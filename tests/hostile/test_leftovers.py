@@ -4,8 +4,8 @@ import os
 
 import pytest
 from filelock import FileLock
-from style_a_video.pipelines import leftovers
-from style_a_video.pipelines.job import Job
+from style_a_video.pipelines.run import leftovers
+from style_a_video.pipelines.run.job import Job
 
 DAY = 86400
 NOW = 2_000_000_000

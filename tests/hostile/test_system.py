@@ -11,10 +11,10 @@ import pytest
 import torch
 from style_a_video.pipelines import checks
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.job import _sha256
-from style_a_video.pipelines.shots import read_shots
-from style_a_video.pipelines.stylize import stylize_video
-from style_a_video.pipelines.video import VideoWriter, check_target
+from style_a_video.pipelines.media import VideoWriter, check_target
+from style_a_video.pipelines.run.job import _sha256
+from style_a_video.pipelines.run.shots import read_shots
+from style_a_video.pipelines.run.stylize import Kept, stylize_video
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
@@ -169,11 +169,13 @@ def test_a_job_from_elsewhere_deletes_only_beside_out(tmp_path, source):
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        stylize_video(source, out / "o.mp4", interrupted, job=tmp_path / "job", chunk_size=2)
+        stylize_video(source, out / "o.mp4", interrupted, job=Kept(tmp_path / "job"), chunk_size=2)
     for name in (precious, "../precious/.0123456789abcdef", "/etc/.0123456789abcdef", "\0", "."):
         (tmp_path / "job" / "unfinished").write_bytes(os.fsencode(name))
         with pytest.raises(KeyboardInterrupt):
-            stylize_video(source, out / "o.mp4", interrupted, job=tmp_path / "job", chunk_size=2)
+            stylize_video(
+                source, out / "o.mp4", interrupted, job=Kept(tmp_path / "job"), chunk_size=2
+            )
     assert precious.read_text() == "precious"
 
 
@@ -190,7 +192,9 @@ FORGED = [
 @pytest.mark.parametrize("out", ["o.mp4", "o.mkv", "o.gif", "o.webp"])
 def test_forged_times_are_a_sentence(tmp_path, source, forge, out):
     def stylize(engine):
-        return stylize_video(source, tmp_path / out, engine, job=tmp_path / "job", chunk_size=2)
+        return stylize_video(
+            source, tmp_path / out, engine, job=Kept(tmp_path / "job"), chunk_size=2
+        )
 
     def failing(images, indices):
         if indices[0] >= 18:
@@ -213,7 +217,9 @@ def test_another_video_in_the_place_of_a_segment(tmp_path, source):
     """With its hash: a playlist, another container, another size."""
 
     def stylize(engine):
-        return stylize_video(source, tmp_path / "o.mp4", engine, job=tmp_path / "job", chunk_size=2)
+        return stylize_video(
+            source, tmp_path / "o.mp4", engine, job=Kept(tmp_path / "job"), chunk_size=2
+        )
 
     def failing(images, indices):
         if indices[0] >= 18:
@@ -253,7 +259,7 @@ def test_a_kill_in_the_check_of_a_target_leaves_nothing(tmp_path, monkeypatch):
 def test_a_folder_made_at_out_is_not_replaced(tmp_path):
     from fractions import Fraction
 
-    from style_a_video.pipelines.video import Frame
+    from style_a_video.pipelines.media import Frame
 
     target = tmp_path / "o.mp4"
     with pytest.raises(StyleAVideoError, match="cannot be written"):
@@ -272,7 +278,9 @@ def test_outs_folder_is_gone(tmp_path, source):
         return images
 
     with pytest.raises(StyleAVideoError) as caught:
-        stylize_video(source, tmp_path / "out/o.mp4", removing, job=tmp_path / "out/o.mp4.job")
+        stylize_video(
+            source, tmp_path / "out/o.mp4", removing, job=Kept(tmp_path / "out/o.mp4.job")
+        )
     assert "is gone with it" in str(caught.value) and "is kept" not in str(caught.value)
 
 
@@ -282,4 +290,4 @@ def test_a_hundred_thousand_prompts(tmp_path, source, nursery, assert_one_senten
     argv = ["stylize", str(source), "o.mp4", "--shots", "s.json"]
     done = nursery.run(*argv, cwd=tmp_path, seconds=20)
     assert_one_sentence(done, 2)
-    assert "different prompts" in done["err"]
+    assert "different styles" in done["err"]

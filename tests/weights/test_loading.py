@@ -180,7 +180,7 @@ def test_sharded_weights(folder, sd15_components):
 def test_a_single_file_gives_the_same_frames(
     file, configs, tokenizer_folder, sd15_pipeline, sd15_components, clip
 ):
-    from style_a_video.pipelines.style_a_video import StyleAVideoPipeline
+    from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
     components = load_single_file(file, tokenizer=tokenizer_folder, configs=configs)
     pipeline = StyleAVideoPipeline(**components)

@@ -1,0 +1,184 @@
+"""How near does each engine come to a picture's style, what is left of the frame, and how fast?
+
+    python benchmarks/pictures.py --data DIR [--frames 12] [--max-side 512] [--engines NAME ...]
+        [--pictures NAME ...] [--clips NAME ...] [--json FILE] [--picture FILE]
+    python benchmarks/pictures.py --data DIR --speed [--json FILE]
+
+DIR holds clips/*.mp4 and paintings/*.jpg, of which no training saw these. `--speed` measures the
+engines at 512x288, refiner included, beside the diffusion engine in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from quality import gradient_correlation
+from style_a_video.pipelines.core.gram import style_distance
+from style_a_video.pipelines.device import hardware, pick_dtype
+from style_a_video.pipelines.engines.kinds import PICTURES, Loaded
+from style_a_video.pipelines.engines.registry import KINDS, kind_named
+from style_a_video.pipelines.engines.style import Style, read_style_picture
+from style_a_video.pipelines.engines.transfer import at_size
+from style_a_video.pipelines.media import Frame, Part, fit, probe
+from style_a_video.pipelines.refine.frames import InOrder, Refining, refine_frames
+from style_a_video.pipelines.report import sheet
+from style_a_video.pipelines.report.measures import measure
+from style_a_video.pipelines.run.stylize import peak_memory_mib, stylize_video
+from style_a_video.weights.perceptual_encoder import load_encoder
+from torch import Tensor
+
+CLIPS = (
+    "face_woman_pexels",
+    "flower_timelapse_mdn",
+    "driving_curve_udacity",
+    "chaplin_bw_moviepy",
+    "tos_actors_c",
+    "asl_again_intel",
+)
+PAINTINGS = (
+    "starry_night_vangogh_1889",
+    "scream_munch_1893",
+    "wave_hokusai_1831",
+    "composition_vii_kandinsky_1913",
+    "udnie_picabia_1913",
+    "woman_hat_matisse_1905",
+    "mondrian",
+    "water_lilies_monet_1919",
+)
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+CPU = torch.device("cpu")
+
+
+def load(name: str) -> Loaded:
+    kind = kind_named(name)
+    return kind.load(kind.options(), CPU, pick_dtype("auto", CPU))
+
+
+def stylized(loaded: Loaded, style: Style, frames: list[Tensor]) -> list[Tensor]:
+    engine = InOrder(loaded.engine(style), None)
+    return [engine(frame[None], [i])[0].float() for i, frame in enumerate(frames)]
+
+
+def as_clip(frames: list[Tensor]) -> list[Frame]:
+    return [Frame(image, Fraction(i, 25), Fraction(1, 25)) for i, image in enumerate(frames)]
+
+
+class Judge:
+    """Gram distance to a picture, as a share of the source frame's own."""
+
+    def __init__(self) -> None:
+        self.encoder = load_encoder()
+
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return self.encoder(image[None].float(), LAYERS)
+
+    def share(self, result: Tensor, source: Tensor, picture: Tensor) -> float:
+        wanted = self.features(at_size(picture[None], 512)[0])
+        found, floor = (style_distance(self.features(x), wanted) for x in (result, source))
+        return float(found / floor)
+
+
+def row(judge: Judge, source: list[Tensor], plain: list[Tensor], picture: Tensor) -> dict:
+    refined = list(refine_frames(zip(source, plain, strict=True), Refining()))
+    names = ["source", "plain", "refined"]
+    clips = [as_clip(frames) for frames in (source, plain, refined)]
+    floor, unrefined, calm = measure(clips[0], clips[1:], names).clips
+    last = -1
+    return {
+        "gram": judge.share(refined[last], source[last], picture),
+        "gram_unrefined": judge.share(plain[last], source[last], picture),
+        "gradient_correlation": gradient_correlation(plain[last], source[last]),
+        "warping": calm.means["warping"] / floor.means["warping"],
+        "warping_unrefined": unrefined.means["warping"] / floor.means["warping"],
+        "strength": calm.means["strength"] / unrefined.means["strength"],
+        "sharpness": calm.means["sharpness"] / unrefined.means["sharpness"],
+    }
+
+
+def quality(args: argparse.Namespace) -> dict:
+    judge, found, shown = Judge(), {}, []
+    pictures = {n: read_style_picture(args.data / f"paintings/{n}.jpg") for n in args.pictures}
+    for engine in args.engines:
+        loaded, rows = load(engine), {}
+        for clip in args.clips:
+            info = probe(args.data / f"clips/{clip}.mp4")
+            size = fit(info.width, info.height, args.max_side)
+            source = [f.image for f in Part.of(frames=args.frames).read(info, size)]
+            began, results = time.perf_counter(), []
+            for name, picture in pictures.items():
+                plain = stylized(loaded, Style(pictures=(picture,)), source)
+                rows[f"{clip}, {name}"] = row(judge, source, plain, picture.image)
+                results.append(plain[-1])
+            shown.append((f"{engine}", [source[-1], *results]))
+            seconds = time.perf_counter() - began
+            print(f"{engine}, {clip}: {seconds:.0f} s", file=sys.stderr, flush=True)
+        means = {
+            k: float(np.mean([r[k] for r in rows.values()])) for k in next(iter(rows.values()))
+        }
+        found[engine] = {"mean": means, "rows": rows}
+        print(engine, json.dumps({k: round(v, 3) for k, v in means.items()}), flush=True)
+    if args.picture:
+        sheet.save(sheet.contact_sheet(shown, 320), args.picture)
+    return found
+
+
+def speed(args: argparse.Namespace) -> dict:
+    """Frames/s of a whole run, file to file, at 512x288, the shots' pass and encoding included."""
+    info = probe(args.data / "clips/tos_actors_c.mp4")
+    picture = read_style_picture(args.data / f"paintings/{PAINTINGS[0]}.jpg")
+    found = {}
+    for kind in KINDS:
+        if kind.name not in ("diffusion", *args.engines):
+            continue
+        loaded = load(kind.name)
+        takes_pictures = PICTURES in kind.takes
+        style = Style(pictures=(picture,)) if takes_pictures else Style("watercolour")
+        with tempfile.TemporaryDirectory() as folder:
+            report = stylize_video(
+                info,
+                Path(folder) / "out.mp4",
+                loaded.engine(style),
+                part=Part.of(frames=args.frames),
+                size=(512, 288),
+                refining=Refining(),
+                chunk_size=4,
+            )
+        found[kind.name] = {
+            "frames_per_second": report.frames_per_second,
+            "engine_seconds_a_frame": report.engine_seconds / report.frames,
+            "peak_memory_mib": peak_memory_mib(),
+        }
+        print(kind.name, json.dumps(found[kind.name]), flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    engines = [kind.name for kind in KINDS if PICTURES in kind.takes]
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--max-side", type=int, default=512)
+    parser.add_argument("--engines", nargs="*", default=engines, choices=engines)
+    parser.add_argument("--clips", nargs="*", default=CLIPS)
+    parser.add_argument("--pictures", nargs="*", default=PAINTINGS)
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path, help="contact sheet of all results")
+    args = parser.parse_args()
+    found = speed(args) if args.speed else quality(args)
+    if args.json:
+        report = {"frames": args.frames, "max_side": args.max_side, "hardware": hardware(CPU)}
+        args.json.write_text(json.dumps(report | {"engines": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""Style from pictures: what a style is made of, engines, and frames through one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, fields
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..pipelines.device import pick_dtype
+from ..pipelines.engines.kinds import PICTURES, Carried, CarryingEngine, Engine, EngineKind, Loaded
+from ..pipelines.engines.options import Options, kind_of
+from ..pipelines.engines.registry import KINDS, kind_named
+from ..pipelines.engines.style import SEEN, Style, StylePicture, read_style_picture
+from ..pipelines.errors import StyleAVideoError
+from ..pipelines.refine.frames import InOrder
+from ..pipelines.run.shots import Cuts
+from ..weights.paintings import PAINTINGS, painting
+
+StyleType = io.Custom("STYLEAVIDEO_STYLE")
+EngineType = io.Custom("STYLEAVIDEO_ENGINE")
+
+LARGEST = 2.0**53  # of a widget that has no upper end
+
+
+@dataclass(frozen=True)
+class StyleEngine:
+    """What an ENGINE socket carries: an engine's networks, and the style that they are to make."""
+
+    loaded: Loaded
+    style: Style
+
+    def engine(self) -> Engine | CarryingEngine:
+        return watched(self.loaded.engine(self.style), self.loaded)
+
+
+# widgets from an engine's options
+
+
+def widget(options: type[Options], one: Field[Any]) -> io.Input:
+    """The widget of one field of an engine's options."""
+    about, kind = one.metadata, kind_of(options, one)
+    given = {"default": one.default, "tooltip": _sentence(about["what"])}
+    if about["choices"]:
+        return io.Combo.Input(one.name, options=list(about["choices"]), **given)
+    if kind is bool:
+        return io.Boolean.Input(one.name, **given)
+    if kind is int:
+        ends = {"min": int(about["low"]), "max": int(min(about["high"], LARGEST))}
+        return io.Int.Input(one.name, **given, **ends)
+    if kind is float:
+        high = min(about["high"], 1000.0)
+        step = 0.05 if high <= 10 else 1.0
+        return io.Float.Input(one.name, **given, min=about["low"], max=high, step=step)
+    return io.String.Input(one.name, **given)
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:] + "."
+
+
+def choice(kind: EngineKind) -> io.DynamicCombo.Option:
+    """An engine in the list of engines, with its options."""
+    return io.DynamicCombo.Option(
+        kind.name, [widget(kind.options, one) for one in fields(kind.options)]
+    )
+
+
+# styles
+
+
+def pictures_of(image: Tensor, name: str = "picture") -> tuple[StylePicture, ...]:
+    """IMAGE (N,H,W,3 or 4) → a picture each, of equal weight, at most `SEEN` px a side."""
+    return tuple(StylePicture(_shown(one), name=name) for one in image)
+
+
+def _shown(image: Tensor) -> Tensor:
+    colours, alpha = image[..., :3].float(), image[..., 3:].float()
+    if alpha.numel():  # what is transparent is white
+        colours = colours * alpha + 1 - alpha
+    shown = colours.movedim(-1, 0)[None].clamp(0, 1)
+    scale = SEEN / max(shown.shape[-2:])
+    if scale < 1:
+        size = [max(16, round(side * scale)) for side in shown.shape[-2:]]
+        shown = interpolate(shown, size, mode="bicubic", antialias=True).clamp(0, 1)
+    return shown[0].cpu()
+
+
+class StylePictureNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAVideoStylePicture",
+            display_name="Style Picture",
+            category="Style-A-Video/pictures",
+            description="A picture whose style is wanted; with others before it, several at once.",
+            search_aliases=["style image", "painting", "style reference", "mix styles"],
+            inputs=[
+                io.Combo.Input(
+                    "painting",
+                    options=[one.name for one in PAINTINGS],
+                    tooltip="A painting that comes with the pack; not used where image is "
+                    "connected.",
+                ),
+                io.Float.Input(
+                    "weight",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="Its share beside the other pictures'.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="Your own picture, such as from Load Image; a batch is several.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where in the frame the picture counts: white. Nothing: everywhere.",
+                ),
+                StyleType.Input(
+                    "previous",
+                    optional=True,
+                    tooltip="From another Style Picture: both count, by their weights or masks.",
+                ),
+            ],
+            outputs=[
+                StyleType.Output(display_name="STYLE", tooltip="For Load Engine."),
+                io.Image.Output(display_name="IMAGE", tooltip="The picture, to look at."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, painting, weight, image=None, mask=None, previous=None) -> io.NodeOutput:
+        pictures = _given(painting, image)
+        region = None if mask is None else _region(mask)
+        mine = tuple(StylePicture(p.image, weight, region, p.name) for p in pictures)
+        before = () if previous is None else previous.pictures
+        shown = torch.stack([p.image.movedim(0, -1) for p in mine[:1]])
+        return io.NodeOutput(Style(pictures=(*before, *mine)), shown)
+
+
+def _given(name: str, image: Tensor | None) -> tuple[StylePicture, ...]:
+    if image is not None:
+        return pictures_of(image)
+    return (read_style_picture(painting(name).path),)
+
+
+def _region(mask: Tensor) -> Tensor:
+    """MASK (H,W) or (1,H,W) → (1,H,W)."""
+    if mask.ndim == 3 and len(mask) > 1:
+        raise StyleAVideoError(
+            f"The mask of a style picture has {len(mask)} pictures, one a frame: give one for all."
+        )
+    return mask.reshape(1, *mask.shape[-2:]).float().cpu().clamp(0, 1)
+
+
+# engines
+
+
+class LoadEngine(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAVideoLoadEngine",
+            display_name="Load Engine",
+            category="Style-A-Video/pictures",
+            description="A way to stylize frames after pictures, with its networks and settings.",
+            search_aliases=["style transfer", "adain", "wct", "neural style", "gatys"],
+            inputs=[
+                io.MultiType.Input(
+                    "style",
+                    [io.Image, StyleType],
+                    tooltip="The picture: an IMAGE, or Style Picture for weights and regions.",
+                ),
+                io.DynamicCombo.Input(
+                    "engine",
+                    options=[choice(kind) for kind in KINDS if PICTURES in kind.takes],
+                    tooltip="How it is done: each has its own settings, which appear below.",
+                ),
+            ],
+            outputs=[
+                EngineType.Output(
+                    display_name="ENGINE", tooltip="For Stylize Video or Stylize Frames by Engine."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, engine=None) -> bool | str:
+        if engine is None:
+            names = (kind.name for kind in KINDS if PICTURES in kind.takes)
+            return f"engine must be one of: {', '.join(names)}."
+        return True
+
+    @classmethod
+    def execute(cls, style, engine) -> io.NodeOutput:
+        wanted = Style(pictures=pictures_of(style)) if isinstance(style, Tensor) else style
+        settings = dict(engine)
+        kind = kind_named(settings.pop("engine"))
+        kind.check(wanted)
+        device = comfy.model_management.get_torch_device()
+        loaded = kind.load(kind.options(**settings), device, pick_dtype("auto", device))
+        return io.NodeOutput(StyleEngine(loaded, wanted))
+
+
+# frames through an engine
+
+
+class _Watched:
+    """An engine between whose chunks ComfyUI can end the run and take its memory back."""
+
+    def __init__(self, engine: Any, loaded: Loaded) -> None:
+        self.engine, self.loaded = engine, loaded
+        self.last: Tensor | None = None
+
+    def _ready(self, frames: Tensor) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        needed = self.loaded.bytes_per_pixel * frames[:, 0].numel()
+        comfy.model_management.free_memory(needed, self.loaded.device)
+
+    def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
+        self._ready(frames)
+        stylized = self.engine(frames, frame_indices)
+        self.last = stylized[-1].movedim(0, -1)
+        return stylized
+
+
+class _WatchedCarrying(_Watched):
+    def carry(
+        self, frames: Tensor, frame_indices: Sequence[int], carried: Carried | None
+    ) -> tuple[Tensor, Carried]:
+        self._ready(frames)
+        stylized, then = self.engine.carry(frames, frame_indices, carried)
+        self.last = stylized[-1].movedim(0, -1)
+        return stylized, then
+
+
+def watched(engine: Engine | CarryingEngine, loaded: Loaded) -> _Watched:
+    """The same engine, which keeps its last frame (H,W,3) as `last` for a preview."""
+    carries = isinstance(engine, CarryingEngine)
+    return (_WatchedCarrying if carries else _Watched)(engine, loaded)
+
+
+def stylized_frames(frames: Tensor, engine: StyleEngine, chunk: int) -> Tensor:
+    """IMAGE (T,H,W,3) → IMAGE; what the engine carries begins anew at every cut."""
+    bar, cuts = comfy.utils.ProgressBar(len(frames)), Cuts()
+    images = frames[..., :3].movedim(-1, 1)
+    starts = [i for i, image in enumerate(images) if cuts(image.cpu()) or not i]
+    ends = [*starts[1:], len(images)]
+    results = []
+    for start, end in zip(starts, ends, strict=True):
+        in_order = InOrder(engine.engine(), None)
+        for i in range(start, end, chunk):
+            some = images[i : min(i + chunk, end)]
+            results.append(in_order(some, range(i, i + len(some))).cpu().float())
+            bar.update(len(some))
+    return torch.cat(results).movedim(1, -1)
+
+
+class EngineFrames(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StyleAVideoEngineFrames",
+            display_name="Stylize Frames by Engine",
+            category="Style-A-Video/pictures",
+            description="Frames through an engine; for a whole video there is Stylize Video.",
+            search_aliases=["style transfer", "picture style"],
+            inputs=[
+                io.Image.Input("frames", tooltip="The video's frames, or any picture."),
+                EngineType.Input("engine", tooltip="From Load Engine."),
+                io.Int.Input(
+                    "frames_per_batch",
+                    default=4,
+                    min=1,
+                    max=256,
+                    tooltip="Frames at a time: fewer take less memory.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE")],
+        )
+
+    @classmethod
+    def execute(cls, frames, engine, frames_per_batch) -> io.NodeOutput:
+        return io.NodeOutput(stylized_frames(frames, engine, frames_per_batch))

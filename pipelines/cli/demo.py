@@ -1,0 +1,91 @@
+"""style-a-video demo: one clip in several styles, a video and a contact sheet."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..engines.style import Style
+from . import options
+from .progress import Bars, say
+
+
+def add(commands: Any) -> None:
+    to = commands.add_parser(
+        "demo",
+        help="one clip in several styles: a video and contact sheets",
+        description="Write OUTPUT.mp4 (the source and up to three styles, moving side by side), "
+        "OUTPUT.jpg (a row of frames for the source and for each style) and, where no style is "
+        "named, OUTPUT-pictures.jpg (frames after each painting that comes with the package).",
+    )
+    to.add_argument("--input", type=Path, metavar="FILE", help="a clip of yours (else our own)")
+    to.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="a style; repeat for more (else a choice)"
+    )
+    to.add_argument("--output", type=Path, default=Path("output/demo"), help="(%(default)s)")
+    to.add_argument(
+        "--seconds", type=float, default=4.0, help="how much of the clip is shown (%(default)s)"
+    )
+    options.pictures(to)
+    options.engine(to)
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..checks import check_number, check_prompts
+    from ..media import probe
+    from ..run import demo
+
+    for prompt in args.prompt or []:
+        check_prompts("The prompt", prompt, 1)
+    picture = options.style_of(args, None)
+    asked = [Style(prompt) for prompt in dict.fromkeys(args.prompt or [])]
+    asked += [] if picture.is_empty else [picture]
+    styles = asked or [Style(prompt) for prompt in demo.PROMPTS]
+    kind, chosen = options.engine_of(args, styles)
+    check_number("--seconds", args.seconds, low=0.04)
+    if args.input is not None:
+        probe(args.input)
+    loaded = options.Load(kind, chosen, args.device, args.dtype)()
+    for remark in [remark for style in asked for remark in loaded.remarks(style)]:
+        say(remark)
+    video, sheet = demo.run(
+        loaded,
+        styles,
+        args.output,
+        args.input,
+        seconds=args.seconds,
+        refining=options.refining_of(args),
+        chunk_size=None if args.chunk == "auto" else args.chunk,
+        progress=Bars(),
+    )
+    for n, style in enumerate(styles, 1):
+        say(f"row {n}: {style.words}")
+    print(video)
+    print(sheet)
+    if not asked and args.engine is None:
+        print(_pictures(args))
+
+
+def _pictures(args: argparse.Namespace) -> Path:
+    """The sheet of paintings, by the engine that is best for pictures."""
+    from ...weights.paintings import PAINTINGS
+    from ..engines.registry import default_for
+    from ..engines.style import StylePicture, read_style_picture
+    from ..run import demo
+
+    styles = []
+    for painting in PAINTINGS:
+        image = read_style_picture(painting.path).image
+        styles.append(Style(pictures=(StylePicture(image, name=painting.name),)))
+    kind = default_for(styles[0])
+    loaded = options.Load(kind, kind.options(), args.device, args.dtype)()
+    own = args.output.with_name(f"{args.output.name}-source.mp4")
+    return demo.pictures_sheet(
+        loaded,
+        styles,
+        args.input or own,
+        args.output.with_name(f"{args.output.name}-pictures.jpg"),
+        seconds=args.seconds,
+        progress=Bars(),
+    )

@@ -1,0 +1,44 @@
+"""style-a-video info: engines, models, styles, device and precision."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+from ..engines.registry import KINDS
+from . import options
+
+
+def add(commands: Any) -> None:
+    to = commands.add_parser("info", help="engines, models, styles, device and precision")
+    options.devices(to)
+
+
+def run(args: argparse.Namespace) -> None:
+    import torch
+
+    from ...weights import styles
+    from ...weights.registry import MODELS
+    from ..device import hardware, pick_device, pick_dtype
+
+    version = import_module("...", __package__).__version__
+    device = pick_device(args.device)
+    dtype = str(pick_dtype(args.dtype, device)).removeprefix("torch.")
+    print(f"style-a-video {version}, torch {torch.__version__}")
+    print(f"device: {device} ({hardware(device)}), {dtype}")
+    print("\nengines (--engine):")
+    for kind in KINDS:
+        print(f"  {kind.name}  ({' or '.join(sorted(kind.takes))})")
+        print(f"      {kind.what}\n      speed: {kind.speed}\n      licence: {kind.licence}")
+    names = [kind.name for kind in KINDS if any(f.name == "model" for f in fields(kind.options))]
+    print(f"\nmodels of the engine {' and '.join(names)} (--model):")
+    for model in MODELS:
+        there = model.name != "embedded" or (styles.EMBEDDED / "model_index.json").is_file()
+        print(f"  {model.name}{'' if there else '  [not in this installation]'}")
+        print(f"      {model.what}\n      licence: {model.licence}\n      {model.how}")
+    if styles.are_listed():
+        print("\nstyles of the built-in model (in your own words, in English or Chinese):")
+        for style in styles.styles():
+            print(f"  {style.name}  {style.chinese}  ({style.kind})")

@@ -1,0 +1,79 @@
+"""style-a-video stylize | demo | refine | report | shots | info
+
+Exit codes: 0 done, 2 arguments or input that cannot be used (one line on stderr says which and what
+to do), 130 interrupted, 1 anything unforeseen (with its traceback).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ..errors import StyleAVideoError
+from ..files import unusable
+from . import demo, info, refine, report, shots, stylize
+from .words import WORDS
+
+COMMANDS = {
+    "stylize": stylize,
+    "demo": demo,
+    "refine": refine,
+    "report": report,
+    "shots": shots,
+    "info": info,
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A wrong argument is told like any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise StyleAVideoError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    main = _Parser(
+        prog="style-a-video",
+        description="Stylize a video from words or from a picture (Style-A-Video, arXiv "
+        "2305.05464, and others).",
+    )
+    commands = main.add_subparsers(dest="command", required=True, metavar=" | ".join(COMMANDS))
+    for command in COMMANDS.values():
+        command.add(commands)
+    return main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
+    try:
+        args, unknown = parser().parse_known_args(argv)
+        if unknown:
+            raise StyleAVideoError(
+                f"unrecognized arguments: {' '.join(unknown)} (see style-a-video {args.command} "
+                "--help)"
+            )
+        COMMANDS[args.command].run(args)
+    except StyleAVideoError as error:
+        print(f"style-a-video: error: {error.worded(WORDS)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(f"style-a-video: error: {unusable(error.filename, error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("style-a-video: stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Adaptive instance normalisation (Huang and Belongie 2017): a picture's statistics, channel by
+channel, put onto a frame's features.
+
+Statistics are values: those of a picture are computed once, those of the frames may be carried
+along a shot, so that what comes into view does not change the look of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-5  # added to variances, as in the authors' code
+
+
+class Statistics(NamedTuple):
+    """Of features by channel, float32: (T,C,1,1), or a place each, (T,C,h,w)."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+def statistics(features: Tensor, mask: Tensor | None = None) -> Statistics:
+    """Mean and deviation of (T,C,h,w) over its positions, weighted by a mask (T,1,h,w) from 0 up.
+
+    Where a mask is 0 all over, the whole picture counts.
+    """
+    x = features.float()
+    if mask is None:
+        weights = x.new_ones(1, 1, *x.shape[-2:])
+    else:
+        weights = mask.float()
+        weights = torch.where(weights.amax((2, 3), keepdim=True) > 0, weights, 1.0)
+    weights = weights / weights.sum((2, 3), keepdim=True)
+    mean = (x * weights).sum((2, 3), keepdim=True)
+    variance = ((x - mean).square() * weights).sum((2, 3), keepdim=True)
+    return Statistics(mean, (variance + EPSILON).sqrt())
+
+
+def mix(pictures: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
+    """Of several pictures by weight; weights are brought to the sum 1.
+
+    What `adain` makes of it is the mean of what it makes of each picture, by weight.
+
+    Raises:
+        ValueError: not a weight a picture, one below 0, or none above it.
+    """
+    shares = checked_shares(len(pictures), weights)
+    mean = sum((k * p.mean for k, p in zip(shares, pictures, strict=True)), torch.zeros(()))
+    both = zip(shares, pictures, strict=True)
+    return Statistics(mean, sum((k * p.deviation for k, p in both), torch.zeros(())))
+
+
+def by_region(pictures: Sequence[Statistics], masks: Tensor) -> Statistics:
+    """A picture a region: statistics of every place, for masks (T,N,h,w) at the features' size.
+
+    Where masks overlap pictures mix; their sum must be above 0 everywhere.
+
+    Raises:
+        ValueError: not a mask a picture, or a place that no mask covers.
+    """
+    shares = checked_masks(len(pictures), masks)
+    parts = list(zip(pictures, shares.split(1, dim=1), strict=True))
+    mean = sum((m * p.mean for p, m in parts), torch.zeros(()))
+    return Statistics(mean, sum((m * p.deviation for p, m in parts), torch.zeros(())))
+
+
+def adain(
+    content: Tensor,
+    style_mean: Tensor,
+    style_deviation: Tensor,
+    content_mean: Tensor | None = None,
+    content_deviation: Tensor | None = None,
+    strength: float = 1.0,
+) -> Tensor:
+    """σ_s (x - μ_x) / σ_x + μ_s, mixed with x by `strength` in [0,1].
+
+    Args:
+        content: x, features (T,C,h,w).
+        style_mean, style_deviation: μ_s and σ_s, `Statistics` of a picture, a mix or regions.
+        content_mean, content_deviation: μ_x and σ_x; those of each frame where they are not given.
+
+    Returns:
+        (T,C,h,w), in the content's precision.
+    """
+    if content_mean is None or content_deviation is None:
+        content_mean, content_deviation = statistics(content)
+    scale = style_deviation / content_deviation
+    shift = style_mean - scale * content_mean
+    scale, shift = 1 + strength * (scale - 1), strength * shift
+    return content * scale.to(content.dtype) + shift.to(content.dtype)
+
+
+def checked_shares(count: int, weights: Sequence[float]) -> list[float]:
+    """Weights from 0 up, a picture each → of the sum 1."""
+    if len(weights) != count or not count:
+        raise ValueError(f"{count} pictures need a weight each, not {len(weights)}.")
+    if min(weights) < 0 or not sum(weights) > 0:
+        raise ValueError(f"Weights are 0 or more and not all 0; these are {list(weights)}.")
+    return [w / sum(weights) for w in weights]
+
+
+def checked_masks(count: int, masks: Tensor) -> Tensor:
+    """(T,N,h,w) from 0 up → of the sum 1 over N, float32."""
+    if masks.ndim != 4 or masks.shape[1] != count:
+        raise ValueError(f"{count} pictures need masks (T,{count},h,w), not {tuple(masks.shape)}.")
+    total = masks.float().sum(1, keepdim=True)
+    if not (total > 0).all() or masks.min() < 0:
+        raise ValueError("Masks are 0 or more, and their sum must be above 0 everywhere.")
+    return masks.float() / total

@@ -1,0 +1,158 @@
+"""The guided prediction of one step, and the correction before it (Huang et al. 2023, 3.3, 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...core import attention, correction, guidance
+from ...core.denoised import predict_denoised
+from ...errors import StyleAVideoError
+from . import decoders
+from .conditions import SEES_FRAME, SEES_TEXT, Conditions
+from .encoding import parts
+from .settings import Settings
+
+# The condition whose x0 the correction looks at: the fullest that the guidance evaluates.
+CORRECTED = ("frame_text", "frame", "attention", "text", "null")
+
+
+def predict(
+    unet: Any, z: Tensor, t: Tensor, conditions: Conditions, names: Sequence[str], part: slice
+) -> Tensor:
+    """The U-Net's output (K·T',C,h,w) for K conditions of the T' frames in `part`; z is theirs."""
+    x, text = conditions.batch(names, z, part)
+    output = unet(
+        x, t, encoder_hidden_states=text.hidden, class_labels=text.pooled, return_dict=False
+    )
+    return output[0]
+
+
+def guided(
+    unet: Any,
+    z: Tensor,
+    t: Tensor,
+    conditions: Conditions,
+    weights: dict[str, float],
+    chunk_size: int | None = None,
+    record: torch.nn.Module | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Σ w_k eps(c_k) over the conditions of `weights`, whose weights add up to 1 (section 3.3).
+
+    All conditions of a chunk of frames are one U-Net batch. The sum is of the raw outputs: it holds
+    for eps, v and x0 alike, since the weights add up to 1.
+
+    Returns:
+        The prediction (T,C,h,w), and the attention received (T,1,h',w') in the module `record`:
+        that of (c_I,∅) where it is evaluated, else of (c_I,c_T), else of the first condition.
+    """
+    names = list(weights)
+    own = next((n for n in ("frame", "frame_text") if n in names), names[0])
+    preds, maps = [], []
+    for part in parts(len(z), chunk_size):
+        once = _same_for_all_frames(z[part], conditions, names, part) if record is None else []
+        each = [name for name in names if name not in once]
+        n = len(z[part])
+        recorder = None
+        if record is not None:
+            first = each.index(own) * n
+            grid = (z.shape[-2], z.shape[-1])
+            recorder = attention.AttentionRecorder(record, grid, slice(first, first + n))
+        outputs: dict[str, Tensor] = {}
+        with recorder or nullcontext():
+            for some, frames in ((each, part), (once, slice(part.start, part.start + 1))):
+                if some:
+                    batch = predict(unet, z[frames], t, conditions, some, frames)
+                    outputs |= dict(zip(some, batch.chunk(len(some)), strict=True))
+        # One frame's output broadcasts over all of them.
+        guide = [outputs[name] for name in names]
+        guided = guidance.combine(guide, [weights[name] for name in names[1:]])
+        preds.append(guided.expand_as(z[part]))
+        if recorder is not None and recorder.received is not None:
+            maps.append(recorder.received)
+    return torch.cat(preds), torch.cat(maps) if maps else None
+
+
+def probe_attention(
+    unet: Any,
+    z: Tensor,
+    t: Tensor,
+    conditions: Conditions,
+    module: torch.nn.Module,
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Attention received (T,1,h',w') in `module` by (c_I,∅); what lies behind it is not run."""
+    maps = []
+    for part in parts(len(z), chunk_size):
+        grid = (z.shape[-2], z.shape[-1])
+        with attention.AttentionRecorder(module, grid, stop=True) as recorder:
+            predict(unet, z[part], t, conditions, ["frame"], part)
+        assert recorder.received is not None
+        maps.append(recorder.received)
+    return torch.cat(maps)
+
+
+def _same_for_all_frames(
+    z: Tensor, conditions: Conditions, names: Sequence[str], part: slice
+) -> list[str]:
+    """The conditions whose input is the same for all these frames, so that one evaluation does.
+
+    They are those that do not see the frame, in the first step of shared noise.
+    """
+
+    def same(x: Tensor) -> bool:
+        return bool((x == x[:1]).all())
+
+    if len(z) == 1 or not same(z):
+        return []
+    text = {name: conditions.prompt if name in SEES_TEXT else conditions.null for name in names}
+    blind = [name for name in names if name not in SEES_FRAME]
+    return [name for name in blind if same(text[name].hidden[part])]
+
+
+def recorded_module(unet: torch.nn.Module, layer: str) -> torch.nn.Module:
+    """The self-attention of `layer`, or a StyleAVideoError that names the layers there are."""
+    try:
+        return attention.self_attention(unet, layer)
+    except ValueError as error:
+        raise StyleAVideoError(str(error)) from None
+
+
+class Corrector:
+    """The sampling correction of one run (section 3.4): z_t → z_t - λ Δz_t.
+
+    Only the input of the prediction moves, eps~ = eps_theta(z_t - λ Δz_t, ...); the scheduler steps
+    from z_t. x0 comes from one evaluation of the fullest condition and the gradient runs through
+    the U-Net, a frame at a time. z_t is the U-Net's scaled input, so that λ means the same for
+    every sampler: on sigmas it is x' = x - λ (σ²+1) ∂L/∂x. A prediction of v or x0 takes eps's
+    place as it is; turned into eps, it would be divided by sqrt(ᾱ), which is 0 in the first step
+    of zero terminal SNR.
+    """
+
+    def __init__(
+        self, pipeline: Any, frames: Tensor, settings: Settings, chunk_size: int | None
+    ) -> None:
+        self.pipeline = pipeline
+        self.strength = settings.correction
+        self.decode = decoders.DECODERS[settings.correction_decoder](pipeline)
+        self.target = torch.cat(
+            [pipeline.encode_images(frames[part]) for part in parts(len(frames), chunk_size)]
+        )
+
+    def __call__(
+        self, z: Tensor, t: Tensor, conditions: Conditions, weights: dict[str, float]
+    ) -> Tensor:
+        """z_t (T,C,h,w) as the U-Net is given it → z_t - λ Δz_t."""
+        condition = next(name for name in CORRECTED if name in weights)
+
+        def denoise(z: Tensor, part: slice) -> Tensor:
+            output = predict(self.pipeline.unet, z, t, conditions, [condition], part)
+            return predict_denoised(self.pipeline.scheduler, output, z, t)
+
+        return correction.correct(
+            z, denoise, self.decode, self.pipeline.encode_images, self.target, self.strength
+        )

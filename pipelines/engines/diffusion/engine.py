@@ -1,0 +1,99 @@
+"""A diffusion model made ready as its options say, and the engines it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from ....weights import styles
+from ....weights.loading import load, load_quietly
+from ..kinds import Engine
+from ..style import Style
+from . import PRESETS, SCHEDULERS, DiffusionOptions
+from .pipeline import StyleAVideoPipeline
+from .settings import Settings
+
+
+class Diffusion:
+    """Implements `kinds.Loaded`."""
+
+    side = 512  # px; Huang et al. 2023 report 512x256, Stable Diffusion 1.5 was trained at 512
+    bytes_per_pixel = 4096  # Stable Diffusion 1.5 in fp16 with four conditions: its decoder
+
+    def __init__(self, options: DiffusionOptions, device: torch.device, dtype: torch.dtype) -> None:
+        self.options, self.device, self.dtype = options, device, dtype
+        given = {
+            "num_inference_steps": options.steps,
+            "text_scale": options.text_scale,
+            "frame_scale": options.frame_scale,
+            "attention_scale": options.attention_scale,
+            "correction": options.correction,
+        }
+        chosen = {name: value for name, value in given.items() if value is not None}
+        self.settings = {**PRESETS[options.preset], **chosen}
+        self.pipeline = self._load()
+
+    def _load(self) -> StyleAVideoPipeline:
+        load_quietly()
+        pipeline = load(self.options.model, dtype=self.dtype, device=self.device)
+        pipeline.set_progress_bar_config(disable=True)
+        if self.options.scheduler is not None:
+            scheduler = getattr(diffusers, SCHEDULERS[self.options.scheduler])
+            pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+        return pipeline
+
+    def engine(self, style: Style) -> Engine:
+        def stylize(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
+            (stylized,) = self.pipeline(
+                frames,
+                style.text,
+                self.options.negative,
+                seed=self.options.seed,
+                frame_indices=frame_indices,
+                output_type="pt",
+                return_dict=False,
+                **self.settings,
+            )
+            return stylized
+
+        return stylize
+
+    @cached_property
+    def weights(self) -> str:
+        """SHA-256 of the model's weights: read once, however many videos there are."""
+        from ....weights.fingerprint import fingerprint
+
+        return fingerprint(self.pipeline.components)
+
+    def identity(self) -> dict[str, Any]:
+        resolved = Settings.resolve(self.pipeline.config.defaults, **self.settings)
+        return {
+            "negative": self.options.negative,
+            "model": self.options.model,
+            "weights": self.weights,
+            "seed": self.options.seed,
+            "scheduler": type(self.pipeline.scheduler).__name__,
+            **asdict(resolved),
+        }
+
+    def remarks(self, style: Style) -> list[str]:
+        """Says where the built-in model sees a prompt that names none of its styles."""
+        if self.options.model != "embedded" or not styles.are_listed():
+            return []
+        prompt = style.text
+        nearest = styles.nearest(prompt, self.pipeline)
+        if styles.is_known(prompt, self.pipeline):
+            first, _ = nearest[0]
+            named = styles.is_named(first, prompt)
+            return [] if named else [f"The built-in model takes {prompt!r} for {first}."]
+        words = ", ".join(f"{name} ({similarity:.2f})" for name, similarity in nearest)
+        return [
+            f"The built-in model cannot place the style {prompt!r}; the nearest it knows, with "
+            f"their similarity: {words}."
+        ]

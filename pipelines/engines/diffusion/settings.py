@@ -1,0 +1,104 @@
+"""The settings of one stylization: values, where they come from, and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ...checks import check_choice, check_count, check_number
+from ...core import guidance, noise
+from ...errors import StyleAVideoError
+from .decoders import DECODERS
+
+SCALES = ("frame_scale", "text_scale", "attention_scale")
+ATTENTION_MODES = ("probe", "running")
+
+MAX_STEPS = 1000  # as many as the schedulers were trained with
+_ZERO = 1e-6  # weights such as 1 - 0.7 - 0.3 are zero but for rounding
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The defaults are 30 steps (Huang et al. 2023, section 4) and InstructPix2Pix's scales.
+
+    Attributes:
+        preset: a name of `guidance.PRESETS`.
+        num_inference_steps: steps of the sampler, at least 1.
+        frame_scale, text_scale, attention_scale: s_I, s_T, s_M, at least 0.
+        schedules: multipliers of scales over the steps, by the scale's name (see `guidance.at`).
+        attention_mode: "probe" (one pass over the noised frame latent) or "running" (the step
+            before).
+        attention_layer: "mid" or the dotted path of a block (see `attention.attention_layers`).
+        attention_threshold: ψ; the mean attention received is 1.
+        attention_level: how far the probe's latent is noised, 0 clean, 1 noise.
+        correction: λ of the sampling correction, at least 0; 0 leaves it out.
+        correction_decoder: a name of `decoders.DECODERS`.
+        noise: a mode of `noise.frame_noise`; noise_blend: its blend.
+    """
+
+    preset: str = "instruct-pix2pix"
+    num_inference_steps: int = 30
+    frame_scale: float = 1.5
+    text_scale: float = 7.5
+    attention_scale: float = 0.0
+    schedules: Mapping[str, guidance.Schedule] = field(default_factory=dict)
+    attention_mode: str = "probe"
+    attention_layer: str = "mid"
+    attention_threshold: float = 1.0
+    attention_level: float = 0.3
+    correction: float = 0.0
+    correction_decoder: str = "linear"
+    noise: str = "shared"
+    noise_blend: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_choice("preset", self.preset, guidance.PRESETS)
+        check_choice("attention mode", self.attention_mode, ATTENTION_MODES)
+        check_choice("correction decoder", self.correction_decoder, DECODERS)
+        check_choice("noise mode", self.noise, noise.MODES)
+        check_count("num_inference_steps", self.num_inference_steps)
+        check_number("num_inference_steps", self.num_inference_steps, high=MAX_STEPS)
+        for name in (*SCALES, "attention_threshold", "correction"):
+            check_number(name, getattr(self, name))
+        for name in ("attention_level", "noise_blend"):
+            check_number(name, getattr(self, name), high=1.0)
+        if not isinstance(self.schedules, Mapping):
+            raise StyleAVideoError(f"schedules must be by name, not {self.schedules!r:.60}.")
+        for name, schedule in self.schedules.items():
+            check_choice("scale to schedule", name, SCALES)
+            _check_schedule(name, schedule)
+
+    @classmethod
+    def resolve(cls, defaults: Mapping[str, Any] | None, **given: Any) -> Settings:
+        """Given values that are not None, then a model's own defaults, then the library's."""
+        defaults = dict(defaults or {})
+        known = [f.name for f in fields(cls)]
+        for name in defaults:
+            check_choice("setting", name, known)
+        return cls(**(defaults | {k: v for k, v in given.items() if v is not None}))
+
+    def weights(self, percent: float) -> dict[str, float]:
+        """Non-zero weights by condition name at `percent` (0..1) of the steps; they add up to 1."""
+        scales = (
+            getattr(self, name) * guidance.at(self.schedules.get(name, 1.0), percent)
+            for name in SCALES
+        )
+        weights = guidance.PRESETS[self.preset](*scales)
+        return {name: w for name, w in weights.items() if abs(w) > _ZERO}
+
+
+def _check_schedule(name: str, schedule: guidance.Schedule) -> None:
+    try:
+        points = [(0.0, schedule)] if isinstance(schedule, int | float) else list(schedule)
+        guidance.at(points, 0.0)
+        for percent, multiplier in points:
+            check_number(f"A percent in the schedule of {name}", percent, high=1.0)
+            check_number(f"A multiplier in the schedule of {name}", multiplier)
+    except StyleAVideoError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise StyleAVideoError(
+            f"The schedule of {name} must be a number or points (percent, multiplier) in rising "
+            f"order of percent, not {schedule!r}."
+        ) from error

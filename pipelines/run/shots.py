@@ -1,0 +1,266 @@
+"""Shots: where a clip cuts from one to the next, and the pieces that are worked on one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..checks import check_prompts
+from ..core import refiner
+from ..engines.style import Style, read_style_picture
+from ..errors import StyleAVideoError
+from ..files import parse_json, read_bounded, shown
+from ..flow import both_ways
+from ..media import Frame
+from ..refine.frames import is_cut
+
+SIDE = 128  # px: cuts show as well in small pictures, at 10 ms a frame
+SEGMENT = 16  # frames: what is lost at most when a run ends before its time
+SEGMENT_BYTES = 128 << 20  # of decoded frames; three segments are in memory at a time
+MAX_FRAMES = 1 << 40  # of a clip; more are not meant
+MAX_TIME = 10**9  # s, 30 years: muxers count in 64 bits
+MAX_STYLES = 1000  # different ones: the built-in model is asked for each where it places it
+MAX_FILE = 16 << 20  # bytes of a shots file; a film has some thousand shots
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Frames start ≤ f < end, counted from the first that is stylized; `time` (s) of `start`."""
+
+    start: int
+    end: int
+    time: Fraction
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Where a shot begins, as a user says: frame `start`; `style`: None: that of the run."""
+
+    start: int
+    style: Style | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames start ≤ f < end of one shot, the first of them shown at `time` (s).
+
+    None: it cannot be found by its time, since those of the clip do not grow.
+    """
+
+    start: int
+    end: int
+    time: Fraction | None
+    shot: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def follows(self, other: Segment) -> bool:
+        """Whether it goes on where `other` ends, in the same shot."""
+        return self.start == other.end and self.shot == other.shot
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A clip as shots, and these as segments, in order."""
+
+    shots: tuple[Shot, ...]
+    segments: tuple[Segment, ...]
+
+    @property
+    def frames(self) -> int:
+        return self.shots[-1].end if self.shots else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        segments = [
+            [s.start, s.end, None if s.time is None else str(s.time), s.shot] for s in self.segments
+        ]
+        return {"shots": [as_dict(shot) for shot in self.shots], "segments": segments}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Plan:
+        """Of what `as_dict` gave; anything else is a ValueError, LookupError or TypeError."""
+        shots = tuple(Shot(s["start"], s["end"], read_time(s["time"])) for s in given["shots"])
+        segments = tuple(
+            Segment(start, end, None if time is None else read_time(time), shot)
+            for start, end, time, shot in given["segments"]
+        )
+        inside = all(
+            shots[s.shot].start <= s.start and s.end <= shots[s.shot].end and s.shot >= 0
+            for s in segments
+        )
+        short = all(s.end - s.start <= SEGMENT for s in segments)
+        if not inside or not short or not _whole(shots) or not _whole(segments):
+            raise ValueError("not every frame is in one segment of one shot")
+        return cls(shots, segments)
+
+
+def _whole(pieces: Sequence[Shot] | Sequence[Segment]) -> bool:
+    """Whether they cover the frames from 0 on, each once."""
+    starts, ends = [p.start for p in pieces], [p.end for p in pieces]
+    exact = all(type(n) is int and n <= MAX_FRAMES for n in (*starts, *ends))
+    following = starts == [0, *ends[:-1]]
+    return exact and following and all(a < b for a, b in zip(starts, ends, strict=True))
+
+
+def read_time(text: Any) -> Fraction:
+    """Of a Fraction's text. (Fraction itself takes 1e999999999, and years over it.)"""
+    if not isinstance(text, str) or not re.fullmatch(r"-?[0-9]{1,30}(/[0-9]{1,30})?", text):
+        raise ValueError(f"no time: {text!r:.50}")
+    try:
+        time = Fraction(text)
+    except ZeroDivisionError as error:
+        raise ValueError(f"no time: {text}") from error
+    if abs(time) > MAX_TIME:
+        raise ValueError(f"no time: {text}")
+    return time
+
+
+class Cuts:
+    """Told frame after frame, says whether a new shot begins with this one."""
+
+    def __init__(self) -> None:
+        self._last: Tensor | None = None
+
+    def __call__(self, image: Tensor) -> bool:
+        """image (3,H,W) in [0,1], all of one size."""
+        h, w = image.shape[-2:]
+        if max(h, w) > SIDE:
+            size = [max(16, side * SIDE // max(h, w)) for side in (h, w)]
+            image = F.interpolate(image[None], size, mode="area")[0]
+        last, self._last = self._last, image
+        if last is None:
+            return False
+        x, before = image[None], last[None]
+        return is_cut(refiner.see(x, x, before, before, *both_ways(image, last)))
+
+
+def plan(
+    frames: Iterable[Frame],
+    length: int = SEGMENT,
+    begins: Sequence[Begin] | None = None,
+    told: Callable[[int], None] = lambda done: None,
+) -> Plan:
+    """One pass over small frames (see SIDE) → shots and segments of at most `length` frames.
+
+    Args:
+        begins: shots that are known already (`read_shots`), instead of looking for cuts.
+        told: called with the number of frames seen.
+
+    Raises:
+        StyleAVideoError: a shot of `begins` lies beyond the last frame; no OpenCV here.
+    """
+    cuts = Cuts()
+    wanted = None if begins is None else {shot.start for shot in begins}
+    starts: list[tuple[int, Fraction]] = []
+    segments: list[tuple[int, Fraction | None, int]] = []
+    index, last, in_order = 0, None, True
+    for index, frame in enumerate(frames):
+        cut = cuts(frame.image) if wanted is None else index in wanted
+        if cut or not starts:
+            starts.append((index, frame.pts))
+        if cut or not segments or index - segments[-1][0] >= length:
+            segments.append((index, None if frame.pts == last else frame.pts, len(starts) - 1))
+        in_order = in_order and (last is None or frame.pts >= last)
+        last = frame.pts
+        told(index + 1)
+    if not starts:
+        return Plan((), ())
+    count = index + 1
+    if begins is not None and len(starts) < len(begins):
+        raise StyleAVideoError(
+            f"The shots file has a shot at frame {begins[len(starts)].start}, and there are "
+            f"{count} frames: take out what lies beyond them."
+        )
+    ends = [*(start for start, _ in starts[1:]), count]
+    shots = (Shot(start, end, time) for (start, time), end in zip(starts, ends, strict=True))
+    stops = [*(start for start, _, _ in segments[1:]), count]
+    pieces = (
+        Segment(start, stop, time if in_order else None, shot)
+        for (start, time, shot), stop in zip(segments, stops, strict=True)
+    )
+    return Plan(tuple(shots), tuple(pieces))
+
+
+def segment_length(width: int, height: int) -> int:
+    """Frames of this size in a segment."""
+    return max(1, min(SEGMENT, SEGMENT_BYTES // (12 * width * height)))
+
+
+def as_dict(shot: Shot) -> dict[str, Any]:
+    return {"start": shot.start, "end": shot.end, "time": str(shot.time)}
+
+
+def as_text(shots: Iterable[Shot]) -> str:
+    """What `read_shots` reads, to write prompts into."""
+    listed = [{**as_dict(s), "time": f"{float(s.time):.3f}", "prompt": None} for s in shots]
+    return json.dumps({"shots": listed}, indent=2, ensure_ascii=False) + "\n"
+
+
+HINT = 'write {"shots": [{"start": 0, "prompt": "watercolour"}, ...]}'
+
+
+def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
+    """A file {"shots": [{"start": FRAME, "prompt": TEXT or null, "pictures": [...]}, ...]}.
+
+    A picture is {"path": FILE, "weight": 1, "mask": FILE}, its files beside the shots file where
+    their paths are not absolute; weight and mask may be left out. Other keys are not read.
+
+    Raises:
+        StyleAVideoError: no such file, other content, starts that do not begin at 0 or do not grow,
+            a style that cannot be used.
+    """
+    path = Path(path)
+    try:
+        listed = parse_json(read_bounded(path, MAX_FILE))["shots"]
+        starts = [shot["start"] for shot in listed]
+        given = [(shot.get("prompt"), shot.get("pictures") or []) for shot in listed]
+    except StyleAVideoError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StyleAVideoError(f"{shown(path)} is not a shots file: {HINT}.") from error
+    whole = all(type(s) is int for s in starts)
+    growing = whole and all(a < b for a, b in zip(starts, starts[1:], strict=False))
+    if not starts or not growing or starts[0] != 0:
+        raise StyleAVideoError(
+            f"The shots of {path} must start at frame 0 and each after the one before: {HINT}."
+        )
+    different = len({json.dumps(style, sort_keys=True) for style in given})
+    if different > MAX_STYLES:
+        raise StyleAVideoError(
+            f"{shown(path)} has {different:,} different styles, and {MAX_STYLES:,} at most are "
+            "taken: use some of them for several shots."
+        )
+    return [
+        Begin(start, _style(path.parent, start, *style))
+        for start, style in zip(starts, given, strict=True)
+    ]
+
+
+def _style(folder: Path, start: int, prompt: Any, pictures: Any) -> Style | None:
+    if prompt is not None:
+        check_prompts(f"The prompt of the shot at frame {start}", [prompt], 1)
+    try:
+        listed = [
+            (folder / one["path"], float(one.get("weight", 1)), one.get("mask")) for one in pictures
+        ]
+        masks = [None if mask is None else folder / mask for _, _, mask in listed]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StyleAVideoError(
+            f"The pictures of the shot at frame {start} cannot be read: write "
+            '[{"path": "painting.jpg", "weight": 1}].'
+        ) from error
+    read = tuple(
+        read_style_picture(path, weight, mask)
+        for (path, weight, _), mask in zip(listed, masks, strict=True)
+    )
+    return Style(prompt or "", read) if prompt or read else None
