@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from torch import Tensor
 
 LARGEST = 512 * 2**20  # bytes of a file
-RANGES = {"0-1": (1.0, 0.0), "0-255": (255.0, 0.0), "-1-1": (2.0, -1.0)}
-"""Scale and offset from [0,1]."""
+RANGES = {"0-1": (1.0, 0.0), "0-255": (255.0, 0.0), "signed": (2.0, -1.0)}
+"""Scale and offset from [0,1]; signed is -1 to 1."""
 
 IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
@@ -33,8 +33,10 @@ class OnnxOptions(Options):
     network: str = option("", "file of the exported network; it has the style", metavar="FILE.onnx")
     input_name: str = option("", "the network's input (its only one)", metavar="NAME")
     output_name: str = option("", "the network's output (its first)", metavar="NAME")
-    input_range: str = option("0-1", "of the values that it takes", choices=RANGES)
-    output_range: str = option("0-1", "of the values that it gives", choices=RANGES)
+    input_range: str = option("0-1", "of the values that it takes; signed: -1 to 1", choices=RANGES)
+    output_range: str = option(
+        "0-1", "of the values that it gives; signed: -1 to 1", choices=RANGES
+    )
     normalize: str = option(
         "",
         "imagenet, or R,G,B/R,G,B: a mean of colours in 0 to 1 that is taken off before the range, "
@@ -77,6 +79,9 @@ class Onnx:
         if isinstance(batch, int) and batch != 1:
             raise self._refused(f"takes {batch} frames at once: export it for one")
         self.dtype = getattr(torch, TYPES[self.input.type])
+
+    def check(self, style: Style) -> None:
+        """The style is the network's own."""
 
     def remarks(self, style: Style) -> list[str]:
         return []

@@ -86,7 +86,7 @@ def test_frames_of_any_size_go_through_a_network_of_any_usual_form(tmp_path, giv
     ("options", "sees", "gives"),
     [
         ({"input_range": "0-255", "output_range": "0-255"}, (255, 0), (1 / 255, 0)),
-        ({"input_range": "-1-1", "output_range": "-1-1"}, (2, -1), (0.5, 0.5)),
+        ({"input_range": "signed", "output_range": "signed"}, (2, -1), (0.5, 0.5)),
         ({"normalize": "0.5,0.5,0.5/0.25,0.25,0.25"}, (4, -2), (1, 0)),
         ({"normalize": "0.5,0.5,0.5/1,1,1", "input_range": "0-255"}, (255, -127.5), (1, 0)),
     ],
@@ -237,7 +237,8 @@ def run(*arguments):
 def test_a_clip_is_stylized_by_the_command_line(tmp_path, capsys):
     clip = clips.encode(tmp_path / "in.mp4", clips.ramp(6), audio=0.6)
     path, report = save(tmp_path / "net.onnx"), tmp_path / "report.json"
-    common = ("--engine", "onnx", "--network", path, "--device", "cpu", "--no-refine")
+    signed = ("--input-range", "signed", "--output-range", "signed")
+    common = ("--engine", "onnx", "--network", path, "--device", "cpu", "--no-refine", *signed)
     picture = ("--preview", tmp_path / "preview.png", "--report", report)
     code = run("stylize", clip, tmp_path / "out.mp4", *common, *picture)
     out, err = capsys.readouterr()
