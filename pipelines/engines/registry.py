@@ -7,7 +7,7 @@ from . import adain, diffusion, gatys, onnx, wct
 from .kinds import PICTURES, WORDS, EngineKind
 from .style import Style
 
-KINDS: tuple[EngineKind, ...] = (diffusion.KIND, adain.KIND, wct.KIND, gatys.KIND, onnx.KIND)
+KINDS: tuple[EngineKind, ...] = (diffusion.KIND, wct.KIND, adain.KIND, gatys.KIND, onnx.KIND)
 """In the order of preference: the first that takes a style is its default."""
 
 
