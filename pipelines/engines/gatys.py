@@ -82,9 +82,6 @@ class Gatys:
             self.encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bytes_per_pixel = 256 * self.encoder.widths["relu1_1"]
 
-    def check(self, style: Style) -> None:
-        """Pictures of any kind are taken."""
-
     def remarks(self, style: Style) -> list[str]:
         return []
 
