@@ -74,11 +74,10 @@ def clouded(frame: Tensor, amount: float) -> Tensor:
     """
     size = frame.shape[-2:]
     generator = torch.Generator().manual_seed(0)
+    share = amount / (LEVELS - 1) ** 0.5
     for level in range(1, LEVELS):
-        noise = torch.randn(1, 3, *_halved(size, level), generator=generator)
-        frame = frame + amount / (LEVELS - 1) ** 0.5 * interpolate(
-            noise.to(frame), size, mode="bilinear"
-        )
+        noise = torch.randn(1, 3, *_halved(size, level), generator=generator).to(frame)
+        frame = frame + share * interpolate(noise, size, mode="bilinear")
     return frame
 
 
@@ -86,8 +85,8 @@ def optimized(start: Tensor, loss: Callable[[Tensor], Tensor], iterations: int) 
     """The frame (1,3,H,W) in [0,1] that so many steps of L-BFGS reach from `start`.
 
     What moves is a pyramid that is added to `start`: large strokes are a step away then, and the
-    noise that single pixels would get stays out. The same values give the same result; inference
-    mode around it makes no difference.
+    noise that single pixels would get stays out. The same values give the same result, on a GPU
+    to rounding only. Inference mode around it makes no difference.
     """
     with torch.inference_mode(False), torch.enable_grad():
         start = start.detach().clone()

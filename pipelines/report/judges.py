@@ -50,7 +50,7 @@ Sifid = Callable[[Tensor], tuple[Tensor, Tensor]]
 the CPU. SIFID is `core.measures.frechet_distance` between those of two pictures."""
 
 Encoder = Callable[[Tensor], dict[str, Tensor]]
-"""Frames (T,3,H,W) in [0,1] → features by layer, in which statistics mean style."""
+"""Frames (T,3,H,W) in [0,1] → features by layer, in which statistics mean style, on the CPU."""
 
 Judge = TypeVar("Judge")
 
@@ -263,7 +263,8 @@ def load_encoder(device: torch.device | str = "cpu") -> Encoder:
 
     @torch.no_grad()
     def encode(frames: Tensor) -> dict[str, Tensor]:
-        return network(_at_least(32, frames.to(device)))  # so that two places are left of it
+        found = network(_at_least(32, frames.to(device)))  # so that two places are left of it
+        return {name: x.cpu() for name, x in found.items()}
 
     return encode
 

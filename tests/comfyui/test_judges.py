@@ -104,6 +104,7 @@ def test_the_block_measures_sifid_towards_a_style_image(weights, tmp_path, monke
     assert "未测量 SIFID：需要 torchvision 包以及 Inception v3 的权重。" in table
     assert any(note.startswith(missing) for note in told["notes"])
     assert told["clips"][1]["means"]["sifid_style"] is None
+    assert [round(clip["means"]["gap_gram"], 3) for clip in told["clips"]][::2] == [1, 0]
     table, told = report(None)  # nobody asked
     assert "SIFID" not in table + "".join(told["notes"])
 
