@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from typing import Any
 
 import comfy.model_management
@@ -17,13 +17,15 @@ from ..pipelines.device import pick_dtype
 from ..pipelines.engines.kinds import PICTURES, Carried, CarryingEngine, Engine, EngineKind, Loaded
 from ..pipelines.engines.options import Options, kind_of
 from ..pipelines.engines.registry import KINDS, kind_named
-from ..pipelines.engines.style import SEEN, Style, StylePicture, read_style_picture
+from ..pipelines.engines.style import SEEN, SIDES, Style, StylePicture, read_style_picture
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.refine.frames import InOrder
 from ..pipelines.run.shots import Cuts
-from ..weights.paintings import PAINTINGS, painting
+from ..weights.paintings import PAINTINGS
+from ..weights.paintings import painting as painting_named
 
 StyleType = io.Custom("STYLEAVIDEO_STYLE")
+"""Carries style pictures, a tuple: only Load Engine knows that they are all."""
 EngineType = io.Custom("STYLEAVIDEO_ENGINE")
 
 LARGEST = 2.0**53  # of a widget that has no upper end
@@ -35,6 +37,11 @@ class StyleEngine:
 
     loaded: Loaded
     style: Style
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides its pixels, as JSON values."""
+        return {"engine": self.loaded.identity(), "style": self.style.identity}
 
     def engine(self) -> Engine | CarryingEngine:
         return watched(self.loaded.engine(self.style), self.loaded)
@@ -75,21 +82,26 @@ def choice(kind: EngineKind) -> io.DynamicCombo.Option:
 # styles
 
 
-def pictures_of(image: Tensor, name: str = "picture") -> tuple[StylePicture, ...]:
-    """IMAGE (N,H,W,3 or 4) → a picture each, of equal weight, at most `SEEN` px a side."""
-    return tuple(StylePicture(_shown(one), name=name) for one in image)
+def pictures_of(image: Tensor, first: int = 1) -> tuple[StylePicture, ...]:
+    """IMAGE (N,H,W,3 or 4) → a picture each, at most `SEEN` px a side, called by its number."""
+    given = (StylePicture(_on_white(one), name=str(n)) for n, one in enumerate(image, first))
+    return tuple(replace(one, image=_scaled(one.image)) for one in given)
 
 
-def _shown(image: Tensor) -> Tensor:
+def _on_white(image: Tensor) -> Tensor:
+    """(H,W,3 or 4) → (3,H,W)."""
     colours, alpha = image[..., :3].float(), image[..., 3:].float()
-    if alpha.numel():  # what is transparent is white
+    if alpha.numel():
         colours = colours * alpha + 1 - alpha
-    shown = colours.movedim(-1, 0)[None].clamp(0, 1)
-    scale = SEEN / max(shown.shape[-2:])
-    if scale < 1:
-        size = [max(16, round(side * scale)) for side in shown.shape[-2:]]
-        shown = interpolate(shown, size, mode="bicubic", antialias=True).clamp(0, 1)
-    return shown[0].cpu()
+    return colours.movedim(-1, 0).clamp(0, 1).cpu()
+
+
+def _scaled(image: Tensor) -> Tensor:
+    scale = SEEN / max(image.shape[-2:])
+    if scale >= 1:
+        return image
+    size = [max(SIDES[0], round(side * scale)) for side in image.shape[-2:]]
+    return interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
 
 
 class StylePictureNode(io.ComfyNode):
@@ -140,27 +152,27 @@ class StylePictureNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, painting, weight, image=None, mask=None, previous=None) -> io.NodeOutput:
-        pictures = _given(painting, image)
+        before = previous or ()
+        if image is None:
+            pictures: tuple[StylePicture, ...] = (
+                read_style_picture(painting_named(painting).path),
+            )
+        else:
+            pictures = pictures_of(image, len(before) + 1)
         region = None if mask is None else _region(mask)
-        mine = tuple(StylePicture(p.image, weight, region, p.name) for p in pictures)
-        before = () if previous is None else previous.pictures
-        shown = torch.stack([p.image.movedim(0, -1) for p in mine[:1]])
-        return io.NodeOutput(Style(pictures=(*before, *mine)), shown)
-
-
-def _given(name: str, image: Tensor | None) -> tuple[StylePicture, ...]:
-    if image is not None:
-        return pictures_of(image)
-    return (read_style_picture(painting(name).path),)
+        mine = (replace(one, weight=weight, mask=region) for one in pictures)
+        shown = torch.stack([one.image.movedim(0, -1) for one in pictures])
+        return io.NodeOutput((*before, *mine), shown)
 
 
 def _region(mask: Tensor) -> Tensor:
     """MASK (H,W) or (1,H,W) → (1,H,W)."""
-    if mask.ndim == 3 and len(mask) > 1:
+    masks = mask.reshape(-1, *mask.shape[-2:])
+    if len(masks) > 1:
         raise StyleAVideoError(
-            f"The mask of a style picture has {len(mask)} pictures, one a frame: give one for all."
+            f"The mask of a style picture has {len(masks)} pictures, one a frame: give one for all."
         )
-    return mask.reshape(1, *mask.shape[-2:]).float().cpu().clamp(0, 1)
+    return masks.float().cpu().clamp(0, 1)
 
 
 # engines
@@ -195,7 +207,8 @@ class LoadEngine(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, engine=None) -> bool | str:
+    def validate_inputs(cls, style=None, engine=None) -> bool | str:
+        # style, though not looked at: ComfyUI asks only where an input of these is given.
         if engine is None:
             names = (kind.name for kind in KINDS if PICTURES in kind.takes)
             return f"engine must be one of: {', '.join(names)}."
@@ -203,7 +216,7 @@ class LoadEngine(io.ComfyNode):
 
     @classmethod
     def execute(cls, style, engine) -> io.NodeOutput:
-        wanted = Style(pictures=pictures_of(style)) if isinstance(style, Tensor) else style
+        wanted = Style(pictures=pictures_of(style) if isinstance(style, Tensor) else style)
         settings = dict(engine)
         kind = kind_named(settings.pop("engine"))
         kind.check(wanted)

@@ -333,17 +333,12 @@ class StylizeVideo(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        video,
-        start_from,
-        max_side,
-        frames_per_batch,
-        refine,
-        engine=None,
-        **parts,
+        cls, video, start_from, max_side, frames_per_batch, refine, engine=None, **parts
     ) -> io.NodeOutput:
         maker = sampled_or_engine(engine, parts, start_from == "frames")
         graph = signature(cls.hidden.dynprompt, cls.hidden.unique_id)
+        if engine is not None:  # networks and pictures, wherever these came from
+            graph = _sha256([graph, engine.identity])
         refining = Refining(refine) if refine else None
         return io.NodeOutput(
             *stylized_video(video, maker, graph, max_side, frames_per_batch, refining)

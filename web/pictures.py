@@ -1,4 +1,4 @@
-"""The pictures of the help pages, by the built-in model: `python web/pictures.py`.
+"""The pictures of the help pages, by what comes with the pack: `python web/pictures.py [NAME ...]`.
 
 They are filmed off photos that scikit-image ships in its wheel (public domain or CC0) and made
 anew, the same every time, in under two minutes on a CPU. ComfyUI serves web/ and runs nothing here.
@@ -6,24 +6,31 @@ anew, the same every time, in under two minutes on a CPU. ComfyUI serves web/ an
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage import data
 from style_a_video.pipelines.core import attention, guidance
 from style_a_video.pipelines.core.flow import warp
 from style_a_video.pipelines.core.noise import MODES
 from style_a_video.pipelines.engines.diffusion.encoding import Text
 from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
+from style_a_video.pipelines.engines.kinds import PICTURES as OF_PICTURES
+from style_a_video.pipelines.engines.registry import KINDS, kind_named
+from style_a_video.pipelines.engines.style import Style, StylePicture, read_style_picture
 from style_a_video.pipelines.flow import dis
 from style_a_video.pipelines.media import Frame
-from style_a_video.pipelines.refine.frames import refine_frames
+from style_a_video.pipelines.refine.frames import InOrder, refine_frames
 from style_a_video.pipelines.report import charts, sheet
 from style_a_video.pipelines.report.measures import measure
 from style_a_video.weights.loading import load
+from style_a_video.weights.paintings import painting
 from style_a_video.weights.styles import styles
 from torch import Tensor
 from torch.nn import functional as F
@@ -262,6 +269,48 @@ def stylize_video(pipeline: StyleAVideoPipeline) -> Image.Image:
     return tiled(tiles, 5)
 
 
+def in_style(name: str, engine: str, *pictures: StylePicture) -> Tensor:
+    """A photo (3,H,W) after these pictures, as Load Engine is set by default."""
+    kind, frame = kind_named(engine), film(name, (320, 256))
+    loaded = kind.load(kind.options(), torch.device("cpu"), torch.float32)
+    made = InOrder(loaded.engine(Style(pictures=pictures)), None)(frame, [0])
+    return made[0]
+
+
+def of_painting(name: str, mask: Tensor | None = None) -> StylePicture:
+    return replace(read_style_picture(painting(name).path), mask=mask)
+
+
+def cropped(image: Tensor) -> Tensor:
+    """(3,H,W) in the shape of `in_style`'s photos, its middle."""
+    shown = ImageOps.fit(sheet.to_pil(image), (320, 256), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(shown)).permute(2, 0, 1) / 255
+
+
+def load_engine(_: StyleAVideoPipeline) -> Image.Image:
+    picture = of_painting("The Great Wave, Hokusai")
+    tiles = [("frame", film("coffee", (320, 256))[0]), ("picture", cropped(picture.image))]
+    names = [kind.name for kind in KINDS if OF_PICTURES in kind.takes]
+    tiles += [(name, in_style("coffee", name, picture)) for name in names]
+    return tiled(tiles, len(tiles))
+
+
+def style_picture(_: StyleAVideoPipeline) -> Image.Image:
+    """Two paintings alone, mixed, and one in each half."""
+    names = ("Starry Night, Van Gogh", "The Scream, Munch")
+    left = ((190 - torch.arange(320.0)) / 60).clamp(0, 1).expand(1, 256, -1)
+    given = [[of_painting(name)] for name in names]
+    given += [[of_painting(name) for name in names]]
+    given += [[of_painting(*each) for each in zip(names, (left, 1 - left), strict=True)]]
+    words = ("one", "the other", "both", "one in each half")
+    tiles = [("frame", film("astronaut", (320, 256))[0])]
+    tiles += [
+        (word, in_style("astronaut", "adain", *pictures))
+        for word, pictures in zip(words, given, strict=True)
+    ]
+    return tiled(tiles, len(tiles))
+
+
 PICTURES: tuple[Callable[[StyleAVideoPipeline], Image.Image], ...] = (
     builtin_model,
     stylize,
@@ -276,6 +325,8 @@ PICTURES: tuple[Callable[[StyleAVideoPipeline], Image.Image], ...] = (
     compare,
     temporal_refiner,
     consistency_report,
+    load_engine,
+    style_picture,
 )
 
 
@@ -283,7 +334,10 @@ def main() -> None:
     pipeline = load("embedded")
     pipeline.set_progress_bar_config(disable=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
+    wanted = sys.argv[1:]
     for make in PICTURES:
+        if wanted and make.__name__ not in wanted:
+            continue
         path = FOLDER / f"{make.__name__}.jpg"
         picture = make(pipeline)
         for quality in (85, 75, 65, 60, 55):

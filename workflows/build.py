@@ -335,6 +335,23 @@ def save(g: Graph, images: Any, frames: Node, name: str = "") -> None:
     g.add("SaveVideo", video=video, filename_prefix=f"style_a_video/{name or g.name}")
 
 
+def halves(g: Graph) -> tuple[Node, Node]:
+    """Masks of the left and the right of the picture, with a soft border."""
+    whole = g.add("SolidMask", "Whole picture, empty", value=0.0)
+    part = g.add("SolidMask", "Left part", value=1.0, width=288)
+    soft = g.add("FeatherMask", mask=part, right=64)
+    g.column()
+    left = g.add("MaskComposite", "Left", destination=whole, source=soft, operation="add")
+    right = g.add("InvertMask", "Right", mask=left)
+    g.add("MaskPreview", mask=left)
+    return left, right
+
+
+def stylize_video(g: Graph, frames: Node, engine: Node) -> None:
+    video = g.add("StyleAVideoStylizeVideo", video=frames["video"], engine=engine)
+    g.add("SaveVideo", video=video, filename_prefix=f"style_a_video/{g.name}")
+
+
 def compare(g: Graph, frames: Node, images: Any, **inputs: Any) -> None:
     given = {"wide": 480, "source": frames["frames"], "stylized": images} | inputs
     g.add("StyleAVideoCompare", **given)
@@ -484,13 +501,7 @@ def two_regions(g: Graph) -> None:
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g)
     g.stage("2 · Regions · 区域")
-    whole = g.add("SolidMask", "Whole picture, empty", value=0.0)
-    part = g.add("SolidMask", "Left part", value=1.0, width=288)
-    soft = g.add("FeatherMask", mask=part, right=64)
-    g.column()
-    left = g.add("MaskComposite", "Left", destination=whole, source=soft, operation="add")
-    right = g.add("InvertMask", "Right", mask=left)
-    g.add("MaskPreview", mask=left)
+    left, right = halves(g)
     g.stage("3 · Conditions · 条件")
     texts = {
         "left": g.add(
@@ -710,6 +721,39 @@ def any_length(g: Graph) -> None:
     g.add("PreviewAny", "Report", source=stylized["report"])
 
 
+def style_from_picture(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g, 0, first_frame_only=True)
+    g.stage("2 · Picture and engine · 图片与引擎")
+    picture = g.add("StyleAVideoStylePicture", painting="The Great Wave, Hokusai")
+    g.add("PreviewImage", "The picture", images=picture["IMAGE"])
+    engine = g.add("StyleAVideoLoadEngine", style=picture["STYLE"])
+    g.stage("3 · Stylize, save · 风格化、保存")
+    stylize_video(g, frames, engine)
+
+
+def two_pictures_two_regions(g: Graph) -> None:
+    g.wide = 270  # columns that show their words (quick_start)
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g, 0, first_frame_only=True)
+    g.stage("2 · Regions · 区域")
+    masks = halves(g)
+    g.stage("3 · Pictures · 图片")
+    style = None
+    for name, painting, mask in zip(
+        ("Left picture", "Right picture"),
+        ("Starry Night, Van Gogh", "The Scream, Munch"),
+        masks,
+        strict=True,
+    ):
+        before = {} if style is None else {"previous": style["STYLE"]}
+        style = g.add("StyleAVideoStylePicture", name, painting=painting, mask=mask, **before)
+        g.add("PreviewImage", f"{name}, shown", images=style["IMAGE"])
+    g.stage("4 · Engine, stylize, save · 引擎、风格化、保存")
+    engine = g.add("StyleAVideoLoadEngine", style=style)
+    stylize_video(g, frames, engine)
+
+
 GRAPHS: tuple[Callable[[Graph], None], ...] = (
     quick_start,
     paper_method,
@@ -720,6 +764,8 @@ GRAPHS: tuple[Callable[[Graph], None], ...] = (
     correction_on_off,
     temporal_consistency,
     any_length,
+    style_from_picture,
+    two_pictures_two_regions,
 )
 
 

@@ -80,8 +80,9 @@ def _redirect(prompt: Prompt, old: list, new: list) -> None:
 
 
 async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
-    """Six cells, row by row: a saved video's frames below the source's, or else the previews;
-    where clips are measured, some of the curves below a frame of each."""
+    """Six cells, row by row: a saved video's frames below the source's, the last of each making
+    room for a picture of the style; or else the previews; where clips are measured, some of the
+    curves below a frame of each."""
     async with Client(url) as client:
         run = await client.queue(prompt)
         await client.wait(prompt, run)
@@ -97,7 +98,8 @@ async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
 
         source = frames_of(FOLDER / "example.mp4")[::EVERY][:COLUMNS]
         previews = [Image.open(path) for path in await fetched("PreviewImage")]
-        if previews:  # three settings, one frame of each
+        saves = "SaveVideo" in kinds(prompt)
+        if previews and not saves:  # three settings, one frame of each
             return source + [previews[i * len(previews) // COLUMNS + i] for i in range(COLUMNS)]
         compared = [Image.open(path) for path in await fetched("StyleAVideoCompare")]
         if REPORT in kinds(prompt):
@@ -108,7 +110,10 @@ async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
                 cell for picture in (compared[0], compared[-1]) for cell in parts(picture, COLUMNS)
             ]
         result = frames_of((await fetched("SaveVideo"))[0])
-        return source + (result[::EVERY][:COLUMNS] if len(result) > COLUMNS else result)
+        cells = source + (result[::EVERY][:COLUMNS] if len(result) > COLUMNS else result)
+        for row, picture in enumerate(previews, 1):
+            cells[row * COLUMNS - 1] = picture
+        return cells
 
 
 def frames_of(path: Path) -> list[Image.Image]:

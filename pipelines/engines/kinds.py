@@ -103,7 +103,7 @@ class EngineKind:
                     f"The engine {self.name} {own}, no {form}: leave them out, or choose another "
                     "engine."
                 )
-        if self.takes and style.is_empty:
+        if self.takes and not any(there for form, there in given.items() if form in self.takes):
             raise StyleAVideoError(
                 f"The engine {self.name} needs {' or '.join(sorted(self.takes))} of the style."
             )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StyleAVideoError
+from ..files import read_bounded
 from .kinds import Engine, EngineKind, Loaded
 from .options import Options, option
 from .style import Style
@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from torch import Tensor
 
 LARGEST = 512 * 2**20  # bytes of a file
-RANGES = {"0-1": (1.0, 0.0), "0-255": (255.0, 0.0), "-1-1": (2.0, -1.0)}
-"""Scale and offset from [0,1]."""
+RANGES = {"0-1": (1.0, 0.0), "0-255": (255.0, 0.0), "signed": (2.0, -1.0)}
+"""Scale and offset from [0,1]; signed is -1 to 1."""
 
 IMAGENET = "0.485,0.456,0.406/0.229,0.224,0.225"
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
@@ -33,8 +33,10 @@ class OnnxOptions(Options):
     network: str = option("", "file of the exported network; it has the style", metavar="FILE.onnx")
     input_name: str = option("", "the network's input (its only one)", metavar="NAME")
     output_name: str = option("", "the network's output (its first)", metavar="NAME")
-    input_range: str = option("0-1", "of the values that it takes", choices=RANGES)
-    output_range: str = option("0-1", "of the values that it gives", choices=RANGES)
+    input_range: str = option("0-1", "of the values that it takes; signed: -1 to 1", choices=RANGES)
+    output_range: str = option(
+        "0-1", "of the values that it gives; signed: -1 to 1", choices=RANGES
+    )
     normalize: str = option(
         "",
         "imagenet, or R,G,B/R,G,B: a mean of colours in 0 to 1 that is taken off before the range, "
@@ -77,6 +79,9 @@ class Onnx:
         if isinstance(batch, int) and batch != 1:
             raise self._refused(f"takes {batch} frames at once: export it for one")
         self.dtype = getattr(torch, TYPES[self.input.type])
+
+    def check(self, style: Style) -> None:
+        """The style is the network's own."""
 
     def remarks(self, style: Style) -> list[str]:
         return []
@@ -184,18 +189,7 @@ def _read(path: Path) -> bytes:
     """The bytes of a network that lies in one regular file."""
     if not os.fspath(path) or path == Path():
         raise StyleAVideoError("The engine onnx needs a network: the file of one exported to ONNX.")
-    try:
-        with open(path, "rb", opener=_not_waiting) as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise StyleAVideoError(f"{path} is no regular file: give the file of a network.")
-            if about.st_size > LARGEST:
-                raise StyleAVideoError(
-                    f"{path} has {about.st_size:,} bytes: networks may have {LARGEST:,}."
-                )
-            data = file.read(LARGEST)
-    except OSError as error:
-        raise StyleAVideoError(f"{path} cannot be read ({error.strerror}).") from error
+    data = read_bounded(path, LARGEST)
     try:
         outside = any(_outside(data))
     except (ValueError, IndexError, RecursionError):
@@ -206,11 +200,6 @@ def _read(path: Path) -> bytes:
             "without save_as_external_data)."
         )
     return data
-
-
-def _not_waiting(path: str, flags: int) -> int:
-    """A named pipe would hold the process until somebody writes to it."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _session(path: Path, data: bytes, device: torch.device) -> tuple[Any, bool]:

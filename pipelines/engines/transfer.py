@@ -26,7 +26,7 @@ class TransferOptions(Options):
     style_strength: float = option(1.0, "how much of the style, 0 to 1", high=1, metavar="X")
     style_size: int = option(
         512,
-        "px, the longer side that pictures are seen at: strokes grow with it",
+        "the longer side that pictures are seen at, px: strokes grow with it",
         low=64,
         high=1024,
         metavar="N",

@@ -1,6 +1,7 @@
 """Networks of others that judge pictures, or see what measures are of.
 
-CLIP (Radford et al. 2021), LPIPS (Zhang et al. 2018), SIFID (Rott Shaham et al. 2019).
+CLIP (Radford et al. 2021), LPIPS (Zhang et al. 2018), SIFID (Rott Shaham et al. 2019); and our own
+encoder of styles, which is always here.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from torch.nn import functional as F
 from ...weights.checkpoints import FITTING, OTHER_TORCHVISION, load_network
 from ..core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
 from ..core.measures import gaussian
+from ..engines.style import read_style_picture
 from ..errors import StyleAVideoError
 from ..files import kind_of_place
-from ..media import read_picture
 from .words import Words, not_measured, printable
 
 
@@ -48,6 +49,9 @@ Sifid = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Frames (T,3,H,W) in [0,1] → mean (T,C) and covariance (T,C,C) of each one's features, float64 on
 the CPU. SIFID is `core.measures.frechet_distance` between those of two pictures."""
 
+Encoder = Callable[[Tensor], dict[str, Tensor]]
+"""Frames (T,3,H,W) in [0,1] → features by layer, in which statistics mean style."""
+
 Judge = TypeVar("Judge")
 
 
@@ -55,14 +59,15 @@ Judge = TypeVar("Judge")
 class Judges:
     """Whom to ask beyond what is measured without a network; None: nobody.
 
-    `prompt`: for CLIP's style; `style_image` (3,H,W) in [0,1] and its name: for SIFID's;
-    `missing`: what to say of those that cannot be asked.
+    `prompt`: for CLIP's style; `style_image` (3,H,W) in [0,1] and its name: for SIFID's, and for
+    the encoder, which is asked where there is one; `missing`: what to say of those that cannot be.
     """
 
     clip_network: ClipNetwork | None = None
     prompt: str | None = None
     lpips: Lpips | None = None
     sifid: Sifid | None = None
+    encoder: Encoder | None = None
     style_image: Tensor | None = None
     style_name: str | None = None
     missing: Sequence[Words] = ()
@@ -74,18 +79,27 @@ def judges_here(
     style_image: str | os.PathLike[str] | None = None,
     device: torch.device | str = "cpu",
 ) -> Judges:
-    """These, with LPIPS and SIFID where their packages and weights are.
+    """These, with LPIPS and SIFID where their packages and weights are; the encoder sees the style.
 
     Raises:
         StyleAVideoError: a style image that cannot be read.
     """
     lpips, no_lpips = if_here("LPIPS", load_lpips, device)
     sifid, no_sifid = if_here("SIFID", load_sifid, device)
-    style = style_name = None
-    if style_image is not None:
-        style, style_name = read_picture(style_image), printable(Path(style_image).name)
     missing = [*no_lpips, *no_sifid]
-    return Judges(clip_network, prompt, lpips, sifid, style, style_name, missing)
+    if style_image is None:
+        return Judges(clip_network, prompt, lpips, sifid, missing=missing)
+    style = read_style_picture(style_image)
+    return Judges(
+        clip_network,
+        prompt,
+        lpips,
+        sifid,
+        load_encoder(device),
+        style.image,
+        printable(style.name),
+        missing,
+    )
 
 
 def if_here(
@@ -239,6 +253,19 @@ def load_sifid(device: torch.device | str = "cpu") -> Sifid:
         return mean, covariance
 
     return statistics
+
+
+def load_encoder(device: torch.device | str = "cpu") -> Encoder:
+    """The features that engines take styles from (core/perceptual.py)."""
+    from ...weights import perceptual_encoder
+
+    network = perceptual_encoder.load_encoder().to(device)
+
+    @torch.no_grad()
+    def encode(frames: Tensor) -> dict[str, Tensor]:
+        return network(_at_least(32, frames.to(device)))  # so that two places are left of it
+
+    return encode
 
 
 def _at_least(side: int, frames: Tensor) -> Tensor:

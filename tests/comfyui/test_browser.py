@@ -6,6 +6,7 @@ variable STYLE_A_VIDEO_ARTIFACTS names.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import runpy
@@ -345,10 +346,10 @@ def run(page: Page) -> dict[str, tuple[int, int]]:
     return {str(p["node"]): (p["value"], p["max"]) for p in page.evaluate("said.progress")}
 
 
-def check_result(page: Page, size: tuple[int, int]) -> None:
+def check_result(page: Page, size: tuple[int, int], name: str = "quick_start") -> None:
     """Save Video shows the stylized clip, which lies in the output folder."""
     look_at(page, "SaveVideo")
-    result = page.locator("video[src*='quick_start']")
+    result = page.locator(f"video[src*='{name}']")
     expect(result).to_be_visible()
     expect(result).to_have_js_property("videoWidth", size[0])
     expect(result).to_have_js_property("videoHeight", size[1])
@@ -384,6 +385,70 @@ def test_quick_start_runs(page, shoot, complaints):
     check_result(page, EXAMPLE)
     look_at(page, "StyleAVideoLoadFrames", 0.7)
     shoot("finished")
+    assert complaints == []
+
+
+def test_style_from_picture_runs(page, shoot, complaints):
+    """Another engine brings its own settings, with the values that suit it."""
+    engine, maker = "StyleAVideoLoadEngine", "StyleAVideoStylizeVideo"
+    open_template(page, "style_from_picture")
+    values = "Object.fromEntries(node.widgets.map(w => [w.name, w.value]))"
+    assert node(page, engine, values) == {
+        "engine": "adain",
+        "engine.style_strength": 1,
+        "engine.style_size": 512,
+        "engine.keep_colour": False,
+        "engine.statistics": "shot",
+    }
+    node(page, engine, "node.widgets[0].value = 'wct'")
+    wait_for_node(page, engine, "node.widgets[1].value === 0.6")
+    node(page, maker, "node.widgets.find(w => w.name === 'max_side').value = 96")
+    run(page)
+    wait_for_node(page, "PreviewImage", "node.imgs?.length === 1 && node.imgs[0].naturalWidth > 0")
+    check_result(page, (96, 64), "style_from_picture")
+    look_at(page, engine, 0.7)
+    shoot("style_from_picture_finished")
+    assert complaints == []
+
+
+def without(graph: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
+    """A workflow as it was saved before a node had this input, which nothing is connected to;
+    and before those after it could be left out."""
+    graph = copy.deepcopy(graph)
+    (one,) = (n for n in graph["nodes"] if n["type"] == kind)
+    place = [slot["name"] for slot in one["inputs"]].index(name)
+    assert one["inputs"].pop(place)["link"] is None
+    for slot in one["inputs"]:
+        slot.pop("shape", None)
+    for link in graph["links"]:
+        if link[3] == one["id"] and link[4] > place:
+            link[4] -= 1
+    return graph
+
+
+def test_a_workflow_saved_before_engines_is_the_same(page, shoot, complaints):
+    """Stylize Video had no input `engine` then, and wanted all others."""
+    new = json.loads((ROOT / "workflows" / "any_length.json").read_text("utf-8"))
+    old = without(new, "StyleAVideoStylizeVideo", "engine")
+    new_workflow(page)
+    page.evaluate("graph => app.loadGraphData(graph)", old)
+    wait_for_node(page, "StyleAVideoStylizeVideo")
+    wanted = json.loads((ROOT / "workflows/api/any_length.api.json").read_text("utf-8"))
+    queued = page.evaluate("app.graphToPrompt().then(made => made.output)")
+    assert {key: n["inputs"] for key, n in queued.items()} == {
+        key: n["inputs"] for key, n in wanted.items()
+    }
+    names = node(page, "StyleAVideoStylizeVideo", "node.inputs.map(i => i.name)")
+    assert "engine" in names
+    check_graph(page)
+    shoot("saved_before_engines")
+    node(
+        page,
+        "StyleAVideoStylizeVideo",
+        "node.widgets.find(w => w.name === 'max_side').value = 96",
+    )
+    run(page)
+    check_result(page, (96, 64), "any_length")
     assert complaints == []
 
 
