@@ -72,7 +72,6 @@ def encode_schedule(
     clip: Any, points: list[tuple[int, str]], frames: list[int], interpolate: bool
 ) -> list[Any]:
     """A CONDITIONING with one text a frame: (T,77,D), and pooled (T,P) where there is such."""
-    check_prompts("The prompt", [text for _, text in points], len(points), empty=True)
     texts = [_encode(clip, text) for _, text in points]
     length = max(hidden.shape[1] for hidden, _ in texts)
     # A shorter text is filled with zeros, as Conditioning (Average) does.
@@ -190,6 +189,7 @@ class TextCondition(io.ComfyNode):
                 "clip is missing: the checkpoint has no text encoder, load one with Load CLIP."
             )
         points = parse_schedule(text)
+        check_prompts("The prompt", [words for _, words in points], len(points), empty=True)
         if len(points) == 1:
             tokens = clip.tokenize(points[0][1])
             return io.NodeOutput(clip.encode_from_tokens_scheduled(tokens))

@@ -12,6 +12,7 @@ from ..errors import Remedy, StyleAVideoError
 from ..files import kind_of_place, shown, told
 from .boxes import check_samples
 from .frames import RATE
+from .packed import check_head
 
 MAX_PIXELS = 1 << 26  # of a picture, 8192 x 8192: twice those of 8K video
 SECONDS = 30.0  # to open a file, and to read a packet: more than a slow disk takes
@@ -73,6 +74,7 @@ def open_input(path: Path, demuxer: str | None = None, **options: str) -> Any:
         if path.stat().st_size == 0:
             raise StyleAVideoError(f"{shown(path)} is empty (0 bytes): copy or download it again.")
     check_samples(path)
+    check_head(path)
     try:
         # An absolute path: a name such as "a:b.mp4" would be taken for a protocol.
         return av.open(

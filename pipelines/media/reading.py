@@ -16,7 +16,17 @@ from ..errors import StyleAVideoError
 from ..files import kind_of_place
 from .decoded import Decoded, to_frame
 from .frames import RATE, Frame, VideoInfo, seconds
-from .opening import damaged, decoder_of, open_input, origin_of, rate_of, sample_of, video_stream
+from .opening import (
+    codec_of,
+    damaged,
+    decoder_of,
+    open_input,
+    origin_of,
+    rate_of,
+    sample_of,
+    video_stream,
+)
+from .packed import CODECS, check_packed
 from .stills import decode_folder, decode_webp, is_webp
 
 _RUN_UPS = (Fraction(1, 2), Fraction(5), Fraction(30))  # s ahead of where frames are wanted
@@ -105,11 +115,14 @@ def _decode_from(path: Path, time: Fraction | None, partial: bool) -> Generator[
 def _pictures(container: Any, stream: Any, path: Path, partial: bool) -> Iterator[Any]:
     """What the decoder gives; with `partial`, what it cannot decode is passed over."""
     time, packets, decoder = Fraction(0), container.demux(stream), decoder_of(stream)
+    codec = codec_of(stream)
     while True:
         try:
             packet = next(packets, None)
             if packet is None:
                 return
+            if codec in CODECS:
+                check_packed(path, bytes(packet))
             pictures = decoder.decode(packet)
         except EOFError:  # a decoder that was told of the end already
             return

@@ -95,7 +95,7 @@ class Whole:
 
     def _job(self):
         """One that was interrupted, of the command that `case` gives."""
-        from style_a_video.pipelines.stylize import stylize_video
+        from style_a_video.pipelines.run.stylize import Kept, stylize_video
 
         def stopped(images, indices):
             if indices[0]:
@@ -104,7 +104,7 @@ class Whole:
 
         job = self.folder / "job"
         try:
-            stylize_video(self.source, self.folder / "o.mkv", stopped, job=job, chunk_size=2)
+            stylize_video(self.source, self.folder / "o.mkv", stopped, job=Kept(job), chunk_size=2)
         except KeyboardInterrupt:
             pass
         return job

@@ -91,10 +91,13 @@ def _child(given, out, err):
 def _go_on(argv):
     """["job", SOURCE]: the job in ./job, with an engine that changes nothing."""
     from style_a_video.pipelines.errors import StyleAVideoError
-    from style_a_video.pipelines.stylize import stylize_video
+    from style_a_video.pipelines.run.stylize import Kept, stylize_video
+
+    def same(images, indices):
+        return images
 
     try:
-        stylize_video(argv[1], "o.mkv", lambda images, indices: images, job="job", chunk_size=2)
+        stylize_video(argv[1], "o.mkv", same, job=Kept(Path("job")), chunk_size=2)
     except StyleAVideoError as error:
         print(f"style-a-video: error: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-COUNTS = {"video": 60, "model": 40, "job": 25, "shots": 15}
+COUNTS = {"video": 40, "model": 30, "job": 20, "shots": 10}
 
 
 @pytest.mark.parametrize("kind", COUNTS)

@@ -3,7 +3,10 @@
 import os
 import struct
 import zlib
+from fractions import Fraction
+from functools import cache
 
+import av
 import pytest
 from PIL import Image
 
@@ -180,3 +183,48 @@ def test_an_mp4_that_states_more_pictures_than_bytes(tmp_path, nursery):
     assert done["peak"] < 400
     done = nursery.run("shots", str(samples_mp4(tmp_path / "b.mp4", 1000, 0xFFFF)))
     assert done["rc"] == 2 and "pictures in" not in done["err"], done
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@cache
+def zeros(size):
+    pack = zlib.compressobj(1)
+    return b"".join(pack.compress(bytes(1 << 20)) for _ in range(size >> 20)) + pack.flush()
+
+
+def packed_png(kind, size, after):
+    """A picture of 64x48 with a text or profile of `size` zeros, before or after its pixels."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 48, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(193 * 48)))
+    extra = chunk(kind, b"a\0\0" + zeros(size))
+    body = pixels + extra if after else extra + pixels
+    return b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("where", ["a.png", "folder", "a.mov", "late.mov"])
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+@pytest.mark.parametrize("after", [False, True])
+def test_texts_that_unpack_to_gigabytes(tmp_path, nursery, where, kind, after):
+    bomb, plain = packed_png(kind, 600 << 20, after), packed_png(kind, 1 << 20, after)
+    path = tmp_path / where
+    if where == "folder":
+        path.mkdir()
+        (path / "a.png").write_bytes(bomb)
+    elif where == "a.png":
+        path.write_bytes(bomb)
+    else:
+        images = [plain] * (30 if where == "late.mov" else 0) + [bomb, plain]
+        with av.open(str(path), "w") as container:
+            stream = container.add_mux_stream("png", rate=10, width=64, height=48)
+            stream.time_base = Fraction(1, 1000)
+            for i, data in enumerate(images):
+                packet = av.Packet(data)
+                packet.stream, packet.pts, packet.dts = stream, 100 * i, 100 * i
+                packet.time_base, packet.duration = stream.time_base, 100
+                container.mux(packet)
+    done = nursery.run("shots", str(path), seconds=30)
+    assert done["rc"] == 2 and done["peak"] < 600, done
+    assert "unpacks to more" in done["err"] or "not a picture that can be read" in done["err"]

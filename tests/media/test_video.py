@@ -294,7 +294,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     def refuse(self, **_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(StyleAVideoError, match="cannot be written .Permission denied"):
         VideoWriter(tmp_path / "out.mp4", frame_rate=Fraction(5))
 
