@@ -534,6 +534,12 @@ def test_chinese(page, language, shoot, complaints):
     check_names(page, loader, language)
     look_at(page, loader)
     shoot("quick_start_zh")
+
+    open_template(page, "style_from_picture")
+    for kind in ("StyleAVideoStylePicture", "StyleAVideoLoadEngine", "StyleAVideoStylizeVideo"):
+        check_names(page, kind, language)
+    look_at(page, "StyleAVideoLoadEngine", 0.7)
+    shoot("style_from_picture_zh")
     assert complaints == []
 
 
