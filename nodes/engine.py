@@ -153,6 +153,7 @@ class StylePictureNode(io.ComfyNode):
     @classmethod
     def execute(cls, painting, weight, image=None, mask=None, previous=None) -> io.NodeOutput:
         before = previous or ()
+        pictures: tuple[StylePicture, ...]
         if image is None:
             pictures = (read_style_picture(painting_named(painting).path),)
         else:
