@@ -1,4 +1,4 @@
-# make demo [INPUT=my.mp4] [PROMPT="watercolour"]   make test   make test-comfyui   make bench   make setup
+# make demo [INPUT=my.mp4] [PROMPT="watercolour"]   make test   make test-comfyui   make fuzz   make bench   make setup
 # Everything lives in .venv. TORCH names the torch to install where .venv has none, e.g. TORCH="torch==2.13.0".
 # ComfyUI's tests: COMFYUI_PATH, COMFYUI_PYTHON and COMFYUI_TORCH, see tests/comfyui/run.py.
 
@@ -12,7 +12,7 @@ override INPUT := $(value INPUT)
 override PROMPT := $(value PROMPT)
 export INPUT PROMPT
 
-.PHONY: demo test test-comfyui bench setup
+.PHONY: demo test test-comfyui fuzz bench setup
 
 demo: $(RUNTIME)
 	@$(BIN)/style-a-video demo $${INPUT:+--input "$$INPUT"} $${PROMPT:+--prompt "$$PROMPT"}
@@ -24,6 +24,10 @@ test: .venv/.installed-test
 # In an environment of ComfyUI's requirements, where there is a ComfyUI.
 test-comfyui: | $(BIN)/pip
 	@$(BIN)/python tests/comfyui/run.py
+
+# Some thousand hostile files, about an hour; make fuzz FUZZ="video=100 model=50" for fewer.
+fuzz: .venv/.installed-test
+	$(BIN)/python tests/hostile/fuzz.py $(FUZZ)
 
 bench: $(RUNTIME)
 	$(BIN)/python benchmarks/throughput.py

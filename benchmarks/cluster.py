@@ -19,9 +19,10 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in the workers
 
+from style_a_video.pipelines.media import Part, fit, probe
 from style_a_video.pipelines.refine.frames import Refining
 from style_a_video.pipelines.run.cluster import Cluster
-from style_a_video.pipelines.run.stylize import StylizeReport, here, stylize_video
+from style_a_video.pipelines.run.stylize import StylizeReport, stylize_video
 
 
 def make() -> Any:
@@ -49,24 +50,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1)
     args = parser.parse_args()
     engine = partial(engine_of, steps=args.steps)
+    info = probe(args.clip)
 
-    def run(runner: Any) -> tuple[StylizeReport, bytes]:
+    def run(engine_or_runner: Any) -> tuple[StylizeReport, bytes]:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder, "out.mp4")
             report = stylize_video(
-                args.clip,
+                info,
                 target,
-                None,
+                engine_or_runner,
+                part=Part.of(frames=args.frames),
+                size=fit(info.width, info.height, args.max_side),
                 refining=Refining(),
-                max_frames=args.frames,
-                max_side=args.max_side,
                 chunk_size=4,
-                run=runner,
             )
             return report, target.read_bytes()
 
     pipeline = make()
-    first, expected = run(partial(here, engine(pipeline)))
+    first, expected = run(engine(pipeline))
     print(f"without Ray: {first.frames_per_second:.2f} frames/s", flush=True)
     del pipeline
     for count in range(1, args.workers + 1):

@@ -28,8 +28,8 @@ from style_a_video.pipelines.media import Frame, probe, read_frames
 from style_a_video.pipelines.refine.frames import Refining, refine_frames
 from style_a_video.pipelines.report import sheet
 from style_a_video.pipelines.report.measures import measure
-from style_a_video.pipelines.run.job import fingerprint
 from style_a_video.pipelines.run.stylize import fit
+from style_a_video.weights.fingerprint import fingerprint
 from style_a_video.weights.loading import load
 from torch import Tensor
 from torch.nn import functional as F
@@ -199,7 +199,7 @@ def main() -> None:
         parser.error("the loss over ten frames needs at least --frames 11")
     pipeline = load()
     # Other weights, other frames.
-    work = args.work / fingerprint(pipeline)[:12]
+    work = args.work / fingerprint(pipeline.components)[:12]
     work.mkdir(parents=True, exist_ok=True)
     pipeline.set_progress_bar_config(disable=True)
     found: dict[str, dict] = {}

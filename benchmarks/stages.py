@@ -22,11 +22,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
 
 import torch
 from style_a_video.pipelines.device import hardware
-from style_a_video.pipelines.media import VideoWriter, probe, read_frames, to_picture
+from style_a_video.pipelines.media import VideoWriter, fit, probe, read_frames, to_picture
 from style_a_video.pipelines.refine.frames import Refining, refine_frames
 from style_a_video.pipelines.run import shots
 from style_a_video.pipelines.run.segments import pack, unpack
-from style_a_video.pipelines.run.stylize import fit
 
 STEPS = 30  # Huang et al. 2023
 

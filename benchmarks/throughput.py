@@ -31,7 +31,7 @@ from style_a_video.pipelines.device import hardware, pick_device, pick_dtype
 from style_a_video.pipelines.engines.diffusion.settings import Settings
 from style_a_video.pipelines.media import Frame, VideoWriter, probe, read_frames
 from style_a_video.pipelines.refine.frames import Refining
-from style_a_video.pipelines.run.stylize import peak_memory_mib, stylize_video
+from style_a_video.pipelines.run.stylize import Kept, peak_memory_mib, stylize_video
 from style_a_video.weights.loading import load
 from torch import Tensor
 
@@ -244,8 +244,7 @@ def stylize(args: argparse.Namespace) -> dict[str, Any]:
         refining=Refining(),
         size=size(args.size),
         chunk_size=args.chunk,
-        device=device,
-        job=args.stylize.with_name("job"),
+        job=Kept(args.stylize.with_name("job")),
     )
     return report.as_dict()
 

@@ -10,12 +10,14 @@ from comfy_api.latest import io
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..pipelines.checks import check_prompts
 from ..pipelines.errors import StyleAVideoError
 from . import host
 from .video import FrameInfoType
 
-_QUOTED = re.compile(r'\s*(\d+)\s*:\s*"((?:[^"\\]|\\.)*)"\s*(?:[,;\n]|\Z)')
-_LINE = re.compile(r'\s*(\d+)\s*:\s*(?!["\s])([^\n]+)(?:\n|\Z)')
+MAX_SCHEDULE = 100_000  # characters
+_QUOTED = re.compile(r'\s*(\d{1,9})\s*:\s*"((?:[^"\\]|\\.)*)"\s*(?:[,;\n]|\Z)')
+_LINE = re.compile(r'\s*(\d{1,9})\s*:\s*(?!["\s])([^\n]+)(?:\n|\Z)')
 
 
 def parse_schedule(text: str) -> list[tuple[int, str]]:
@@ -29,6 +31,10 @@ def parse_schedule(text: str) -> list[tuple[int, str]]:
     # "16:9 widescreen" is a prompt: a schedule has a quote or a space after the colon.
     if not re.match(r'\s*\d+\s*:[\s"]', text):
         return [(0, text)]
+    if len(text) > MAX_SCHEDULE:
+        raise StyleAVideoError(
+            f"The prompt schedule has {len(text):,} characters; shorten it to {MAX_SCHEDULE:,}."
+        )
     points, at = [], 0
     text = text.strip()
     while at < len(text):
@@ -66,6 +72,7 @@ def encode_schedule(
     clip: Any, points: list[tuple[int, str]], frames: list[int], interpolate: bool
 ) -> list[Any]:
     """A CONDITIONING with one text a frame: (T,77,D), and pooled (T,P) where there is such."""
+    check_prompts("The prompt", [text for _, text in points], len(points), empty=True)
     texts = [_encode(clip, text) for _, text in points]
     length = max(hidden.shape[1] for hidden, _ in texts)
     # A shorter text is filled with zeros, as Conditioning (Average) does.

@@ -23,6 +23,7 @@ from ..pipelines import media as files
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.refine.frames import Refining
 from ..pipelines.run.job import digest, versions
+from ..pipelines.run.leftovers import clear
 from ..pipelines.run.stylize import Kept, stylize_video
 from . import correction, host
 from .engine import EngineType
@@ -31,6 +32,7 @@ from .video import file_of, input_path, time_range
 
 JOBS = "style_a_video_jobs"
 """A folder in ComfyUI's output folder: what is done of videos that are not finished."""
+TO_CLEAR = f"To free that, delete the folder {JOBS} in ComfyUI's output folder"
 WRAPPER = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
 PREVIEW = 512  # px
 PARTS = ("guider", "noise", "sampler", "sigmas", "vae")
@@ -229,9 +231,9 @@ def stylized_video(
     for folder in (temp, jobs):
         folder.mkdir(parents=True, exist_ok=True)
     with file_of(video) as path:
+        info = files.probe(path)  # before it is read whole: it may be no file, or no video
         decisive = [graph, digest(path), str(begin), str(end), versions()]
         name = f"{path.stem[:40]}-{_sha256(decisive)[:16]}"
-        info = files.probe(path)
         report = stylize_video(
             info,
             temp / f"style_a_video_{name}.mp4",
@@ -243,11 +245,14 @@ def stylized_video(
             job=Kept(jobs / name, {"graph": graph}),
             progress=_Told(engine),
         )
+    kept = clear(jobs)
     lines = [
         f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s",
         f"{len(report.shots)} shot" + "s" * (len(report.shots) != 1),
         *([f"{report.resumed} frames were done before"] if report.resumed else []),
         *report.notes,
+        *kept.notes,
+        *([TO_CLEAR] if kept.count else []),
     ]
     return InputImpl.VideoFromFile(report.target), "\n".join(lines)
 

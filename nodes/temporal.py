@@ -20,7 +20,7 @@ from ..pipelines.flow import FLOWS
 from ..pipelines.media import Frame
 from ..pipelines.refine.frames import METHODS, Refining, refine_frames
 from ..pipelines.report import charts, report
-from ..pipelines.report.judges import ClipNetwork, Judges, if_here, load_sifid
+from ..pipelines.report.judges import ClipNetwork, Judges, if_here, load_encoder, load_sifid
 from ..pipelines.report.measures import Measures, measure, stretched
 from . import correction
 from .builtin_model import BuiltInVision
@@ -223,7 +223,8 @@ def measured_clips(
 
 
 def _judges(vision: Any, style_image: Tensor | None) -> Judges:
-    sifid, no_sifid = if_here("SIFID", load_sifid, comfy.model_management.get_torch_device())
+    device = comfy.model_management.get_torch_device()
+    sifid, no_sifid = if_here("SIFID", load_sifid, device)
     network = None
     if vision is not None:
         own = isinstance(vision, BuiltInVision)
@@ -231,7 +232,14 @@ def _judges(vision: Any, style_image: Tensor | None) -> Judges:
     if style_image is None:  # nobody asked for SIFID
         return Judges(network, sifid=sifid)
     style = style_image[0, ..., :3].movedim(-1, 0).float()
-    return Judges(network, sifid=sifid, style_image=style, style_name="IMAGE", missing=no_sifid)
+    return Judges(
+        network,
+        sifid=sifid,
+        encoder=load_encoder(device),
+        style_image=style,
+        style_name="IMAGE",
+        missing=no_sifid,
+    )
 
 
 def _likeness(vision: Any, frames: Tensor) -> Tensor:

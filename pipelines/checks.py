@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from .errors import StyleAVideoError
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from torch import Tensor
 
 MAX_PROMPT = 2000  # characters
 
 
 def check_choice(what: str, value: str, known: Collection[str]) -> str:
     """`value` if it is one of `known`; otherwise an error that names them."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise StyleAVideoError(f"There is no {what} {value!r}; choose one of: {', '.join(known)}.")
     return value
 
@@ -46,12 +45,15 @@ def check_frames(frames: Any) -> Tensor:
         StyleAVideoError: another type, rank, number of channels, dtype or range, no frame, NaN,
             mixed sizes.
     """
+    import numpy as np
+    import torch
+
     if isinstance(frames, list | tuple) and frames and all(hasattr(f, "convert") for f in frames):
         images = [np.asarray(f.convert("RGB")) for f in frames]
         if len({image.shape for image in images}) > 1:
             raise StyleAVideoError("The frames have different sizes; resize them to one size.")
         frames = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
-    if not isinstance(frames, Tensor):
+    if not isinstance(frames, torch.Tensor):
         raise StyleAVideoError(
             f"frames must be a tensor (T,3,H,W) or a list of PIL images, "
             f"not {type(frames).__name__}."
@@ -95,6 +97,15 @@ def check_mask(mask: Tensor, count: int) -> None:
         raise StyleAVideoError("attention_mask must lie between 0 and 1.")
 
 
+def is_text(text: str) -> bool:
+    """Whether it can be written down: lone surrogates, such as bytes that are not UTF-8, cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_prompts(
     what: str, prompt: str | Sequence[str], count: int, *, empty: bool = False
 ) -> list[str]:
@@ -102,7 +113,7 @@ def check_prompts(
 
     Raises:
         StyleAVideoError: no string, empty where `empty` is False, over 2,000 characters, or another
-            number of prompts than frames.
+            number of prompts than frames, or no text.
     """
     if not isinstance(prompt, Sequence):
         raise StyleAVideoError(f"{what} must be text, not {type(prompt).__name__}.")
@@ -116,6 +127,10 @@ def check_prompts(
     for text in dict.fromkeys(prompts):
         if not empty and not text.strip():
             raise StyleAVideoError(f"{what} is empty; name a style, such as 'a watercolour'.")
+        if not is_text(text):
+            raise StyleAVideoError(
+                f"{what} has bytes that are no text ({text!r:.60}): write it in UTF-8."
+            )
         if len(text) > MAX_PROMPT:
             raise StyleAVideoError(
                 f"{what} has {len(text):,} characters; shorten it to {MAX_PROMPT:,} or fewer."

@@ -97,7 +97,9 @@ def test_weights_load_without_pipelines(path):
     upward = {
         m
         for m in ours(path, module_level_only=True)
-        if not within(m, f"{PACKAGE}.weights") and not within(m, f"{PACKAGE}.pipelines.errors")
+        if not within(m, f"{PACKAGE}.weights")
+        and not within(m, f"{PACKAGE}.pipelines.errors")
+        and not within(m, f"{PACKAGE}.pipelines.files")
     }
     assert not upward
 
@@ -127,6 +129,55 @@ def test_the_legacy_node_table_is_absent(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     assert "NODE_CLASS_MAPPINGS" not in names
+
+
+ROOMS = ("media", "refine", "run", "report", "cli")
+INSIDE = f"{PACKAGE}.pipelines.engines"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for room in ROOMS[:-1] for p in sorted((ROOT / "pipelines" / room).rglob("*.py"))],
+    ids=name,
+)
+def test_streams_jobs_cluster_and_report_know_no_engine(path):
+    """A new engine is a new folder: nothing of these learns of it."""
+    allowed = [f"{INSIDE}.{module}" for module in ("kinds", "options", "style")]
+    known = {m for m in ours(path) if within(m, INSIDE)}
+    assert not {m for m in known if not any(within(m, module) for module in allowed)}
+
+
+def engines():
+    """The names of all engines, as the registry lists them."""
+    from style_a_video.pipelines.engines.registry import KINDS
+
+    return {kind.name for kind in KINDS}
+
+
+def constants(path):
+    """The string constants of a file, pieces of f-strings among them; no docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    nodes = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docs)
+    return [n.value for n in nodes if isinstance(n.value, str)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for room in ROOMS for p in sorted((ROOT / "pipelines" / room).rglob("*.py"))],
+    ids=name,
+)
+def test_no_engine_is_named_outside_the_registry(path):
+    words = {word for text in constants(path) for word in re.findall(r"[\w-]+", text)}
+    assert not words & engines()
+
+
+def test_the_registry_lists_every_engine_once():
+    files = sorted((ROOT / "pipelines" / "engines").rglob("*.py"))
+    having = [p for p in files if re.search(r"^KIND = EngineKind\(", p.read_text("utf-8"), re.M)]
+    from style_a_video.pipelines.engines.registry import KINDS
+
+    assert len(engines()) == len(KINDS) == len(having)
 
 
 def run(*command, **kwargs):

@@ -1,152 +1,254 @@
-"""A diffusers folder, checked before it is loaded."""
+"""A diffusers folder: checked before anything of it is loaded, and built part by part."""
 
 from __future__ import annotations
 
-import math
+import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..pipelines.errors import StyleAVideoError
-from .files import PICKLES, check_finite, read_json, tensor_shapes
+from ..pipelines.files import kind_of_place, parse_json, read_bounded, shown, told
+from .building import build, unloadable
+from .files import PICKLES, read_json, tensor_shapes
+from .parts import OPTIONAL, PARTS, PIPELINES, Part, checked
 
-# Component → classes it may be of, and the stem of its weight file ("" where it has none).
-COMPONENTS: dict[str, tuple[tuple[str, ...], str]] = {
-    "unet": (("UNet2DConditionModel",), "diffusion_pytorch_model"),
-    "vae": (("AutoencoderKL", "AutoencoderTiny"), "diffusion_pytorch_model"),
-    "text_encoder": (("CLIPTextModel", "CLIPTextModelWithProjection"), "model"),
-    "tokenizer": (("CLIPTokenizer", "CLIPTokenizerFast"), ""),
-    "scheduler": ((), ""),
-}
-OPTIONAL = {"image_encoder": "model", "tiny_vae": "diffusion_pytorch_model"}
-LIBRARIES = ("diffusers", "transformers")
+MAX_FILES = 10_000  # in a model's folder
+MAX_SHARDS = 100
+MAX_WORDS = 16 << 20  # bytes of a tokenizer's file; CLIP's largest has 2 MB
+WORDS = ("vocab.json", "merges.txt", "tokenizer.json", "added_tokens.json")
 
 
-def check_folder(folder: Path) -> str | None:
-    """Refuse a diffusers folder that cannot be used; returns its weights' variant, mostly None.
+def check_folder(folder: Path) -> dict[str, Any]:
+    """Refuse a diffusers folder that cannot be used; returns its model_index.json.
 
-    Components that StyleAVideoPipeline does not have (a safety checker) are not looked at.
+    Parts that StyleAVideoPipeline does not have (a safety checker) are not looked at.
 
     Raises:
-        StyleAVideoError: incomplete, another architecture, weights that are pickled, truncated, or
-            hold NaN or infinity, or components that bring code of their own.
+        StyleAVideoError: incomplete, another architecture, parts of other classes than those of
+            `parts`, weights that are pickled or truncated, a file of Python anywhere in it.
     """
-    if not (folder / "model_index.json").is_file():
+    if kind_of_place(folder / "model_index.json") != "file":
         raise StyleAVideoError(
-            f"{folder} has no model_index.json; give a folder in diffusers format or a "
+            f"{shown(folder)} has no model_index.json; give a folder in diffusers format or a "
             ".safetensors file."
         )
     index = read_json(folder / "model_index.json")
     kind = index.get("_class_name", "unknown")
-
-    def class_of(name: str) -> str | None:
-        entry = index.get(name)
-        return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-
+    named = f"{kind:.80}" if isinstance(kind, str) else f"{kind!r:.80}"
     for name in ("transformer", "text_encoder_2"):
-        if class_of(name):
+        if _entry(folder, index, name):
             raise StyleAVideoError(
-                f"{folder} is a {kind} (it has a {name}); give an InstructPix2Pix or plain Stable "
-                "Diffusion 1.5 folder."
+                f"{shown(folder)} is a {named} (it has a {name}); give an InstructPix2Pix or "
+                "plain Stable Diffusion 1.5 folder."
             )
-    for name, (classes, _) in COMPONENTS.items():
-        found = class_of(name)
-        if found is None or not (folder / name).is_dir():
+    if kind not in PIPELINES:
+        raise StyleAVideoError(
+            f"{shown(folder)} is a {named}, which is not known here; give an InstructPix2Pix "
+            "or plain Stable Diffusion 1.5 folder."
+        )
+    for name, part in PARTS.items():
+        if not _entry(folder, index, name) or kind_of_place(folder / name) != "folder":
             raise StyleAVideoError(
-                f"{folder} is incomplete: it has no {name}; give the whole diffusers folder."
+                f"{shown(folder)} is incomplete: it has no {name}; give the whole diffusers folder."
             )
-        if classes and found not in classes:
-            raise StyleAVideoError(
-                f"The {name} of {folder} is a {found}, not {' or '.join(classes)}; give an "
-                "InstructPix2Pix or plain Stable Diffusion 1.5 folder."
-            )
-    for name in (*COMPONENTS, *OPTIONAL, "feature_extractor"):
-        if class_of(name):
-            _check_no_code(folder / name, index[name][0])
+        _check_class(folder, index, name, part)
+    for name, part in OPTIONAL.items():
+        if _entry(folder, index, name):
+            _check_class(folder, index, name, part)
+    _check_no_code(folder)
     parts = ("unet", "vae", "text_encoder")
-    unet, vae, text = (read_json(folder / part / "config.json") for part in parts)
+    unet, vae, text = (config_of(folder, index, part) for part in parts)
     channels, latent = unet.get("in_channels"), vae.get("latent_channels", 4)
     # A U-Net may take its latents in patches of 2x2, as the built-in one does.
     accepted = [latent, 2 * latent, 2 * 4 * latent]
     if channels not in accepted:
         raise StyleAVideoError(
-            f"The U-Net of {folder} takes {channels} channels and its latents have {latent}: "
-            f"{latent} or {2 * latent} are needed, so give InstructPix2Pix or a plain one."
+            f"The U-Net of {shown(folder)} takes {channels} channels and its latents have "
+            f"{latent}: {latent} or {2 * latent} are needed, so give InstructPix2Pix or a plain "
+            "one."
         )
     if unet.get("cross_attention_dim") != text.get("hidden_size", 512):
         raise StyleAVideoError(
-            f"The U-Net of {folder} reads text of width {unet.get('cross_attention_dim')} and its "
-            f"text encoder gives {text.get('hidden_size', 512)}; give a folder whose parts belong "
-            "together."
+            f"The U-Net of {shown(folder)} reads text of width {unet.get('cross_attention_dim')} "
+            f"and its text encoder gives {text.get('hidden_size', 512)}; give a folder whose parts "
+            "belong together."
         )
-
-    stems = {name: stem for name, (_, stem) in COMPONENTS.items() if stem}
-    stems |= {name: stem for name, stem in OPTIONAL.items() if class_of(name)}
-    weights = {name: weight_files(folder / name, stem) for name, stem in stems.items()}
-    for _, files in weights.values():
-        for file in files:
-            tensor_shapes(file)
-    for _, files in weights.values():
-        for file in files:
-            check_finite(file)
-    return next((variant for variant, _ in weights.values() if variant), None)
+    for name, part in (PARTS | OPTIONAL).items():
+        if part.stem and _entry(folder, index, name):
+            for file in weight_files(folder / name, part.stem):
+                tensor_shapes(file)
+    return index
 
 
-def check_loaded(folder: Path, name: str, module: torch.nn.Module) -> None:
-    """Refuse a component whose config describes another network than its weights are of.
-
-    The libraries fill what is missing with chance and drop what is too much. Numbers are counted,
-    not names: in old files these are others.
+def _entry(folder: Path, index: Mapping[str, Any], name: str) -> list[str] | None:
+    """[library, class] of a part; None where the model has none.
 
     Raises:
-        StyleAVideoError: the weights hold fewer numbers than the module, or more; of an encoder
-            more may be stored, such as a projection that its class leaves out.
+        StyleAVideoError: it is neither.
     """
-    stem = OPTIONAL[name] if name in OPTIONAL else COMPONENTS[name][1]
-    shapes: dict[str, list[int]] = {}
-    for file in weight_files(folder / name, stem)[1]:
-        shapes |= tensor_shapes(file)
-    stored = sum(math.prod(s) for key, s in shapes.items() if not key.endswith("position_ids"))
-    needed = sum(p.numel() for p in module.parameters())
-    if stored < needed or (stored > needed and not name.endswith("_encoder")):
+    entry = index.get(name)
+    if entry is None or entry == [None, None]:
+        return None
+    if not isinstance(entry, list) or len(entry) != 2 or not all(type(e) is str for e in entry):
         raise StyleAVideoError(
-            f"The {name} of {folder} does not fit its config.json, which describes {needed:,} "
-            f"weights where {stored:,} are stored; download the whole model again."
+            f"{shown(folder)} names its {name} as {entry!r:.80}, not by a library and a class; "
+            "download the whole model again."
+        )
+    return entry
+
+
+def _check_class(folder: Path, index: Mapping[str, Any], name: str, part: Part) -> None:
+    library, found = index[name]
+    if library != part.library:
+        raise StyleAVideoError(
+            f"The {name} of {shown(folder)} is of the library {library!r:.80}, not {part.library}; "
+            "give an InstructPix2Pix or plain Stable Diffusion 1.5 folder."
+        )
+    if found not in part.classes:
+        raise StyleAVideoError(
+            f"The {name} of {shown(folder)} is a {found:.80}, not {' or '.join(part.classes)}; "
+            "give an InstructPix2Pix or plain Stable Diffusion 1.5 folder."
         )
 
 
-def _check_no_code(component: Path, library: object) -> None:
-    """diffusers would run a Python file of the component's folder, or import any library."""
-    code = sorted(component.glob("*.py"))
-    if code:
+def _check_no_code(folder: Path) -> None:
+    """diffusers would run it; here nothing does, but who brings it means something by it."""
+    count = 0
+    for where, _, names in os.walk(folder):
+        count += len(names)
+        if count > MAX_FILES:
+            raise StyleAVideoError(
+                f"{shown(folder)} holds more than {MAX_FILES:,} files: give the folder of one "
+                "model."
+            )
+        for name in sorted(names):
+            if name.lower().endswith((".py", ".pyc", ".pyw")):
+                raise StyleAVideoError(
+                    f"{shown(Path(where, name))} is code, which a model must not bring; get a "
+                    "folder without it."
+                )
+
+
+def config_of(folder: Path, index: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the config of a part says, of what it may."""
+    part = (PARTS | OPTIONAL)[name]
+    path = folder / name / part.configs[0]
+    return checked(path, read_json(path), part.rules[index[name][1]])
+
+
+def load_parts(
+    folder: Path, index: Mapping[str, Any], dtype: torch.dtype, skip: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The parts of a checked folder, by name.
+
+    Raises:
+        StyleAVideoError: a config that describes another network than the weights are of, values
+            out of range, NaN or infinity.
+    """
+    names = [name for name in PARTS | OPTIONAL if _entry(folder, index, name) and name not in skip]
+    configs = {}
+    for name in names:
+        optional = name == "feature_extractor" and not _entry(folder, index, "image_encoder")
+        if name == "tokenizer" or (optional and kind_of_place(folder / name) != "folder"):
+            continue
+        configs[name] = config_of(folder, index, name)
+    found = {name: _load(folder, index, name, config, dtype) for name, config in configs.items()}
+    if "tokenizer" in names:
+        found["tokenizer"] = read_tokenizer(folder / "tokenizer")
+        _check_words(folder, found)
+    return found
+
+
+def _load(
+    folder: Path, index: Mapping[str, Any], name: str, config: dict[str, Any], dtype: torch.dtype
+) -> Any:
+    import diffusers
+    import transformers
+
+    part, found = (PARTS | OPTIONAL)[name], index[name][1]
+    if part.library == "diffusers":
+        kind = getattr(diffusers, found)
+        if part.stem:
+            files = weight_files(folder / name, part.stem)
+            return build(folder / name, lambda: kind.from_config(config), files, dtype)
+        make = lambda: kind.from_config(config)  # noqa: E731
+    elif part.stem:
+        kind = getattr(transformers, found)
+        files = weight_files(folder / name, part.stem)
+        return build(folder / name, lambda: kind(kind.config_class(**config)), files, dtype)
+    else:
+        make = lambda: transformers.CLIPImageProcessor(**config)  # noqa: E731
+    try:
+        return make()
+    except Exception as error:  # the libraries agree on no class for a config that is wrong
+        raise unloadable(folder / name, error) from error
+
+
+def read_tokenizer(folder: Path, **given: Any) -> Any:
+    """CLIP's tokenizer, from copies of those of its files that are checked.
+
+    Raises:
+        StyleAVideoError: its files are missing, too large, or no tokenizer.
+    """
+    from transformers import CLIPTokenizer
+
+    rules = PARTS["tokenizer"].rules["CLIPTokenizer"]
+    config = folder / "tokenizer_config.json"
+    if not given and kind_of_place(config):
+        given = checked(config, read_json(config), rules)
+    with tempfile.TemporaryDirectory(prefix="style-a-video-") as copies:
+        for name in WORDS:
+            if kind_of_place(folder / name):
+                data = read_bounded(folder / name, MAX_WORDS)
+                if name.endswith(".json"):
+                    _check_json(folder / name, data)
+                Path(copies, name).write_bytes(data)
+        try:
+            return CLIPTokenizer.from_pretrained(copies, local_files_only=True, **given)
+        except Exception as error:  # as above
+            raise unloadable(folder, error) from error
+
+
+def _check_json(path: Path, data: bytes) -> None:
+    try:
+        found = parse_json(data)
+    except ValueError as error:
+        raise StyleAVideoError(f"{shown(path)} is not JSON; download the model again.") from error
+    if not isinstance(found, dict):
+        raise StyleAVideoError(f"{shown(path)} is not a JSON object; download the model again.")
+
+
+def _check_words(folder: Path, parts: Mapping[str, Any]) -> None:
+    """Refuse words that the text encoder has no place for."""
+    words, encoder = parts["tokenizer"], parts["text_encoder"].config
+    if len(words) > encoder.vocab_size or words.model_max_length > encoder.max_position_embeddings:
         raise StyleAVideoError(
-            f"{code[0]} is code, which a model must not bring; get a folder without it."
-        )
-    if library not in LIBRARIES:
-        raise StyleAVideoError(
-            f"{component} is of the library {library!r}, not {' or '.join(LIBRARIES)}; give an "
-            "InstructPix2Pix or plain Stable Diffusion 1.5 folder."
+            f"The tokenizer of {shown(folder)} has {len(words):,} words and texts of "
+            f"{words.model_max_length:,}, and its text encoder takes {encoder.vocab_size:,} and "
+            f"{encoder.max_position_embeddings:,}; download the whole model again."
         )
 
 
-def weight_files(folder: Path, stem: str) -> tuple[str | None, list[Path]]:
-    """(variant, files) of a component's safetensors: one file, shards, or the fp16 variant."""
+def weight_files(folder: Path, stem: str) -> list[Path]:
+    """A part's safetensors: shards, one file, or the fp16 variant."""
     plain, half = folder / f"{stem}.safetensors", folder / f"{stem}.fp16.safetensors"
     shards = folder / f"{stem}.safetensors.index.json"
-    # diffusers takes the shards where both are there, transformers the one file: both are checked.
-    files = [plain] if plain.is_file() else []
-    if shards.is_file():
-        files += [folder / name for name in _shard_names(shards)]
-    if files:
-        return None, files
-    if half.is_file():
-        return "fp16", [half]
-    pickles = sorted(file for file in folder.glob("*") if file.suffix in PICKLES)
+    if kind_of_place(shards):
+        return [folder / name for name in _shard_names(shards)]
+    for file in (plain, half):
+        if kind_of_place(file) == "file":
+            return [file]
+    with told(folder):
+        pickles = sorted(file for file in folder.glob("*") if file.suffix in PICKLES)
     if pickles:
         raise StyleAVideoError(
-            f"{pickles[0]} is a pickle, which may run code; get the model's safetensors."
+            f"{shown(pickles[0])} is a pickle, which may run code; get the model's safetensors."
         )
-    raise StyleAVideoError(f"{plain} is missing; download the model again.")
+    raise StyleAVideoError(f"{shown(plain)} is missing; download the model again.")
 
 
 def _shard_names(index: Path) -> list[str]:
@@ -155,6 +257,12 @@ def _shard_names(index: Path) -> list[str]:
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise StyleAVideoError(
-            f"{index} does not name weight files of its own folder; download the model again."
+            f"{shown(index)} does not name weight files of its own folder; download the model "
+            "again."
         )
-    return sorted(set(names))
+    found = sorted(set(names))
+    if len(found) > MAX_SHARDS:
+        raise StyleAVideoError(
+            f"{shown(index)} names {len(found):,} files; no model here has more than {MAX_SHARDS}."
+        )
+    return found

@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ..pipelines.errors import StyleAVideoError
-from .folder import COMPONENTS, OPTIONAL
+from .parts import OPTIONAL, PARTS
 
 
 def download_model(repo: str) -> Path:
     """The diffusers folder of a hub repository: what is needed of it, safetensors only."""
-    allow = ["model_index.json", "tokenizer/*", "scheduler/*.json", "feature_extractor/*.json"]
-    stems = {name: stem for name, (_, stem) in COMPONENTS.items() if stem} | OPTIONAL
-    for name, stem in stems.items():
-        allow += [f"{name}/config.json", f"{name}/{stem}*.safetensors*"]
+    allow = [
+        "model_index.json",
+        "tokenizer/*.json",
+        "tokenizer/*.txt",
+        "scheduler/*.json",
+        "feature_extractor/*.json",
+    ]
+    for name, part in (PARTS | OPTIONAL).items():
+        if part.stem:
+            allow += [f"{name}/config.json", f"{name}/{part.stem}*.safetensors*"]
     help = (
         f"download it elsewhere with `hf download {repo} --local-dir FOLDER`, copy FOLDER to this "
         "machine and give its path as the model"

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..pipelines.errors import StyleAVideoError
+from ..pipelines.files import kind_of_place, shown
+from .building import unloadable
 from .expand import expand_input_channels
 from .files import PICKLES
-from .folder import check_folder, check_loaded
+from .folder import check_folder, load_parts
 from .hub import download_model
 from .single_file import load_tokenizer
 from .styles import EMBEDDED
@@ -50,34 +51,44 @@ def load(
     _check_torchvision()
     from ..pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
-    if path.is_file():
+    if kind_of_place(path) == "file":
         return StyleAVideoPipeline.from_single_file(
             path, torch_dtype=dtype, tokenizer=tokenizer
         ).to(device)
 
-    variant = check_folder(path)
+    index = check_folder(path)
     given = {} if tokenizer is None else {"tokenizer": load_tokenizer(tokenizer)}
-    with warnings.catch_warnings():
-        # Newer diffusers call it `dtype`, older ones know this name only.
-        warnings.filterwarnings("ignore", ".*torch_dtype.*", FutureWarning)
-        try:
-            pipeline = StyleAVideoPipeline.from_pretrained(
-                str(path), torch_dtype=dtype, variant=variant, use_safetensors=True, **given
-            )
-        except (StyleAVideoError, ImportError, MemoryError, torch.cuda.OutOfMemoryError):
-            raise
-        except Exception as error:  # the libraries agree on no class for a folder that is wrong
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise StyleAVideoError(
-                f"{path} cannot be loaded ({reason}); where that does not tell what to do, "
-                "download the whole model again."
-            ) from error
-    for name, module in pipeline.components.items():
-        if isinstance(module, torch.nn.Module):
-            check_loaded(path, name, module)
+    parts = load_parts(path, index, dtype, skip=tuple(given)) | given
+    pipeline = StyleAVideoPipeline(**parts, **_own(path, index))
     if pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels:
         expand_input_channels(pipeline.unet)
-    return pipeline.to(device)
+    pipeline = pipeline.to(device)
+    if path != EMBEDDED:
+        _try(path, pipeline)
+    return pipeline
+
+
+def _own(path: Path, index: dict[str, Any]) -> dict[str, Any]:
+    """What model_index.json says for our pipeline; its values are refused where they are used."""
+    own = {key: index[key] for key in index if key in ("defaults", "scale_image_latents")}
+    if not isinstance(own.get("defaults", {}), dict):
+        raise StyleAVideoError(f"{shown(path)} has defaults that are no settings; remove them.")
+    if not isinstance(own.get("scale_image_latents", False), bool):
+        raise StyleAVideoError(f"{shown(path)} has a scale_image_latents other than true or false.")
+    return own
+
+
+def _try(path: Path, pipeline: StyleAVideoPipeline) -> None:
+    """Refuse parts that fit their weights but not each other: by a small frame in two steps."""
+    pipeline.set_progress_bar_config(disable=True)
+    try:
+        pipeline(torch.full((1, 3, 64, 64), 0.5), "a", num_inference_steps=2)
+    except (StyleAVideoError, MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever their layers say of each other's shapes
+        raise unloadable(path, error) from error
+    finally:
+        pipeline.set_progress_bar_config()
 
 
 def load_quietly() -> None:
@@ -115,7 +126,7 @@ def resolve(model: str | os.PathLike[str]) -> Path:
             )
         return EMBEDDED
     path = os.path.expanduser(text)
-    if os.path.exists(path):
+    if path and "\0" not in path and kind_of_place(Path(path)):
         return Path(path)
     a_file = Path(text).suffix.lower() in (".safetensors", *PICKLES)
     if a_file or re.search(r"^[.~/]|\\|/.*/", text):

@@ -75,14 +75,15 @@ def _vgg19() -> PerceptualEncoder:
         vgg19, "The encoder vgg19", "VGG-19", VGG19, ", or choose the encoder slim."
     )
     encoder = PerceptualEncoder((64, 128, 256, 512, 512), (2, 2, 4, 4, 1))
-    convolutions = [m for m in theirs.features if isinstance(m, torch.nn.Conv2d)]
+    convolutions = [m for m in theirs.modules() if isinstance(m, torch.nn.Conv2d)]
+    own = [c for level in range(len(encoder.blocks)) for c in encoder.convolutions(level)]
     with torch.no_grad():
-        for own, of in zip((c for b in encoder.blocks for c in b), convolutions, strict=False):
-            own.weight.copy_(of.weight)
-            own.bias.copy_(of.bias)
+        for mine, of in zip(own, convolutions, strict=False):
+            mine.load_state_dict(of.state_dict())
         # Theirs takes (x - mean) / deviation, ours 2 x - 1.
         mean, deviation = (torch.tensor(v) for v in IMAGENET)
-        first = encoder.blocks[0][0]
+        first = own[0]
+        assert first.bias is not None
         shift = (0.5 - mean) / deviation
         first.bias.add_((first.weight.sum((2, 3)) * shift).sum(1))
         first.weight.mul_(0.5 / deviation[:, None, None])

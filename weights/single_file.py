@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..pipelines.errors import StyleAVideoError
 from .expand import expand_input_channels
-from .files import check_finite, read_json, tensor_shapes
+from .files import finite, read_json, safetensors_of, tensor_shapes
+from .folder import read_tokenizer
 from .hub import download
 
 SD15 = Path(__file__).parent / "configs" / "sd15"
@@ -76,28 +76,38 @@ def load_single_file(
 
     prefixes = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.")
     wanted = [k for k in shapes if k.startswith(prefixes) and not k.endswith("position_ids")]
-    check_finite(path, wanted)
-    with safe_open(path, framework="pt") as file:
-        checkpoint = {_with_text_model(key): file.get_tensor(key) for key in wanted}
-
-    def build(name: str, model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
-        _check_fit(f"{path} ({name})", model, state)
-        model.load_state_dict({key: value.to(dtype) for key, value in state.items()}, assign=True)
-        return model.eval()
-
     with init_empty_weights():  # every weight comes from the file
         unet = UNet2DConditionModel.from_config(config["unet"] | {"in_channels": channels})
         vae = AutoencoderKL.from_config(config["vae"])
         text_encoder = CLIPTextModel(text_config)
-    text_state = convert_ldm_clip_checkpoint(checkpoint)
-    if not hasattr(text_encoder, "text_model"):  # flattened in transformers 5.6
-        text_state = {k.removeprefix("text_model."): v for k, v in text_state.items()}
-    unet = build("U-Net", unet, convert_ldm_unet_checkpoint(checkpoint, unet.config))
+
+    def converted(checkpoint: dict[str, Tensor]) -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
+        text_state = convert_ldm_clip_checkpoint(checkpoint)
+        if not hasattr(text_encoder, "text_model"):  # flattened in transformers 5.6
+            text_state = {k.removeprefix("text_model."): v for k, v in text_state.items()}
+        return {
+            "U-Net": (unet, convert_ldm_unet_checkpoint(checkpoint, unet.config)),
+            "autoencoder": (vae, convert_ldm_vae_checkpoint(checkpoint, vae.config)),
+            "text encoder": (text_encoder, text_state),
+        }
+
+    # First with nothing but the shapes of the header, then with what they are of.
+    for name, (model, state) in _tried(
+        path,
+        converted,
+        {_with_text_model(k): torch.empty(shapes[k], device="meta") for k in wanted},
+    ).items():
+        _check_fit(f"{path} ({name})", model, state)
+    with safetensors_of(path) as file:
+        checkpoint = {_with_text_model(k): finite(path, k, file.get_tensor(k)) for k in wanted}
+    for model, state in _tried(path, converted, checkpoint).values():
+        model.load_state_dict({key: value.to(dtype) for key, value in state.items()}, assign=True)
+        model.eval()
     if channels == config["vae"]["latent_channels"]:
         expand_input_channels(unet)
     return {
-        "vae": build("autoencoder", vae, convert_ldm_vae_checkpoint(checkpoint, vae.config)),
-        "text_encoder": build("text encoder", text_encoder, text_state),
+        "vae": vae,
+        "text_encoder": text_encoder,
         "tokenizer": words,
         "unet": unet,
         "scheduler": DDIMScheduler.from_config(
@@ -112,8 +122,6 @@ def load_tokenizer(folder: str | os.PathLike[str] | None = None) -> Any:
     From `folder`, else from the one that the environment variable STYLE_A_VIDEO_TOKENIZER names,
     else from openai/clip-vit-large-patch14 on the hub (2 MB) or in the hub's cache.
     """
-    from transformers import CLIPTokenizer
-
     folder = folder or os.environ.get(TOKENIZER_VARIABLE)
     if folder is None or not os.fspath(folder):
         folder = download(
@@ -129,7 +137,7 @@ def load_tokenizer(folder: str | os.PathLike[str] | None = None) -> Any:
             f"There is no CLIP tokenizer in {os.fspath(folder)!r}; download vocab.json and "
             f"merges.txt of {TOKENIZER} into it."
         )
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=77)
+    return read_tokenizer(Path(folder), model_max_length=77)
 
 
 def _check_architecture(path: Path, shapes: Mapping[str, list[int]], text_width: int) -> int:
@@ -167,6 +175,17 @@ def _with_text_model(key: str) -> str:
         r"\1text_model.\2.",
         key,
     )
+
+
+def _tried(path: Path, convert: Callable[[Any], Any], checkpoint: dict[str, Tensor]) -> Any:
+    """diffusers' conversion, which takes any key to be there and to have its shape."""
+    try:
+        return convert(checkpoint)
+    except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise StyleAVideoError(
+            f"{path} is not of Stable Diffusion 1.5: its tensors have other names or shapes "
+            f"({str(error)[:100]}); give another checkpoint."
+        ) from error
 
 
 def _check_fit(where: str, model: nn.Module, state: Mapping[str, Tensor]) -> None:

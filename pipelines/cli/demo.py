@@ -14,9 +14,10 @@ from .progress import Bars, say
 def add(commands: Any) -> None:
     to = commands.add_parser(
         "demo",
-        help="one clip in several styles: a video and a contact sheet",
-        description="Write OUTPUT.mp4 (the source and up to three styles, moving side by side) and "
-        "OUTPUT.jpg (a row of frames for the source and for each style).",
+        help="one clip in several styles: a video and contact sheets",
+        description="Write OUTPUT.mp4 (the source and up to three styles, moving side by side), "
+        "OUTPUT.jpg (a row of frames for the source and for each style) and, where no style is "
+        "named, OUTPUT-pictures.jpg (frames after each painting that comes with the package).",
     )
     to.add_argument("--input", type=Path, metavar="FILE", help="a clip of yours (else our own)")
     to.add_argument(
@@ -62,3 +63,29 @@ def run(args: argparse.Namespace) -> None:
         say(f"row {n}: {style.words}")
     print(video)
     print(sheet)
+    if not asked and args.engine is None:
+        print(_pictures(args))
+
+
+def _pictures(args: argparse.Namespace) -> Path:
+    """The sheet of paintings, by the engine that is best for pictures."""
+    from ...weights.paintings import PAINTINGS
+    from ..engines.registry import default_for
+    from ..engines.style import StylePicture, read_style_picture
+    from ..run import demo
+
+    styles = []
+    for painting in PAINTINGS:
+        image = read_style_picture(painting.path).image
+        styles.append(Style(pictures=(StylePicture(image, name=painting.name),)))
+    kind = default_for(styles[0])
+    loaded = options.Load(kind, kind.options(), args.device, args.dtype)()
+    own = args.output.with_name(f"{args.output.name}-source.mp4")
+    return demo.pictures_sheet(
+        loaded,
+        styles,
+        args.input or own,
+        args.output.with_name(f"{args.output.name}-pictures.jpg"),
+        seconds=args.seconds,
+        progress=Bars(),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -31,7 +32,8 @@ def run(args: argparse.Namespace) -> None:
     for kind in KINDS:
         print(f"  {kind.name}  ({' or '.join(sorted(kind.takes))})")
         print(f"      {kind.what}\n      speed: {kind.speed}\n      licence: {kind.licence}")
-    print("\nmodels of the engine diffusion (--model):")
+    names = [kind.name for kind in KINDS if any(f.name == "model" for f in fields(kind.options))]
+    print(f"\nmodels of the engine {' and '.join(names)} (--model):")
     for model in MODELS:
         there = model.name != "embedded" or (styles.EMBEDDED / "model_index.json").is_file()
         print(f"  {model.name}{'' if there else '  [not in this installation]'}")

@@ -7,12 +7,14 @@ to do), 130 interrupted, 1 anything unforeseen (with its traceback).
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import StyleAVideoError
+from ..files import unusable
 from . import demo, info, refine, report, shots, stylize
 from .words import WORDS
 
@@ -47,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
     try:
         args, unknown = parser().parse_known_args(argv)
@@ -58,6 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         COMMANDS[args.command].run(args)
     except StyleAVideoError as error:
         print(f"style-a-video: error: {error.worded(WORDS)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(f"style-a-video: error: {unusable(error.filename, error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("style-a-video: stopped.", file=sys.stderr)

@@ -132,7 +132,7 @@ def engine(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--engine",
         metavar="|".join(kind.name for kind in KINDS),
-        help="what makes the frames (for words diffusion, for a picture alone the best for it)",
+        help="what makes the frames (else the first of these that takes the style)",
     )
     add_options(to.add_argument_group("of the engines"), [(k.name, k.options) for k in KINDS])
     to.add_argument(

@@ -61,7 +61,7 @@ def write_json(path: Path, what: dict[str, Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(part, path)
     except OSError as error:
         with suppress(OSError):

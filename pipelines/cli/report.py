@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         "--style-image",
         type=Path,
         metavar="FILE",
-        help="a PNG or JPEG picture of the style, for SIFID's: how near the textures come to it",
+        help="a picture of the style: how near colours and textures come to it",
     )
     to.add_argument(
         "--clip",
@@ -49,7 +49,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     part = options.part_of(args)
     from ..checks import check_prompts
-    from ..media import check_target, read_picture
+    from ..engines.style import read_style_picture
+    from ..media import check_target
 
     if args.prompt is not None:
         check_prompts("The prompt", args.prompt, 1)
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
                 "The prompt is for CLIP, which --clip none leaves out: give one of them alone."
             )
     if args.style_image is not None:
-        read_picture(args.style_image)
+        read_style_picture(args.style_image)
     for path, suffixes in ((args.html, (".html", ".htm")), (args.json, (".json",))):
         if path is not None:
             check_target(path, suffixes)

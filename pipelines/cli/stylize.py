@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.style import Style
 from ..errors import StyleAVideoError
+from ..files import shown, told
 from . import options
 from .progress import Bars, say, write_json
 
@@ -170,9 +171,9 @@ def _videos(args: argparse.Namespace, part: Part) -> list[tuple[VideoInfo, Path]
 
 def _in_folder(source: Path) -> list[Path]:
     """The videos of a folder; none where it is a file, or a folder of pictures."""
-    if not source.is_dir():
-        return []
-    return sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEOS)
+    with told(source):
+        inside = list(source.iterdir()) if source.is_dir() else []
+    return sorted(path for path in inside if path.suffix.lower() in VIDEOS)
 
 
 class _Here:
@@ -264,14 +265,17 @@ def _stylize_one(
             progress=bars,
         )
     except KeyboardInterrupt:
-        say(f"What is done is kept in {job}: the same command goes on.")
+        if job.is_dir():
+            say(f"What is done is kept in {shown(job)}: the same command goes on.")
         raise
     for note in report.notes:
         if note not in foreseen(info, target, args.codec):
             say(note)
     report.notes += answer.remarks
     refine = args.refine_strength if args.refine else 0.0
-    report.settings = answer.identity | {"refine": refine, "hardware": answer.hardware}
+    prompt = asked.style.words if asked.style else None
+    more = {"prompt": prompt, "refine": refine, "hardware": answer.hardware}
+    report.settings = answer.identity | more
     if args.preview:
         _write_preview(args, asked, info, report)
     if args.report:
@@ -296,5 +300,5 @@ def _write_preview(
     before = asked.part.read(info, (report.width, report.height))
     for pair in zip(before, read_frames(args.target), strict=False):
         sampled(*pair)
-    words = "by shots" if args.shots else asked.styles[0].words
+    words = "by shots" if args.shots else asked.styles[0].words or asked.load.name
     sheet.save(sheet.contact_sheet(sampled.rows(["source", words])), args.preview)

@@ -75,7 +75,7 @@ class EngineKind:
     Attributes:
         name: as --engine takes it.
         what: it is, with its source.
-        takes: WORDS, PICTURES, or both.
+        takes: WORDS, PICTURES, both; or neither, where its style is its own.
         speed, licence: in words.
         options: what a user can choose.
         load: (options, device, dtype) → Loaded.
@@ -94,12 +94,16 @@ class EngineKind:
         given = {WORDS: bool(style.text), PICTURES: bool(style.pictures)}
         for form, there in given.items():
             if there and form not in self.takes:
-                other = " and ".join(sorted(self.takes))
-                raise StyleAVideoError(
-                    f"The engine {self.name} takes {other}, no {form}: leave them out, or choose "
-                    "another engine."
+                own = (
+                    f"takes {' and '.join(sorted(self.takes))}"
+                    if self.takes
+                    else "has a style of its own"
                 )
-        if self.takes and style.is_empty:
+                raise StyleAVideoError(
+                    f"The engine {self.name} {own}, no {form}: leave them out, or choose another "
+                    "engine."
+                )
+        if self.takes and not any(there for form, there in given.items() if form in self.takes):
             raise StyleAVideoError(
                 f"The engine {self.name} needs {' or '.join(sorted(self.takes))} of the style."
             )

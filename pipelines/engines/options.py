@@ -70,6 +70,8 @@ def check_option(name: str, kind: type, value: Any, one: Field[Any]) -> None:
     if kind is int:
         if about["low"] == 1:
             check_count(name, value)
+        elif isinstance(value, float):
+            raise StyleAVideoError(f"{name} must be a whole number, not {value!r}.")
         check_number(name, value, about["low"], about["high"])
     if kind is float:
         check_number(name, value, about["low"], about["high"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..checks import check_choice
-from . import adain, diffusion, wct
+from . import adain, diffusion, gatys, onnx, wct
 from .kinds import PICTURES, WORDS, EngineKind
 from .style import Style
 
-KINDS: tuple[EngineKind, ...] = (diffusion.KIND, adain.KIND, wct.KIND)
+KINDS: tuple[EngineKind, ...] = (diffusion.KIND, wct.KIND, adain.KIND, gatys.KIND, onnx.KIND)
 """In the order of preference: the first that takes a style is its default."""
 
 
@@ -25,6 +25,7 @@ def kind_named(name: str) -> EngineKind:
 def default_for(style: Style) -> EngineKind:
     """The engine that makes such a style where none is named."""
     wanted = {form for form, there in ((WORDS, style.text), (PICTURES, style.pictures)) if there}
-    fitting = [kind for kind in KINDS if wanted <= kind.takes]
-    willing = [kind for kind in KINDS if wanted & kind.takes]  # says itself what it does not take
-    return (fitting or willing)[0]
+    fitting = tuple(kind for kind in KINDS if wanted <= kind.takes)
+    willing = tuple(kind for kind in KINDS if wanted & kind.takes)
+    # One that does not take all of it says so itself: EngineKind.check.
+    return (fitting or willing or KINDS)[0]

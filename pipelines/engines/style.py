@@ -95,7 +95,7 @@ class Style:
     @property
     def words(self) -> str:
         """How it is called in messages and on sheets."""
-        return self.text or " + ".join(Path(picture.name).stem for picture in self.pictures)
+        return self.text or " + ".join(picture.name for picture in self.pictures)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def read_style_picture(
 
     image = read_still(path, SIDES, SEEN)
     region = None if mask is None else read_still(mask, SIDES, SEEN).mean(0, keepdim=True)
-    return StylePicture(image, weight, region, Path(path).name)
+    return StylePicture(image, weight, region, Path(path).stem.replace("_", " "))
 
 
 def parse_picture(text: str) -> tuple[Path, float]:

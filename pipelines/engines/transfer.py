@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -109,26 +109,10 @@ class Transfer(ABC):
         return {"weights": self.weights, **self.options.as_dict()}
 
     def engine(self, style: Style) -> Engine | CarryingEngine:
-        look = self._look(style)
+        look = look_at(style, self.options.style_size, self.see, self.device, self.dtype)
         if self.options.statistics == "shot":
             return _AlongShot(self, look)
         return lambda frames, frame_indices: self.stylize(frames, look, None)
-
-    def _look(self, style: Style) -> Look:
-        import torch
-        from torch.nn.functional import interpolate
-
-        pictures = []
-        for picture in style.pictures:
-            shown = at_size(picture.image[None].float(), self.options.style_size)
-            pictures.append(self.see(shown.to(self.device, self.dtype)))
-        if all(picture.mask is None for picture in style.pictures):
-            return Look(pictures, style.shares, None)
-        whole = torch.ones(1, 1, 1)
-        masks = [whole if picture.mask is None else picture.mask for picture in style.pictures]
-        size = max(mask.shape[-2] for mask in masks), max(mask.shape[-1] for mask in masks)
-        fitted = [interpolate(mask[None].float(), size, mode="nearest") for mask in masks]
-        return Look(pictures, style.shares, torch.cat(fitted, 1).to(self.device))
 
     def stylize(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         import torch
@@ -161,6 +145,30 @@ class _AlongShot:
 
         means = RunningMeans(carried)
         return self.transfer.stylize(frames, self.look, means), means.after
+
+
+def look_at(
+    style: Style,
+    longer_side: int,
+    see: Callable[[Tensor], Any],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Look:
+    """What `see` makes of each picture (1,3,H,W), shown with a longer side of so many px."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    pictures = []
+    for picture in style.pictures:
+        shown = at_size(picture.image[None].float(), longer_side)
+        pictures.append(see(shown.to(device, dtype)))
+    if all(picture.mask is None for picture in style.pictures):
+        return Look(pictures, style.shares, None)
+    whole = torch.ones(1, 1, 1)
+    masks = [whole if picture.mask is None else picture.mask for picture in style.pictures]
+    size = max(mask.shape[-2] for mask in masks), max(mask.shape[-1] for mask in masks)
+    fitted = [interpolate(mask[None].float(), size, mode="nearest") for mask in masks]
+    return Look(pictures, style.shares, torch.cat(fitted, 1).to(device))
 
 
 def at_size(picture: Tensor, longer_side: int) -> Tensor:

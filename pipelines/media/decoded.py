@@ -88,6 +88,30 @@ def has_alpha(picture: Any) -> bool:
     return picture.format.has_palette or any(part.is_alpha for part in parts)
 
 
+def is_transparent(picture: Any) -> bool:
+    """Whether a pixel of it shows what is behind, for pictures of bytes and palettes."""
+    if picture.format.has_palette:
+        used = np.zeros(256, bool)
+        for row in _bytes(picture, 0, 1):
+            used[row] = True
+        palette = np.frombuffer(bytes(picture.planes[1])[:1024], np.uint32)
+        return bool((palette[used] >> 24 < 255).any())  # A, R, G, B of a number each
+    alpha = [part for part in picture.format.components if part.is_alpha]
+    if not alpha:
+        return False
+    if picture.format.name not in ("bgra", "rgba"):
+        picture = picture.reformat(format="rgba")
+    return bool(_bytes(picture, 0, 4)[..., 3].min() < 255)
+
+
+def _bytes(picture: Any, plane: int, channels: int) -> Any:
+    """A plane of bytes (H,W,C), or (H,W) of one channel, where it lies: no copy."""
+    line = picture.planes[plane].line_size
+    rows = np.frombuffer(picture.planes[plane], np.uint8).reshape(-1, line)
+    rows = rows[: picture.height, : picture.width * channels]
+    return rows if channels == 1 else rows.reshape(picture.height, picture.width, channels)
+
+
 def to_frame(decoded: Decoded, size: tuple[int, int] | None, scaler: VideoReformatter) -> Frame:
     """The upright frame at `size` (width, height; None: as shown)."""
     picture, matrix = decoded.picture, matrix_of(decoded.picture)

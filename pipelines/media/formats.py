@@ -8,7 +8,7 @@ lets depend on the number of cores or on the processor is fixed.
 from __future__ import annotations
 
 import os
-import secrets
+import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,7 +17,9 @@ from pathlib import Path
 import av
 
 from ..errors import StyleAVideoError
+from ..files import MAX_NAME, kind_of_place, shown, told
 
+ROOM = 12  # bytes of a name for what stands beside it until it is done, such as .NAME.job.done
 FOLDER = ""  # the suffix of a folder of pictures: none
 
 
@@ -214,32 +216,49 @@ def check_target(target: str | os.PathLike[str], suffixes: Collection[str] | Non
         raise StyleAVideoError(
             f"{target} has no suffix that can be written here: name it {', '.join(suffixes)}."
         )
+    _check_name(target)
+    kind = kind_of_place(target)
     if target.suffix == FOLDER:
-        _check_folder(target)
-    elif target.is_dir():
-        raise StyleAVideoError(f"{target} is a folder: give the path of a file to write.")
+        _check_folder(target, kind)
+    elif kind == "folder":
+        raise StyleAVideoError(f"{shown(target)} is a folder: give the path of a file to write.")
+    elif kind not in ("", "file"):
+        raise StyleAVideoError(f"{shown(target)} is {kind}: give the path of a file to write.")
     folder = target.absolute().parent
-    if not folder.is_dir():
-        raise StyleAVideoError(f"The output folder {folder} does not exist: create it first.")
-    trial = folder / f".{secrets.token_hex(8)}"
+    if kind_of_place(folder) != "folder":
+        raise StyleAVideoError(
+            f"The output folder {shown(folder)} does not exist: create it first."
+        )
     try:
-        trial.touch(exist_ok=False)
-        trial.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # without a name: a kill leaves nothing
+            pass
     except OSError as error:
         raise StyleAVideoError(
-            f"The output folder {folder} cannot be written ({error.strerror}): choose another one."
+            f"The output folder {shown(folder)} cannot be written ({error.strerror}): choose "
+            "another one."
         ) from error
     return target
 
 
-def _check_folder(target: Path) -> None:
+def _check_name(target: Path) -> None:
+    """Refuse names that no file system takes."""
+    most = MAX_NAME - ROOM
+    if len(os.fsencode(target.name)) > most:
+        raise StyleAVideoError(
+            f"The name {shown(target.name)} is too long: {most} bytes are held at most."
+        )
+
+
+def _check_folder(target: Path, kind: str) -> None:
     """A folder of pictures is never mixed with another, nor put in place of one."""
-    if target.is_file():
+    if kind not in ("", "folder"):
         raise StyleAVideoError(
-            f"{target} is a file without a suffix, which would be a folder of PNG pictures: choose "
-            f"another name, or one with {', '.join(SUFFIXES)}."
+            f"{shown(target)} is a file without a suffix, which would be a folder of PNG pictures: "
+            f"choose another name, or one with {', '.join(SUFFIXES)}."
         )
-    if target.is_dir() and any(target.iterdir()):
-        raise StyleAVideoError(
-            f"{target} is a folder that is not empty: name a new one for the PNG pictures."
-        )
+    with told(target):
+        if kind and any(target.iterdir()):
+            raise StyleAVideoError(
+                f"{shown(target)} is a folder that is not empty: name a new one for the PNG "
+                "pictures."
+            )

@@ -9,12 +9,40 @@ from typing import Any
 import av
 
 from ..errors import Remedy, StyleAVideoError
+from ..files import kind_of_place, shown, told
+from .boxes import check_samples
 from .frames import RATE
 
-MAX_PIXELS = 1 << 27  # of a picture, 16384 x 8192: what states more is broken, or means harm
+MAX_PIXELS = 1 << 26  # of a picture, 8192 x 8192: twice those of 8K video
+SECONDS = 30.0  # to open a file, and to read a packet: more than a slow disk takes
 
-# Demuxers that read something from anything: text as terminal art, playlists of other files.
-_NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf", "hls", "dash", "concat", "sdp", "webvtt", "srt"}
+# The demuxers that are tried, by FFmpeg's names. None of them opens another file, as playlists do,
+# or shows anything as text art; those of sound are here to be told that they hold no pictures.
+_CONTAINERS = (
+    *("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "nut", "mxf"),
+    *("gxf", "dv", "ivf", "wtv", "rm", "nsv", "yuv4mpegpipe", "gif", "apng", "mjpeg", "jpeg_pipe"),
+    *(
+        "webp",
+        "webp_pipe",
+        "png_pipe",
+        "h261",
+        "h263",
+        "h264",
+        "hevc",
+        "vvc",
+        "av1",
+        "obu",
+        "m4v",
+        "mpegvideo",
+        "vc1",
+    ),
+    *("dirac", "cavsvideo", "avs2", "avs3", "dnxhd", "mp3", "wav", "flac", "aac", "ac3", "aiff"),
+)
+_CAREFUL = {
+    "format_whitelist": ",".join(_CONTAINERS),
+    "protocol_whitelist": "file",
+    "max_pixels": str(MAX_PIXELS),
+}
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: the clock of such a container starts anywhere
 # Titles in other encodings than UTF-8 stop PyAV 17 and 18 unless told not to; 19 takes them.
@@ -23,32 +51,57 @@ _TOLERANT: dict[str, Any] = (
 )
 
 
-def open_input(path: Path) -> Any:
+def open_input(path: Path, demuxer: str | None = None, **options: str) -> Any:
     """The file as a PyAV container.
 
+    Args:
+        demuxer: the one to use, instead of what the file's head tells.
+        options: FFmpeg's, beside those that every file is opened with.
+
     Raises:
-        StyleAVideoError: missing, a folder, empty, not permitted, cut off in its head, no media.
+        StyleAVideoError: missing, a folder, a pipe or a device, empty, not permitted, cut off in
+            its head, no media, or it takes too long.
     """
-    if not path.exists():
-        raise StyleAVideoError(f"{path} does not exist: check the path.")
-    if path.is_dir():
-        raise StyleAVideoError(f"{path} is a folder: give the path of a video file.")
-    if path.stat().st_size == 0:
-        raise StyleAVideoError(f"{path} is empty (0 bytes): copy or download it again.")
+    kind = kind_of_place(path)
+    if not kind:
+        raise StyleAVideoError(f"{shown(path)} does not exist: check the path.")
+    if kind == "folder":
+        raise StyleAVideoError(f"{shown(path)} is a folder: give the path of a video file.")
+    if kind != "file":
+        raise StyleAVideoError(f"{shown(path)} is {kind}: give the path of a video file.")
+    with told(path):
+        if path.stat().st_size == 0:
+            raise StyleAVideoError(f"{shown(path)} is empty (0 bytes): copy or download it again.")
+    check_samples(path)
     try:
         # An absolute path: a name such as "a:b.mp4" would be taken for a protocol.
-        container = av.open(str(path.absolute()), **_TOLERANT)
+        return av.open(
+            str(path.absolute()),
+            format=demuxer,
+            options=_CAREFUL | options,
+            timeout=SECONDS,
+            **_TOLERANT,
+        )
     except PermissionError as error:
-        raise StyleAVideoError(f"{path} cannot be read (permission denied).") from error
+        raise StyleAVideoError(f"{shown(path)} cannot be read (permission denied).") from error
+    except av.error.ExitError as error:
+        raise StyleAVideoError(
+            f"{shown(path)} could not be opened in {SECONDS:g} s: copy it to a faster disk, or "
+            "convert it again."
+        ) from error
+    except UnicodeEncodeError as error:
+        raise StyleAVideoError(
+            f"{shown(path)} has a name that is no text, which the decoder cannot open: rename it."
+        ) from error
+    except av.ArgumentError as error:  # what is said of a demuxer that is not listed
+        raise StyleAVideoError(
+            f"{shown(path)} is not a video file: give an mp4, mov, mkv or webm file."
+        ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise StyleAVideoError(
-            f"{path} is not a video that can be read, or is cut short: try to play it, then copy "
-            "or convert it again."
+            f"{shown(path)} is not a video that can be read, or is cut short: try to play it, then "
+            "copy or convert it again."
         ) from error
-    if set(container.format.name.split(",")) & _NOT_VIDEO:
-        container.close()
-        raise StyleAVideoError(f"{path} is not a video file: give an mp4, mov, mkv or webm file.")
-    return container
 
 
 def is_cover(stream: Any) -> bool:
@@ -60,12 +113,23 @@ def video_stream(container: Any, path: Path) -> Any:
     """The first real video stream; the cover picture of an audio file is not one."""
     for stream in container.streams.video:
         if not is_cover(stream) and stream.codec_context is not None:
-            check_pixels(path, stream.codec_context.width, stream.codec_context.height)
+            _check_stated(path, stream)
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # sizes may change
             stream.thread_type = "AUTO"
             return stream
     what = "only audio" if container.streams.audio else "no pictures"
     raise StyleAVideoError(f"{path} holds {what}: give a file with a video stream.")
+
+
+def _check_stated(path: Path, stream: Any) -> None:
+    """Refuse by the size in the header. FFmpeg forgets one that is too large for its decoders."""
+    context = stream.codec_context
+    check_pixels(path, context.width, context.height)
+    if not context.width:
+        with open_input(path, codec_whitelist="none") as undecoded:
+            again = undecoded.streams[stream.index].codec_context
+            if again is not None:
+                check_pixels(path, again.width, again.height)
 
 
 def decoder_of(stream: Any) -> Any:
@@ -79,12 +143,12 @@ def decoder_of(stream: Any) -> Any:
     return decoder
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
+def check_pixels(path: Path, width: int, height: int, most: int = MAX_PIXELS) -> None:
     """Refuse pictures that would not fit into memory."""
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise StyleAVideoError(
-            f"{path} states pictures of {width}x{height}, more than can be worked on: is it "
-            "damaged? Convert it to a smaller size."
+            f"{shown(path)} states pictures of {width}x{height}; at most {most:,} pixels can be "
+            "worked on, so convert it to a smaller size if it is not damaged."
         )
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.video.reformatter import VideoReformatter
 
 from ..errors import Remedy, StyleAVideoError
-from .decoded import HDR, NARROWS, WIDE, Decoded, has_alpha, matrix_of, shown_size, to_frame
+from ..files import kind_of_place
+from .decoded import HDR, NARROWS, WIDE, has_alpha, is_transparent, matrix_of, shown_size
 from .frames import RATE, VideoInfo, seconds
 from .opening import (
     check_pixels,
@@ -42,7 +42,7 @@ def probe(
         StyleAVideoError: missing, empty, cut short, without a video stream, or not a video at all.
     """
     path = Path(path)
-    if path.is_dir():
+    if kind_of_place(path) == "folder":
         return probe_folder(path, seconds(rate) or RATE)
     if rate is not None:
         raise StyleAVideoError(
@@ -113,8 +113,7 @@ def _shows_through(picture: Any, codec: str) -> bool:
     """Whether there is an alpha channel. GIFs and palettes have one always, and most are opaque."""
     if codec != "gif" and not picture.format.has_palette:
         return has_alpha(picture)
-    frame = to_frame(Decoded(picture, Fraction(0), RATE), None, VideoReformatter())
-    return frame.alpha is not None and bool(frame.alpha.min() < 1)
+    return is_transparent(picture)
 
 
 def _notes(path: Path, picture: Any) -> list[str]:

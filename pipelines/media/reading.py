@@ -13,6 +13,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from ..errors import StyleAVideoError
+from ..files import kind_of_place
 from .decoded import Decoded, to_frame
 from .frames import RATE, Frame, VideoInfo, seconds
 from .opening import damaged, decoder_of, open_input, origin_of, rate_of, sample_of, video_stream
@@ -55,7 +56,7 @@ def read_frames(
 def _decode(source: str | os.PathLike[str] | VideoInfo, start: Fraction | None) -> Any:
     known = source if isinstance(source, VideoInfo) else None
     path = known.path if known else Path(source)  # type: ignore[arg-type]
-    if path.is_dir():
+    if kind_of_place(path) == "folder":
         return decode_folder(path, known.frame_rate if known else RATE, start)
     if is_webp(path):
         return decode_webp(path)

@@ -241,7 +241,7 @@ class VideoWriter:
                 f"Viewers show a GIF at 50 pictures/s at most: {self._dropped} pictures were left "
                 "out, the others keep their times."
             )
-        if self.target.is_dir():
+        if self.kind.suffix == FOLDER and self.target.is_dir():
             self.target.rmdir()  # empty; Windows replaces no folder
         os.replace(self.part, self.target)
 

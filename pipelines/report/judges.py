@@ -1,6 +1,7 @@
 """Networks of others that judge pictures, or see what measures are of.
 
-CLIP (Radford et al. 2021), LPIPS (Zhang et al. 2018), SIFID (Rott Shaham et al. 2019).
+CLIP (Radford et al. 2021), LPIPS (Zhang et al. 2018), SIFID (Rott Shaham et al. 2019); and our own
+encoder of styles, which is always here.
 """
 
 from __future__ import annotations
@@ -11,22 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...weights.checkpoints import FITTING, OTHER_TORCHVISION, load_network
 from ..core.correction import CLIP_MEAN, CLIP_STD, clip_preprocess
 from ..core.measures import gaussian
+from ..engines.style import read_style_picture
 from ..errors import StyleAVideoError
-from ..media import read_picture
+from ..files import kind_of_place
 from .words import Words, not_measured, printable
-
-if TYPE_CHECKING:
-    from ..engines.diffusion.pipeline import StyleAVideoPipeline
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,9 @@ Sifid = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Frames (T,3,H,W) in [0,1] → mean (T,C) and covariance (T,C,C) of each one's features, float64 on
 the CPU. SIFID is `core.measures.frechet_distance` between those of two pictures."""
 
+Encoder = Callable[[Tensor], dict[str, Tensor]]
+"""Frames (T,3,H,W) in [0,1] → features by layer, in which statistics mean style."""
+
 Judge = TypeVar("Judge")
 
 
@@ -58,14 +59,15 @@ Judge = TypeVar("Judge")
 class Judges:
     """Whom to ask beyond what is measured without a network; None: nobody.
 
-    `prompt`: for CLIP's style; `style_image` (3,H,W) in [0,1] and its name: for SIFID's;
-    `missing`: what to say of those that cannot be asked.
+    `prompt`: for CLIP's style; `style_image` (3,H,W) in [0,1] and its name: for SIFID's, and for
+    the encoder, which is asked where there is one; `missing`: what to say of those that cannot be.
     """
 
     clip_network: ClipNetwork | None = None
     prompt: str | None = None
     lpips: Lpips | None = None
     sifid: Sifid | None = None
+    encoder: Encoder | None = None
     style_image: Tensor | None = None
     style_name: str | None = None
     missing: Sequence[Words] = ()
@@ -77,18 +79,27 @@ def judges_here(
     style_image: str | os.PathLike[str] | None = None,
     device: torch.device | str = "cpu",
 ) -> Judges:
-    """These, with LPIPS and SIFID where their packages and weights are.
+    """These, with LPIPS and SIFID where their packages and weights are; the encoder sees the style.
 
     Raises:
         StyleAVideoError: a style image that cannot be read.
     """
     lpips, no_lpips = if_here("LPIPS", load_lpips, device)
     sifid, no_sifid = if_here("SIFID", load_sifid, device)
-    style = style_name = None
-    if style_image is not None:
-        style, style_name = read_picture(style_image), printable(Path(style_image).name)
     missing = [*no_lpips, *no_sifid]
-    return Judges(clip_network, prompt, lpips, sifid, style, style_name, missing)
+    if style_image is None:
+        return Judges(clip_network, prompt, lpips, sifid, missing=missing)
+    style = read_style_picture(style_image)
+    return Judges(
+        clip_network,
+        prompt,
+        lpips,
+        sifid,
+        load_encoder(device),
+        style.image,
+        printable(style.name),
+        missing,
+    )
 
 
 def if_here(
@@ -114,7 +125,19 @@ def load_clip(name: str | os.PathLike[str], device: torch.device | str = "cpu") 
     return replace(clip_of_pipeline(load("embedded", device=device), "embedded"), own=True)
 
 
-def clip_of_pipeline(pipeline: StyleAVideoPipeline, name: str) -> ClipNetwork:
+class HasClip(Protocol):
+    """A pipeline with the two halves of a CLIP, as diffusers names them."""
+
+    tokenizer: Any
+    text_encoder: Any
+    image_encoder: Any
+
+    def encode_images(self, frames: Tensor) -> Tensor:
+        """Frames (T,3,H,W) in [0,1] → embeddings (T,D)."""
+        ...
+
+
+def clip_of_pipeline(pipeline: HasClip, name: str) -> ClipNetwork:
     """The CLIP inside a pipeline: its image encoder, and its text encoder where both share a space.
 
     Raises:
@@ -148,30 +171,14 @@ def clip_of_folder(folder: Path, device: torch.device | str = "cpu") -> ClipNetw
     Raises:
         StyleAVideoError: it is not there, or is no CLIP with its tokenizer.
     """
-    if not folder.is_dir():
+    if kind_of_place(folder) != "folder":
         raise StyleAVideoError(
             f"There is no folder {folder}: give one of a CLIPModel, or embedded."
         )
-    from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+    from ..weights.clip import load_clip_folder
 
-    refusal = (
-        f"{folder} holds no CLIP that can be loaded (config.json, model.safetensors and the "
-        "tokenizer's files of a CLIPModel)."
-    )
-    mean, std = CLIP_MEAN, CLIP_STD
-    try:
-        model, found = CLIPModel.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-        if (folder / "preprocessor_config.json").is_file():
-            processor = CLIPImageProcessor.from_pretrained(str(folder), local_files_only=True)
-            mean, std = processor.image_mean, processor.image_std
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise StyleAVideoError(refusal) from error
-    # transformers would fill these with chance.
-    if any(not key.endswith("position_ids") for key in found["missing_keys"]):
-        raise StyleAVideoError(refusal)
+    model, tokenizer, images = load_clip_folder(folder)
+    mean, std = images.get("image_mean", CLIP_MEAN), images.get("image_std", CLIP_STD)
     model = model.to(device).eval()
     size = model.config.vision_config.image_size
 
@@ -246,6 +253,19 @@ def load_sifid(device: torch.device | str = "cpu") -> Sifid:
         return mean, covariance
 
     return statistics
+
+
+def load_encoder(device: torch.device | str = "cpu") -> Encoder:
+    """The features that engines take styles from (core/perceptual.py)."""
+    from ...weights import perceptual_encoder
+
+    network = perceptual_encoder.load_encoder().to(device)
+
+    @torch.no_grad()
+    def encode(frames: Tensor) -> dict[str, Tensor]:
+        return network(_at_least(32, frames.to(device)))  # so that two places are left of it
+
+    return encode
 
 
 def _at_least(side: int, frames: Tensor) -> Tensor:

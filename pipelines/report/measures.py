@@ -16,12 +16,13 @@ from torch.nn.functional import cosine_similarity, interpolate
 
 from ..core import measures as core
 from ..core.flow import visible_before
+from ..core.gram import style_distance, style_frechet
 from ..errors import Remedy, StyleAVideoError
 from ..flow import Flow, both_ways, dis
 from ..media import WHOLE, Frame, Part, VideoInfo, probe, read_frames
 from ..run.shots import Cuts
 from . import words as words
-from .judges import ClipNetwork, Judges, Sifid
+from .judges import ClipNetwork, Encoder, Judges, Sifid
 from .words import Words
 
 Progress = Callable[[int, int], None]
@@ -31,6 +32,7 @@ NOTHING = 1e-9  # an E_warp below this is rounding, and no measure for others
 NOBODY = Judges()
 ROUNDED = 8  # px: sides become even, or multiples of 8 (nodes.stream); more is another shape
 UNLIKE = 0.2  # a likeness below this in every frame: of something else
+SEEN = 256  # px: the longer side that the encoder of styles sees, for the cost
 WINDOW = 10  # frames: the long distance of the temporal loss (Huang et al. 2023, section 4)
 
 
@@ -124,7 +126,7 @@ def measure(
         flow=getattr(flow, "__name__", "given"),
         prompt=judges.prompt,
         clip_network=judges.clip_network.name if judges.clip_network else None,
-        style_image=judges.style_name if judges.sifid else None,
+        style_image=judges.style_name if judges.sifid or judges.encoder else None,
         notes=[
             *(words.broken(names[k], count) for k, count in enumerate(broken) if count),
             *(words.out_of_step(names[k]) for k in late),
@@ -202,6 +204,7 @@ class _Meter:
             network.encode_text(prompt) if network and network.encode_text and prompt else None
         )
         self.style: tuple[Tensor, Tensor] | None = None
+        self.features: dict[str, Tensor] | None = None  # of the style image
         self.cuts, self.shots = Cuts(), 1
         self.length = self.longest = 0  # of this shot so far, and of all (frames)
         self.first: Tensor | None = None
@@ -232,6 +235,8 @@ class _Meter:
                 row["lpips_consecutive"] = judges.lpips(frames, self.last[-1])
         if judges.sifid is not None:
             row |= self._by_sifid(frames, judges.sifid)
+        if judges.encoder is not None and judges.style_image is not None:
+            row |= self._by_encoder(frames, judges.encoder, judges.style_image)
         if self.first is None:
             self.first = frames
         self.last.append(frames)
@@ -283,6 +288,25 @@ class _Meter:
         if self.style is not None:
             row["sifid_style"] = core.frechet_distance(mean, covariance, *self.style)
         return row
+
+    def _by_encoder(self, frames: Tensor, encoder: Encoder, picture: Tensor) -> dict[str, Tensor]:
+        h, w = frames.shape[-2:]
+        if max(h, w) > SEEN:
+            size = [max(1, round(side * SEEN / max(h, w))) for side in (h, w)]
+            frames = interpolate(frames, size, mode="bilinear", antialias=True)
+        if self.features is None:  # once a clip
+            self.features = encoder(_no_larger(picture[None], frames))
+        found = encoder(frames)
+        return {
+            "gap_gram": _share(style_distance(found, self.features)),
+            "gap_frechet": _share(style_frechet(found, self.features)),
+        }
+
+
+def _share(distances: Tensor) -> Tensor:
+    """(K,), the source's first → as shares of the source's; NaN where that is none."""
+    source = distances[:1]
+    return torch.where(source > NOTHING, distances / source, math.nan)
 
 
 def _no_larger(picture: Tensor, frames: Tensor) -> Tensor:

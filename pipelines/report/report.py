@@ -31,6 +31,7 @@ BLOCKS = (  # what stands together in the table, each no wider than a terminal
     ("strength", "sharpness", "warping", "ratio", "pair", "temporal_1"),
     ("temporal_10", "agreement", "flicker", "content", "style", "consecutive"),
     ("lpips_consecutive", "lpips_source", "sifid_source", "sifid_style"),
+    ("gap_gram", "gap_frechet"),
 )
 
 

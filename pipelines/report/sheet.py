@@ -178,6 +178,17 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Tensor]]], width: int = 224
     return sheet
 
 
+def fitted(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture (3,H,W) in its own shape, as large as it fits into `size` (width, height), on white
+    (3,height,width).
+    """
+    cell = Image.new("RGB", size, PAPER)
+    shown = to_pil(image)
+    shown.thumbnail(size, Image.Resampling.LANCZOS)
+    cell.paste(shown, ((size[0] - shown.width) // 2, (size[1] - shown.height) // 2))
+    return torch.from_numpy(np.array(cell)).permute(2, 0, 1) / 255
+
+
 def label_strip(text: str, number: int, width: int, size: int = 18) -> Tensor:
     """White words on a dark strip, (3,size+10,width) in [0,1], to lay over a picture's foot."""
     text, pen = written(text, number, size)

@@ -202,6 +202,32 @@ MEASURES = (
             "与风格图的同一距离：纹理与它有多接近。像素比一帧多的风格图会先缩小到同样多的像素。",
         ),
     ),
+    Measure(
+        "gap_gram",
+        "style gap",
+        Words("style gap", "风格差距"),
+        "lower",
+        Words(
+            "How much is left of the way from the source to the style image. 1: as far from it as "
+            "the source's frame; 0: its very colours and textures, wherever in the picture they "
+            "are; above 1: farther off. Distance of Gram matrices (Gatys et al. 2016) of the "
+            "features that ship with this package, at no more than 256 px.",
+            "从原片到风格图的距离还剩多少。1：与原片同一帧离风格图一样远；"
+            "0：颜色和纹理与风格图完全相同，与其在画面中的位置无关；大于 1：更远。"
+            "用随本软件提供的特征的 Gram 矩阵（Gatys 等 2016）计算，边长不超过 256 像素。",
+        ),
+    ),
+    Measure(
+        "gap_frechet",
+        "FD gap",
+        Words("style gap, Fréchet", "风格差距（Fréchet）"),
+        "lower",
+        Words(
+            "The same share by the Fréchet distance of these features' distributions: as SIFID, "
+            "but always measured.",
+            "同一比例，按这些特征分布的 Fréchet 距离计算：与 SIFID 类似，但总能测量。",
+        ),
+    ),
 )
 
 BETTER = {

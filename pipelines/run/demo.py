@@ -1,8 +1,9 @@
-"""`make demo`: one clip in several styles, as a video and as a contact sheet.
+"""`make demo`: one clip in several styles, as a video and as contact sheets.
 
-`demo.jpg` has a row of the source's frames and a row for each prompt. `demo.mp4` has the source and
-the first prompts' results moving side by side (with the source's audio): one prompt gives source |
-stylized, three give a square. To have the stylized clip alone, in full, there is `stylize`.
+`demo.jpg` has a row of the source's frames and a row for each style. `demo.mp4` has the source and
+the first styles' results moving side by side (with the source's audio): one style gives source |
+stylized, three give a square. `demo-pictures.jpg` has a row for each painting that comes with the
+package: the painting, and frames after it. To have the stylized clip alone there is `stylize`.
 
 The clip, where the user brings none, is filmed off photos that scikit-image ships in its wheel
 (public domain or CC0), by a slow camera: nothing is downloaded.
@@ -30,6 +31,7 @@ from ..report import sheet
 from .stylize import Progress, auto_chunk, stylize_video
 
 COLUMNS = 4  # pictures a row of the sheet: one of each shot
+SAMPLES = 3  # frames a row of the sheet of paintings
 MOVING = 3  # styles in the video at most
 CELL_SIDE = 384  # px, longer side of one picture in the video of several
 RATE = 12  # frames a second of the filmed clip
@@ -195,6 +197,34 @@ def run(
         progress=tell,
     )
     return video, picture
+
+
+def pictures_sheet(
+    loaded: Loaded,
+    styles: Sequence[Style],
+    clip: str | os.PathLike[str],
+    target: Path,
+    *,
+    seconds: float = 4.0,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a sheet: a row for each style, its picture first and then frames after it."""
+    info = probe(clip)
+    limit = max(1, round(seconds * info.frame_rate))
+    size = fit(info.width, info.height, CELL_SIDE)
+    columns = sheet.evenly(SAMPLES, min(limit, info.frames))
+    shown = enumerate(read_frames(clip, max_frames=limit, size=size))
+    frames = [frame.image for i, frame in shown if i in columns]
+    rows = [("", [torch.ones_like(frames[0]), *frames])]
+    for n, style in enumerate(styles, 1):
+        engine = loaded.engine(style)
+        picture = sheet.fitted(style.pictures[0].image, size)
+        results = [alone(engine, x, i).cpu() for i, x in zip(columns, frames, strict=False)]
+        rows.append((style.words, [picture, *results]))
+        if progress is not None:
+            progress("pictures", n, len(styles))
+    sheet.save(sheet.contact_sheet(rows), target)
+    return target
 
 
 def alone(engine: Engine | CarryingEngine, frame: Tensor, index: int) -> Tensor:

@@ -30,12 +30,16 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..errors import Remedy, StyleAVideoError
+from ..files import kind_of_place, parse_json, read_bounded, shown
 from ..media.stills import pictures_in
 from ..refine.frames import Past
 from .segments import Finished, State, unpack
 from .shots import Plan, Segment, read_time
 
 VERSIONS = ("torch", "diffusers", "transformers", "av", "opencv-python-headless", "opencv-python")
+MAX_JSON = 64 << 20  # bytes; the plan of a million segments has 40 MB
+MAX_DATA = 2 << 30  # bytes of a segment's file; two frames of 8192 x 8192 have 1.6 GB
+MAX_PATH = 1 << 16  # bytes
 DIFFERENCES = 5  # named when a job is refused
 
 _OURS = re.compile(r"(job\.json|plan\.json|unfinished)(\.part)?|segments|lock")
@@ -62,6 +66,7 @@ class Job:
         self.segments = self.folder / "segments"
         self._identity, self._plan = self.folder / "job.json", self.folder / "plan.json"
         self._unfinished = self.folder / "unfinished"
+        self._form: tuple[int, int, str] | None = None  # of its pictures
         self._lock = FileLock(self.folder / "lock", blocking=False)
 
     def __enter__(self) -> Job:
@@ -126,20 +131,24 @@ class Job:
             self._write(self._identity, text.encode("utf-8", "backslashreplace"))
         for path in [*self.folder.glob("*.part"), *self.segments.glob("*.part")]:
             path.unlink()
-        self._remove_unfinished()
 
     # what is written outside
 
     def will_write(self, path: Path) -> None:
-        """An unfinished result: where a run is killed, the next one removes it."""
-        self._write(self._unfinished, os.fsencode(path.absolute()))
+        """An unfinished result: where a run is killed, the next one that writes there removes it.
 
-    def _remove_unfinished(self) -> None:
-        if not self._unfinished.is_file():
+        Its name alone is kept: whatever a job from elsewhere says, nothing else is removed.
+        """
+        self._remove_unfinished(path.absolute().parent)
+        self._write(self._unfinished, os.fsencode(path.name))
+
+    def _remove_unfinished(self, folder: Path) -> None:
+        if kind_of_place(self._unfinished) != "file":
             return
-        path = Path(os.fsdecode(self._unfinished.read_bytes()))
-        if not _UNFINISHED.fullmatch(path.name):
+        name = os.path.basename(os.fsdecode(read_bounded(self._unfinished, MAX_PATH)))
+        if not _UNFINISHED.fullmatch(name):
             return
+        path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -191,7 +200,7 @@ class Job:
             raise self._damaged(listed) from error
         try:
             return _unpacked(load(self._checked(segment, "past")))
-        except (KeyError, SafetensorError) as error:
+        except (KeyError, ValueError, SafetensorError) as error:
             raise self._damaged(self._file(segment, "past")) from error
 
     def pictures(self, segment: Segment) -> Iterator[tuple[Any, Fraction, Fraction]]:
@@ -202,9 +211,15 @@ class Job:
             times = [(read_time(pts), read_time(duration)) for pts, duration in given]
         except (LookupError, TypeError, ValueError) as error:
             raise self._damaged(path) from error
+        if any(duration < 0 for _, duration in times):
+            raise self._damaged(path)
         video = self._checked(segment, "mkv")
         try:
             for picture, (pts, duration) in zip(unpack(video), times, strict=True):
+                form = picture.width, picture.height, picture.format.name
+                self._form = self._form or form
+                if form != self._form:
+                    raise ValueError(f"{form} after {self._form}")
                 yield picture, pts, duration
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self._damaged(self._file(segment, "mkv")) from error
@@ -216,10 +231,9 @@ class Job:
             expected = self._read(listed)["sha256"][suffix]
         except (LookupError, TypeError) as error:
             raise self._damaged(listed) from error
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise self._damaged(path) from error
+        if kind_of_place(path) != "file":
+            raise self._damaged(path)
+        data = read_bounded(path, MAX_DATA)
         if _sha256(data) != expected:
             raise self._damaged(path)
         return data
@@ -259,8 +273,10 @@ class Job:
 
     def _read(self, path: Path) -> Any:
         try:
-            return json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            return parse_json(read_bounded(path, MAX_JSON))
+        except StyleAVideoError:  # it cannot be read: that does not tell what it holds
+            raise
+        except ValueError as error:
             raise self._damaged(path) from error
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -278,8 +294,13 @@ class Job:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> StyleAVideoError:
+        if not self.folder.parent.is_dir():
+            return StyleAVideoError(
+                f"The folder {shown(self.folder.parent)} is not there any more, and what was done "
+                "is gone with it: make it again and start over."
+            )
         return StyleAVideoError(
-            f"The job {self.folder} cannot be written ({error.strerror}): ",
+            f"The job {shown(self.folder)} cannot be written ({error.strerror}): ",
             Remedy.FREE_SPACE,
         )
 
@@ -287,6 +308,12 @@ class Job:
         return StyleAVideoError(
             f"{path} is damaged: ", Remedy.START_OVER_OR_MOVE, folder=self.folder
         )
+
+
+def is_job(folder: Path) -> bool:
+    """Whether a folder holds a job and nothing else."""
+    names = [path.name for path in _inside(folder)] if folder.is_dir() else []
+    return "job.json" in names and all(_OURS.fullmatch(name) for name in names)
 
 
 _ENGINE = "engine."  # before the names of what the engine carries
@@ -300,9 +327,17 @@ def _packed(state: State) -> bytes:
 
 
 def _unpacked(found: dict[str, Tensor]) -> State:
+    """Anything but what `_packed` gave is a KeyError or ValueError."""
     carried = {k.removeprefix(_ENGINE): v for k, v in found.items() if k.startswith(_ENGINE)}
     past = Past(found["source"], found["refined"]) if len(found) > len(carried) else None
+    if past is not None and not all(_is_frame(t) for t in (past.source, past.refined)):
+        raise ValueError("no frames")
     return State(past, carried or None)
+
+
+def _is_frame(tensor: Tensor) -> bool:
+    whole = tensor.ndim == 4 and tensor.shape[:2] == (1, 3) and 0 not in tensor.shape
+    return whole and tensor.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _sha256(data: bytes) -> str:

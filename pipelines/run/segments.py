@@ -21,6 +21,7 @@ from torch import Tensor
 from ..engines.kinds import Carried, CarryingEngine, Engine
 from ..errors import Remedy, StyleAVideoError
 from ..media import Frame, VideoInfo, read_frames, to_picture
+from ..media.opening import MAX_PIXELS, codec_of
 from ..refine.frames import Past, Refining, refine
 from .shots import Segment
 
@@ -236,6 +237,15 @@ def pack(pictures: Sequence[av.VideoFrame]) -> bytes:
 
 
 def unpack(video: bytes) -> Iterator[av.VideoFrame]:
-    """What `pack` was given."""
-    with av.open(io.BytesIO(video), "r") as container:
-        yield from container.decode(video=0)
+    """What `pack` was given.
+
+    Raises:
+        ValueError, av.FFmpegError: it is something else; a job's folder may come from elsewhere.
+    """
+    options = {"protocol_whitelist": "", "max_pixels": str(MAX_PIXELS)}
+    with av.open(io.BytesIO(video), "r", format="matroska", options=options) as container:
+        (stream,) = container.streams
+        if not isinstance(stream, av.VideoStream) or codec_of(stream) != "ffv1":
+            raise ValueError("no FFV1")
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        yield from container.decode(stream)

@@ -18,6 +18,7 @@ from ..checks import check_prompts
 from ..core import refiner
 from ..engines.style import Style, read_style_picture
 from ..errors import StyleAVideoError
+from ..files import parse_json, read_bounded, shown
 from ..flow import both_ways
 from ..media import Frame
 from ..refine.frames import is_cut
@@ -26,6 +27,8 @@ SIDE = 128  # px: cuts show as well in small pictures, at 10 ms a frame
 SEGMENT = 16  # frames: what is lost at most when a run ends before its time
 SEGMENT_BYTES = 128 << 20  # of decoded frames; three segments are in memory at a time
 MAX_FRAMES = 1 << 40  # of a clip; more are not meant
+MAX_TIME = 10**9  # s, 30 years: muxers count in 64 bits
+MAX_STYLES = 1000  # different ones: the built-in model is asked for each where it places it
 MAX_FILE = 16 << 20  # bytes of a shots file; a film has some thousand shots
 
 
@@ -95,7 +98,8 @@ class Plan:
             shots[s.shot].start <= s.start and s.end <= shots[s.shot].end and s.shot >= 0
             for s in segments
         )
-        if not inside or not _whole(shots) or not _whole(segments):
+        short = all(s.end - s.start <= SEGMENT for s in segments)
+        if not inside or not short or not _whole(shots) or not _whole(segments):
             raise ValueError("not every frame is in one segment of one shot")
         return cls(shots, segments)
 
@@ -113,9 +117,12 @@ def read_time(text: Any) -> Fraction:
     if not isinstance(text, str) or not re.fullmatch(r"-?[0-9]{1,30}(/[0-9]{1,30})?", text):
         raise ValueError(f"no time: {text!r:.50}")
     try:
-        return Fraction(text)
+        time = Fraction(text)
     except ZeroDivisionError as error:
         raise ValueError(f"no time: {text}") from error
+    if abs(time) > MAX_TIME:
+        raise ValueError(f"no time: {text}")
+    return time
 
 
 class Cuts:
@@ -214,22 +221,24 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-        listed = json.loads(text[:MAX_FILE])["shots"]
+        listed = parse_json(read_bounded(path, MAX_FILE))["shots"]
         starts = [shot["start"] for shot in listed]
         given = [(shot.get("prompt"), shot.get("pictures") or []) for shot in listed]
-    except OSError as error:
-        raise StyleAVideoError(
-            f"The shots file {path} cannot be read ({error.strerror}): check the path."
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StyleAVideoError(f"{path} is not a shots file: {HINT}.") from error
+    except StyleAVideoError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StyleAVideoError(f"{shown(path)} is not a shots file: {HINT}.") from error
     whole = all(type(s) is int for s in starts)
     growing = whole and all(a < b for a, b in zip(starts, starts[1:], strict=False))
     if not starts or not growing or starts[0] != 0:
         raise StyleAVideoError(
             f"The shots of {path} must start at frame 0 and each after the one before: {HINT}."
+        )
+    different = len({json.dumps(style, sort_keys=True) for style in given})
+    if different > MAX_STYLES:
+        raise StyleAVideoError(
+            f"{shown(path)} has {different:,} different styles, and {MAX_STYLES:,} at most are "
+            "taken: use some of them for several shots."
         )
     return [
         Begin(start, _style(path.parent, start, *style))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from chromium import PATIENCE
 from playwright.sync_api import Locator, Page, expect
-from style_a_video.pipelines.media import probe
+from style_a_video.pipelines.media import Part, probe
 from style_a_video.pipelines.report.charts import AXES
 from style_a_video.pipelines.report.measures import measure_videos
 from style_a_video.pipelines.report.report import write_page
@@ -27,7 +27,7 @@ def written(tmp_path_factory) -> Path:
     source = clips["encode"](folder / "in.mp4", frames, rate=RATE)
     names = "short.mp4", "anamewithnoplacetobreakitbutmanyletters_refined.mp4"
     results = [clips["encode"](folder / name, part, rate=RATE) for name in names]
-    measured = measure_videos(source, results, start=0.3, max_frames=COMPARED)
+    measured = measure_videos(source, results, part=Part.of(0.3, frames=COMPARED))
     write_page(measured, [probe(clip) for clip in (source, *results)], folder / "page.html")
     return folder / "page.html"
 

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from style_a_video.pipelines.cli.main.sample import PROMPTS
-from style_a_video.pipelines.engines.diffusion.kind import Loaded
+from style_a_video.pipelines.engines.diffusion import DiffusionOptions
+from style_a_video.pipelines.engines.diffusion.engine import Diffusion
+from style_a_video.pipelines.engines.style import Style
+from style_a_video.pipelines.run.demo import PROMPTS
 from style_a_video.weights import styles
 from style_a_video.weights.loading import load
 
@@ -94,8 +96,8 @@ def test_every_style_knows_its_own_names(pipeline):
     ],
 )
 def test_a_style_that_is_not_named_is_told(pipeline, prompt, said):
-    shown = SimpleNamespace(args=SimpleNamespace(model="embedded"), pipeline=pipeline)
-    assert Loaded.place(shown, prompt) == said
+    shown = SimpleNamespace(options=DiffusionOptions(), pipeline=pipeline)
+    assert Diffusion.remarks(shown, Style(prompt)) == said
 
 
 @pytest.mark.parametrize("prompt", ["quantum mechanics lecture", "zzkw qrrt", "银行账单"])

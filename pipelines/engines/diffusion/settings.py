@@ -14,6 +14,7 @@ from .decoders import DECODERS
 SCALES = ("frame_scale", "text_scale", "attention_scale")
 ATTENTION_MODES = ("probe", "running")
 
+MAX_STEPS = 1000  # as many as the schedulers were trained with
 _ZERO = 1e-6  # weights such as 1 - 0.7 - 0.3 are zero but for rounding
 
 
@@ -57,10 +58,13 @@ class Settings:
         check_choice("correction decoder", self.correction_decoder, DECODERS)
         check_choice("noise mode", self.noise, noise.MODES)
         check_count("num_inference_steps", self.num_inference_steps)
+        check_number("num_inference_steps", self.num_inference_steps, high=MAX_STEPS)
         for name in (*SCALES, "attention_threshold", "correction"):
             check_number(name, getattr(self, name))
         for name in ("attention_level", "noise_blend"):
             check_number(name, getattr(self, name), high=1.0)
+        if not isinstance(self.schedules, Mapping):
+            raise StyleAVideoError(f"schedules must be by name, not {self.schedules!r:.60}.")
         for name, schedule in self.schedules.items():
             check_choice("scale to schedule", name, SCALES)
             _check_schedule(name, schedule)

@@ -10,15 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from PIL import Image, ImageFont
-from style_a_video.pipelines import device
+from PIL import Image
 from style_a_video.pipelines.cli import main as cli
-from style_a_video.pipelines.cli import sample as demo
-from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.media import Frame, probe, read_frames
+from style_a_video.pipelines.engines.diffusion import SCHEDULERS
+from style_a_video.pipelines.engines.diffusion.engine import Diffusion
+from style_a_video.pipelines.media import probe, read_frames
 from style_a_video.pipelines.report import sheet
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +57,7 @@ def test_a_clip_is_stylized_with_report_and_preview(clip, model, tmp_path, capsy
     assert (told["frames"], told["chunk_size"], told["notes"]) == (6, 4, [])
     used = told["settings"]
     assert (used["prompt"], used["text_scale"], used["frame_scale"]) == ("油画", 3.0, 1.2)
+    assert (used["engine"], used["style"]) == ("diffusion", {"text": "油画", "pictures": []})
     assert (used["num_inference_steps"], used["seed"], used["dtype"]) == (2, 7, "float32")
     with Image.open(preview) as picture:
         assert picture.width > 3 * 224  # the source's and the result's frames beside their words
@@ -86,7 +86,7 @@ def test_the_settings_reach_the_model(clip, model, tmp_path):
         assert same == (name == "again"), name
 
 
-@pytest.mark.parametrize("name", cli.SCHEDULERS)
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_samples(name, clip, model, tmp_path):
     options = ("--model", model, "--device", "cpu", "--frames", 1, "--scheduler", name)
     assert stylize(clip, tmp_path / "out.mp4", *options, "--steps", 3) == 0
@@ -120,33 +120,6 @@ def test_the_demo_shows_source_and_styles(clip, model, tmp_path, capsys):
         assert rows == 3
 
 
-def test_a_label_may_be_higher_than_its_picture():
-    show = demo.montage([lambda frames, indices: 1 - frames], ["oil"])
-    assert show(torch.zeros(2, 3, 16, 20), [0, 1]).shape == (2, 3, 16, 40)
-
-
-def test_a_demo_folder_that_cannot_be_made(clip, tmp_path):
-    with pytest.raises(StyleAVideoError, match="in.mp4 cannot be made .*: choose another"):
-        demo.run(lambda prompt: None, ["oil"], clip / "demo", clip)
-
-
-def test_the_demo_has_a_clip_of_its_own(tmp_path):
-    pytest.importorskip("skimage")
-    path = demo.film(tmp_path / "clip.mp4", frames=2)
-    info = probe(path)
-    assert (info.width, info.height, info.frames) == (*demo.SIZE, 2 * len(demo.SHOTS))
-    frames = [frame.image for frame in read_frames(path)]
-    moved = [(b - a).abs().mean() for a, b in zip(frames[::2], frames[1::2], strict=True)]
-    assert min(moved) > 0.01  # the camera moves within every shot
-
-
-def test_the_demo_without_photos_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(StyleAVideoError, match="pip install scikit-image"):
-        demo.film(tmp_path / "clip.mp4")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_info_names_models_licences_and_device(capsys):
     assert run("info", "--device", "cpu", "--dtype", "fp32") == 0
     out = capsys.readouterr().out
@@ -162,7 +135,7 @@ def test_info_names_models_licences_and_device(capsys):
 
 def test_help_is_quick_and_needs_nothing_heavy():
     code = (
-        "import sys\nfrom style_a_video.pipelines import cli\n"
+        "import sys\nfrom style_a_video.pipelines.cli import main as cli\n"
         "try:\n    cli.main(['stylize', '--help'])\nexcept SystemExit as stop:\n"
         "    assert stop.code == 0\n"
         "assert not {'torch', 'diffusers', 'av'} & set(sys.modules)\n"
@@ -177,10 +150,10 @@ def test_help_is_quick_and_needs_nothing_heavy():
 
 @pytest.fixture
 def no_model(monkeypatch):
-    def load(*_, **__):
+    def load(*_):
         raise AssertionError("the model was loaded before the arguments were checked")
 
-    monkeypatch.setattr("style_a_video.weights.loading.load", load)
+    monkeypatch.setattr(Diffusion, "_load", load)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +204,42 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--style-image", "no.png"), "There is no picture no.png: give a PNG, JPEG or WebP file."),
+        (("--style-image", "in.mp4"), "in.mp4 is not a picture that can be read: give a PNG,"),
+        (("--style-image", "dot.png"), "dot.png is 1x1: give a picture with sides of 16 to 16,3"),
+        (("--style-image", "p.png:-1"), "picture p.png must be 0 or more, not -1."),
+        (("--style-image", "p.png:x"), "picture p.png must be a number, not 'x'."),
+        (("--style-image", "p.png:0"), "The weights of the style pictures are all 0."),
+        (("--style-mask", "p.png"), "--style-mask says where a --style-image counts: give both."),
+        (
+            ("--style-image", "p.png", "--style-mask", "p.png", "--style-mask", "p.png"),
+            "There are 2 masks for 1 style pictures: give one for each.",
+        ),
+        (
+            ("--style-image", "p.png", "--engine", "diffusion"),
+            "The engine diffusion takes words, no pictures: leave them out, or choose another",
+        ),
+        (("--engine", "best"), "There is no engine 'best'; choose one of: diffusion"),
+    ],
+)
+def test_bad_pictures_and_engines(options, message, clip, tmp_path, no_model, capsys, monkeypatch):
+    """Beside words, and where the pictures are all there is."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (1, 1)).save("dot.png")
+    Image.new("RGB", (32, 32)).save("p.png")
+    before = sorted(tmp_path.iterdir())
+    prompts = [("--prompt", "oil"), ()]
+    for prompt in prompts if options[0] == "--style-image" else prompts[:1]:
+        assert run("stylize", clip, tmp_path / "out.mp4", *prompt, *options) == 2
+        out, err = capsys.readouterr()
+        assert message in err and err.startswith("style-a-video: error: ")
+        assert err.count("\n") == 1 and out == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
     ("source", "target", "message"),
     [
         ("none.mp4", "out.mp4", "does not exist"),
@@ -272,13 +281,13 @@ def test_videos_of_a_folder_go_into_a_folder(clip, tmp_path, no_model, capsys):
 def test_what_is_not_kept_is_said_before_the_work_and_once(model, tmp_path, capsys, monkeypatch):
     clip = clips.encode(tmp_path / "in.mkv", clips.ramp(3), audio=0.3, audio_codec="pcm_s16le")
     report, said = tmp_path / "report.json", []
-    given = cli.Loaded.engine
+    given = Diffusion.engine
 
-    def watched(self, prompt):
+    def watched(self, style):
         said.append(capsys.readouterr().err)
-        return given(self, prompt)
+        return given(self, style)
 
-    monkeypatch.setattr(cli.Loaded, "engine", watched)
+    monkeypatch.setattr(Diffusion, "engine", watched)
     assert stylize(clip, tmp_path / "out.mp4", "--model", model, "--report", report) == 0
     assert "audio (pcm_s16le) cannot go into .mp4" in said[0] and ".mkv" in said[0]
     assert "pcm_s16le" not in capsys.readouterr().err
@@ -318,10 +327,10 @@ def test_nothing_but_a_command_is_an_error_too(capsys):
 
 
 def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys):
-    given = cli.Loaded.engine
+    given = Diffusion.engine
 
-    def interrupted(self, prompt):
-        engine = given(self, prompt)
+    def interrupted(self, style):
+        engine = given(self, style)
 
         def stylize(frames, frame_indices):
             if frame_indices[0] >= 2:
@@ -333,7 +342,7 @@ def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("style_a_video.pipelines.run.shots.SEGMENT", 2)
     assert stylize(clip, tmp_path / "whole.mp4") == 0
     with monkeypatch.context() as patched:
-        patched.setattr(cli.Loaded, "engine", interrupted)
+        patched.setattr(Diffusion, "engine", interrupted)
         assert stylize(clip, tmp_path / "out.mp4") == 130
     assert not (tmp_path / "out.mp4").exists()
     assert "kept in" in capsys.readouterr().err
@@ -367,77 +376,3 @@ def test_a_report_that_cannot_be_written_is_said_and_leaves_nothing(clip, tmp_pa
 def test_an_unknown_option_points_to_its_command(capsys):
     assert cli.main(["stylize", "a.mp4", "b.mp4", "--prompt", "oil", "--text-scales", "3"]) == 2
     assert "--text-scales 3 (see style-a-video stylize --help)" in capsys.readouterr().err
-
-
-# device and precision
-
-
-def test_auto_precision_follows_the_processor(tmp_path, monkeypatch):
-    info = tmp_path / "cpuinfo"
-    for flags, fast in (("fpu avx512f avx512_bf16", True), ("fpu amx_bf16", True), ("fpu", False)):
-        info.write_text(f"model name\t: X\nflags\t\t: {flags}\nflags\t\t: {flags}\n")
-        assert device.fast_bf16(info) is fast
-    assert device.fast_bf16(tmp_path / "none") is False
-    cpu = torch.device("cpu")
-    for fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(device, "fast_bf16", lambda fast=fast: fast)
-        assert device.pick_dtype("auto", cpu) is dtype
-    assert device.pick_dtype("auto", torch.device("cuda")) is torch.float16
-    with pytest.raises(StyleAVideoError, match="bf16 or fp32"):
-        device.pick_dtype("fp16", cpu)
-
-
-def test_a_device_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert device.pick_device("auto") == torch.device("cpu")
-    with pytest.raises(StyleAVideoError, match="'cuda'.*has: cpu"):
-        device.pick_device("cuda")
-
-
-# the sheet
-
-
-def test_words_no_font_can_draw_are_numbered(monkeypatch):
-    own = ImageFont.load_default(20)
-    assert sheet.has_glyphs(own, "watercolour, 1890") and not sheet.has_glyphs(own, "水彩画")
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    assert sheet.pen_for("水彩画", 20, fonts=()) is None
-    monkeypatch.setattr(sheet, "pen_for", lambda text, size: None)
-    assert sheet.written("水彩画", 3, 20)[0] == "prompt 3"
-
-
-def test_chinese_is_drawn_where_opencv_5_is(monkeypatch):
-    cv2 = pytest.importorskip("cv2", minversion="5")
-    assert hasattr(cv2, "FontFace")
-    pen = sheet.pen_for("水彩画", 20, fonts=())
-    drawn = []
-    for text in ("水", "彩"):
-        image = Image.new("RGB", (40, 32), "white")
-        pen.write(image, (4, 4), text, (0, 0, 0))
-        drawn.append(bytes(image.tobytes()))
-    blank = Image.new("RGB", (40, 32), "white").tobytes()
-    assert len({*drawn, blank}) == 3 and pen.width("水彩画") > pen.width("水")
-
-
-def test_long_words_are_wrapped_and_never_lost():
-    pen = sheet.pen_for("words", 20)
-    text = "in the style of Van Gogh, thick paint and Donaudampfschifffahrtsgesellschaft"
-    lines = sheet.wrap(text, pen, 160, 99)
-    assert all(pen.width(line) <= 160 for line in lines)
-    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-    assert len(sheet.wrap(text, pen, 160, 2)) == 2 and sheet.wrap(text, pen, 160, 2)[1][-1] == "…"
-    wide = sheet.wrap("水彩画风格的城市" * 4, pen, 100, 99)
-    assert len(wide) > 1 and "".join(wide) == "水彩画风格的城市" * 4
-
-
-def test_samples_spread_over_a_stream_of_any_length():
-    for length in (1, 3, 5, 37, 500):
-        sampled = sheet.Sampled(5)
-        for i in range(length):
-            frame = Frame(torch.full((3, 2, 2), float(i)), Fraction(i), Fraction(1))
-            sampled(frame, frame)
-        (_, before), (_, after) = sampled.rows(["source", "x"])
-        at = [int(image[0, 0, 0]) for image in before]
-        assert len(at) == len(after) == min(5, length) and at == sorted(set(at))
-        assert at[0] == 0 and at[-1] >= 0.75 * (length - 1)

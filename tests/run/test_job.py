@@ -20,18 +20,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from style_a_video.pipelines.cli import main as cli
-from style_a_video.pipelines.engines.diffusion.kind import Loaded
+from style_a_video.pipelines.cli.words import WORDS
+from style_a_video.pipelines.engines.diffusion.engine import Diffusion
+from style_a_video.pipelines.engines.style import Style
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.media import VideoWriter
+from style_a_video.pipelines.media import Part, VideoWriter
 from style_a_video.pipelines.refine.frames import Refining
 from style_a_video.pipelines.run import job, shots, stylize
 from style_a_video.pipelines.run.job import Job, differences, digest
-from style_a_video.pipelines.run.shots import Plan, Segment, Shot
-from style_a_video.pipelines.run.stylize import stylize_video
+from style_a_video.pipelines.run.shots import Begin, Plan, Segment, Shot
+from style_a_video.pipelines.run.stylize import Kept, stylize_video
 
 pytest.importorskip("cv2")
-HERE = Path(__file__).parent
-clips = SimpleNamespace(**run_path(str(HERE / "clips.py")))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 KILLS = 8  # at random moments of one job; 20 were tried
 FRAMES, SEGMENT, CHUNK = 19, 4, 2  # two shots of 10 and 9 frames: segments of 4 4 2, 4 4 1
@@ -69,9 +70,13 @@ def source(tmp_path_factory):
     return clips.encode(tmp_path_factory.mktemp("source") / "a.mp4", images, audio=1.9)
 
 
-def run(source, target, engine=engine, **more):
-    settings = {"prompt": "oil", "seed": 0}
-    common = {"settings": settings, "refining": Refining(), "chunk_size": CHUNK}
+SETTINGS = {"prompt": "oil", "seed": 0}
+
+
+def run(source, target, engine=engine, job=None, settings=SETTINGS, fresh=False, **more):
+    """`job`: its folder."""
+    kept = None if job is None else Kept(job, settings, fresh)
+    common = {"refining": Refining(), "chunk_size": CHUNK, "job": kept}
     return stylize_video(source, target, engine, **common | more)
 
 
@@ -219,7 +224,7 @@ def test_without_a_job_nothing_is_kept(source, tmp_path):
 
 
 def test_a_job_that_never_began_leaves_nothing(source, tmp_path):
-    begins = [Shot(0, 1, Fraction(0)), Shot(99, 100, Fraction(0))]
+    begins = [Begin(0), Begin(99)]
     with pytest.raises(StyleAVideoError, match="shot at frame 99"):
         run(source, tmp_path / "out.mp4", job=tmp_path / "job", begins=begins)
     assert [*tmp_path.iterdir()] == []
@@ -309,7 +314,7 @@ def nursery():
     """A process that has imported all that takes seconds, and forks for each call."""
     if os.name != "posix":
         pytest.skip("there is no kill -9")
-    command = [sys.executable, "-c", NURSERY, str(Path(stylize.__file__).parents[2]), __file__]
+    command = [sys.executable, "-c", NURSERY, str(Path(stylize.__file__).parents[3]), __file__]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, **pipes) as process:
@@ -403,7 +408,7 @@ def test_a_full_disk_under_the_job(size, source, whole, tmp_path):
             run(source, target, job=disk / "job")
         assert str(refusal.value) == (
             f"The job {disk}/job cannot be written (No space left on device): free space or name "
-            "another folder with --job. What is done is kept: the same command goes on."
+            "another folder. What is done is kept: the same call goes on."
         )
         assert [*tmp_path.iterdir()] == [disk]
         done = {path.stem for path in disk.glob("job/segments/*.json")}
@@ -465,8 +470,11 @@ def test_what_changed_is_said_in_words(begun):
         again(settings={"prompt": "pencil", "seed": 7})
     assert str(refusal.value) == (
         f'The job {folder} was begun with other settings (settings prompt was "oil" and is '
-        '"pencil"; settings seed was 0 and is 7): give the same as then, start over with --fresh, '
-        "or name another folder with --job."
+        '"pencil"; settings seed was 0 and is 7): give the same as then, start over with '
+        "fresh=True, or name another folder."
+    )
+    assert refusal.value.worded(WORDS).endswith(
+        "7): give the same as then, start over with --fresh, or name another folder with --job."
     )
     assert contents(folder) == before and not target.exists()
 
@@ -480,9 +488,12 @@ def test_what_changed_is_said_in_words(begun):
         ({"refining": Refining(0.5)}, "refine strength was 1.0 and is 0.5"),
         ({"refining": Refining(method="blend")}, 'refine method was "learned" and is "blend"'),
         ({"size": (32, 24)}, r"size was \[64, 48\] and is \[32, 24\]"),
-        ({"max_frames": 5}, "range was .* and is .*5"),
-        ({"start": 0.5}, 'range was .* and is .*"1/2"'),
-        ({"begins": [Shot(0, 1, Fraction(0), "x")]}, r'shots was null and is \[\[0, "x"\]\]'),
+        ({"part": Part.of(frames=5)}, "range was .* and is .*5"),
+        ({"part": Part.of(0.5)}, 'range was .* and is .*"1/2"'),
+        (
+            {"begins": [Begin(0, Style("x"))]},
+            r'shots was null and is \[\[0, {"text": "x", "pictures": \[\]}\]\]',
+        ),
         ({"codec": "prores", "target": "out.mov"}, "pixels was"),
     ],
 )
@@ -623,7 +634,7 @@ def test_a_folder_with_other_files_is_left_alone(name, source, tmp_path):
             run(source, tmp_path / "out.mp4", job=folder, fresh=fresh)
         found = name.removesuffix("/a")
         assert str(refusal.value) == (
-            f"{folder} holds {found}, which is no part of a job: name another folder with --job."
+            f"{folder} holds {found}, which is no part of a job: name another folder."
         )
         assert contents(tmp_path) == {f"job/{name}": b"precious"}
 
@@ -673,7 +684,7 @@ def refused_as_damaged(again, path):
     with pytest.raises(StyleAVideoError) as refusal:
         again()
     assert str(refusal.value) == (
-        f"{path} is damaged: start over with --fresh, or name another folder with --job."
+        f"{path} is damaged: start over with fresh=True, or name another folder."
     )
 
 
@@ -708,7 +719,6 @@ PLANS = [
     *(changed(value, "segments", 1, 3) for value in [None, "0", True, 0.0, -2, 1, 2, 10**30, []]),
     *(changed(value, "shots", 1, "time") for value in [None, *TIMES]),
     *(changed(value, "segments", 1, 2) for value in TIMES),
-    *(changed(value, "shots", 0, "prompt") for value in [7, True, [], {}]),
     *(
         changed(value, key)
         for value in [None, 7, "x", {}, [], [7], [[]]]
@@ -846,23 +856,42 @@ def test_versions_name_what_draws_the_pixels():
     assert {"style-a-video", "torch", "diffusers", "av"} <= set(found) and all(found.values())
 
 
-class Unloaded(Loaded):
-    """Without a model: what is refused needs none."""
-
-    def __init__(self, args):
-        self.args, self.device = args, torch.device("cpu")
-
-    def describe(self, prompt):
-        return {"prompt": prompt, "device": "cpu"}
-
-    def place(self, prompt):
-        return []
+@pytest.fixture
+def no_weights(monkeypatch, tiny_pipeline):
+    monkeypatch.setattr(Diffusion, "_load", lambda self: tiny_pipeline)
+    monkeypatch.setattr(Diffusion, "remarks", lambda self, style: [])
 
 
-def test_a_refusal_through_the_command_line_is_one_line(begun, source, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "Loaded", Unloaded)
+def test_a_job_of_the_version_before_is_refused_in_one_line(
+    begun, source, capsys, no_weights, tmp_path
+):
+    """It knew no engines: its settings named a prompt, and shots had prompts too."""
+    _, folder, target = begun
+    path = folder / "job.json"
+    old = json.loads(path.read_text())
+    old["settings"] = {
+        **{"prompt": "ink", "negative": "", "model": "embedded", "weights": "0" * 64},
+        **{"seed": 0, "scheduler": "DDIMScheduler", "device": "cpu", "dtype": "float32"},
+    }
+    old["shots"] = [[0, "ink"]]
+    path.write_text(json.dumps(old))
+    before = contents(tmp_path)
+    command = ["stylize", str(source), str(target), "--prompt", "ink", "--job", str(folder)]
+    assert cli.main(command) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert err.startswith(f"style-a-video: error: The job {folder} was begun with other settings (")
+    assert 'settings prompt was "ink" and is null' in err
+    assert err.endswith("start over with --fresh, or name another folder with --job.\n")
+    assert contents(tmp_path) == before and "engine" not in old["settings"]
+    assert cli.main([*command, "--fresh", "--device", "cpu", "--steps", "1"]) == 0
+    assert target.exists() and not folder.exists()
+
+
+def test_a_refusal_through_the_command_line_is_one_line(begun, source, capsys, no_weights):
     _, folder, target = begun
     code = cli.main(["stylize", str(source), str(target), "--prompt", "ink", "--job", str(folder)])
     err = capsys.readouterr().err
     assert code == 2 and err.splitlines()[-1].startswith("style-a-video: error: The job ")
     assert "begun with other settings" in err and "Traceback" not in err
+    assert err.endswith("start over with --fresh, or name another folder with --job.\n")

@@ -22,7 +22,7 @@ from style_a_video.pipelines.report.measures import measure
 from style_a_video.pipelines.report.words import MEASURES
 from style_a_video.weights.checkpoints import FITTING
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 EVIL = "<script>alert(1)</script>&\"'.mp4"
 
@@ -105,7 +105,7 @@ def test_names_that_differ_at_their_end_are_told_apart():
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
 def test_every_column_is_named_where_it_is_explained(readme):
-    text = (Path(__file__).parents[1] / readme).read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8")
     assert [m.short for m in MEASURES if f"`{m.short}`" not in text] == []
 
 

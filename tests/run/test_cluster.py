@@ -10,16 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from style_a_video.pipelines.cli import main as cli
+from style_a_video.pipelines.cli.words import WORDS
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import read_frames
 from style_a_video.pipelines.refine.frames import Refining
 from style_a_video.pipelines.run import shots
-from style_a_video.pipelines.run.stylize import stylize_video
+from style_a_video.pipelines.run.stylize import Kept, stylize_video
 
 ray = pytest.importorskip("ray", reason="RAY IS MISSING: pip install ray")
 from style_a_video.pipelines.run.cluster import Cluster  # noqa: E402
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 FRAMES = 24
 
 
@@ -69,8 +70,8 @@ def make():
 
 
 def run(source, target, log, on=None, **more):
-    engine = None if on else make()(log)
-    return stylize_video(source, target, engine, refining=Refining(), chunk_size=4, run=on, **more)
+    common = {"refining": Refining(), "chunk_size": 4}
+    return stylize_video(source, target, on or make()(log), **common, **more)
 
 
 def given(log):
@@ -102,8 +103,8 @@ def test_a_stopped_driver_goes_on(clip, tmp_path, cluster):
 
     again = runner(cluster, there)
     with pytest.raises(KeyboardInterrupt):
-        run(clip, tmp_path / "there.mp4", there, again, job=job, progress=stop)
-    report = run(clip, tmp_path / "there.mp4", there, again, job=job)
+        run(clip, tmp_path / "there.mp4", there, again, job=Kept(job), progress=stop)
+    report = run(clip, tmp_path / "there.mp4", there, again, job=Kept(job))
     assert report.resumed >= 8 and not job.exists()
     assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
 
@@ -136,8 +137,9 @@ def test_a_dead_worker_costs_what_it_had_in_hand(clip, tmp_path, cluster):
 
 
 def test_more_workers_than_there_are_cpus_are_refused(ray_here):
-    with pytest.raises(StyleAVideoError, match="3 CPUs for 4 workers: give --workers 3 or fewer"):
+    with pytest.raises(StyleAVideoError, match="3 CPUs for 4 workers: ask for 3 w") as refusal:
         Cluster(lambda: None, 4)
+    assert refusal.value.worded(WORDS).endswith("for 4 workers: give --workers 3 or fewer.")
     with pytest.raises(StyleAVideoError, match="number of workers must be a whole number"):
         Cluster(lambda: None, 0)
 
@@ -186,5 +188,5 @@ def test_a_segment_that_kills_its_worker_does_not_go_on_for_ever(clip, tmp_path,
     ):
         patched.setattr("style_a_video.pipelines.run.cluster.TRIES", 1)
         with Cluster(lambda: None) as cluster:
-            run(clip, tmp_path / "out.mp4", "", cluster.runner(engine_of), job=job)
+            run(clip, tmp_path / "out.mp4", "", cluster.runner(engine_of), job=Kept(job))
     assert (job / "plan.json").exists() and not (tmp_path / "out.mp4").exists()

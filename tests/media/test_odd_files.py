@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from style_a_video.pipelines.cli.words import WORDS
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.media import probe, read_frames, read_picture
+from style_a_video.pipelines.media import Part, probe, read_frames, read_picture
 from style_a_video.pipelines.run.stylize import stylize_video
 
-odd = SimpleNamespace(**run_path(str(Path(__file__).with_name("odd.py"))))
+odd = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "odd.py")))
 
 MS = Fraction(1, 1000)
 LINES = [(0.1, 0.2, "one"), (0.4, 0.3, "two")]
@@ -282,8 +283,9 @@ def test_a_broken_tail_is_refused_or_what_is_there_is_taken(tmp_path, suffix):
     )
     source, target = tmp_path / f"cut{suffix}", tmp_path / f"out{suffix}"
     source.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
-    with pytest.raises(StyleAVideoError, match="cut short.*--partial"):
+    with pytest.raises(StyleAVideoError, match="cut short.*partial=True") as told:
         stylize_video(source, target, same)
+    assert told.value.worded(WORDS).endswith(", or take what can be decoded (--partial).")
     assert not target.exists()
 
     report = stylize_video(probe(source, partial=True), target, same)
@@ -320,8 +322,9 @@ def test_a_hole_in_the_data_is_refused_or_passed_over(tmp_path, suffix):
     data[middle : middle + 4000] = bytes(4000)
     source.write_bytes(data)
     target = tmp_path / "out.mp4"
-    with pytest.raises(StyleAVideoError, match="is damaged.* near 1.*--partial"):
+    with pytest.raises(StyleAVideoError, match="is damaged.* near 1.*partial=True") as told:
         stylize_video(source, target, same)
+    assert told.value.worded(WORDS).endswith(", or take what can be decoded (--partial).")
     assert not target.exists()
     report = stylize_video(probe(source, partial=True), target, same)
     assert 18 <= report.frames < 24
@@ -520,7 +523,7 @@ def test_alpha_in_webm(tmp_path):
     assert info.alpha and info.codec == "vp9"
     with av.open(str(tmp_path / "o.webm")) as container:
         assert container.streams.video[0].metadata["alpha_mode"] == "1"
-    stylize_video(tmp_path / "o.webm", tmp_path / "o.mkv", same, codec="ffv1", start=0.3)
+    stylize_video(tmp_path / "o.webm", tmp_path / "o.mkv", same, codec="ffv1", part=Part.of(0.3))
     for path, start, count in (("o.webm", 0.3, 5), ("o.mkv", None, 5)):
         frames = list(read_frames(tmp_path / path, start))
         assert len(frames) == count
@@ -565,11 +568,11 @@ def test_a_part_of_a_clip_has_the_words_that_are_shown_in_it(tmp_path):
     lines = [{"lines": [(0.1, 0.3, "before"), (0.4, 0.3, "in"), (0.9, 0.1, "after")]}]
     chapters = [(0, 0.4, "one"), (0.4, 1.2, "two")]
     source = odd.make(tmp_path / "a.mkv", frames=12, subtitles=lines, chapters=chapters)
-    report = stylize_video(source, tmp_path / "out.mkv", same, start=0.3, end=0.8)
+    report = stylize_video(source, tmp_path / "out.mkv", same, part=Part.of(0.3, 0.8))
     assert "Chapters" in report.notes[0]
     (words,) = odd.packets(tmp_path / "out.mkv", "subtitle")
     assert words == [(0, MS * 100, b"before"), (MS * 100, MS * 300, b"in")]
-    stylize_video(source, tmp_path / "rest.mkv", same, start=0.3)
+    stylize_video(source, tmp_path / "rest.mkv", same, part=Part.of(0.3))
     with av.open(str(tmp_path / "rest.mkv")) as container:
         starts = [chapter["start"] * chapter["time_base"] for chapter in container.chapters()]
     assert starts == [0, Fraction(1, 10)]

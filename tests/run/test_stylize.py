@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.media import probe, read_frames
+from style_a_video.pipelines.media import Part, fit, probe, read_frames
 from style_a_video.pipelines.run import stylize
-from style_a_video.pipelines.run.stylize import auto_chunk, fit, stylize_video
+from style_a_video.pipelines.run.stylize import auto_chunk, stylize_video
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 
 class Invert:
@@ -42,13 +42,28 @@ def test_the_default_size_keeps_the_shape(size, side, expected):
     assert fit(*size, side) == expected
 
 
+@pytest.mark.parametrize(
+    ("size", "multiple", "expected"),
+    [
+        ((854, 480), 8, (512, 288)),
+        ((720, 1280), 8, (288, 512)),
+        ((640, 338), 16, (512, 272)),
+        ((4000, 10), 64, (512, 16)),
+        ((63, 47), 1, (63, 47)),
+    ],
+)
+def test_a_size_in_multiples(size, multiple, expected):
+    assert fit(*size, 512, multiple) == expected
+
+
 def test_the_chunk_follows_memory_and_frame_size(monkeypatch):
-    cpu = torch.device("cpu")
+    cpu, pixel = torch.device("cpu"), 4096  # bytes
     monkeypatch.setattr(stylize, "memory_of", lambda device: 8 << 30)
-    assert auto_chunk(512, 256, cpu) == 2  # an eighth, at 512 MiB a frame
-    assert auto_chunk(4096, 4096, cpu) == 1
+    assert auto_chunk(512, 256, cpu, pixel) == 2  # an eighth, at 512 MiB a frame
+    assert auto_chunk(4096, 4096, cpu, pixel) == 1
     monkeypatch.setattr(stylize, "memory_of", lambda device: 64 << 30)
-    assert auto_chunk(512, 256, cpu) == 8
+    assert auto_chunk(512, 256, cpu, pixel) == 8
+    assert auto_chunk(512, 256, cpu, 16 * pixel) == 1
     monkeypatch.undo()
     assert stylize.memory_of(cpu) > 0
 
@@ -102,7 +117,7 @@ def test_a_size_is_obeyed_and_the_shape_is_kept(tmp_path):
     report = stylize_video(source, tmp_path / "out.mp4", engine, size=(32, 32), chunk_size=2)
     assert engine.calls[0][0] == (2, 3, 32, 32) and (report.width, report.height) == (32, 32)
     assert probe(tmp_path / "out.mp4").aspect == Fraction(4, 3)
-    stylize_video(source, tmp_path / "out.mp4", engine, max_side=32, chunk_size=2)
+    stylize_video(source, tmp_path / "out.mp4", engine, size=fit(64, 48, 32), chunk_size=2)
     assert engine.calls[-1][0] == (2, 3, 24, 32)
 
 
@@ -117,7 +132,7 @@ def test_an_engine_may_change_the_size(tmp_path):
 def test_a_range_begins_at_zero_with_its_own_audio(tmp_path):
     source = clips.encode(tmp_path / "a.mkv", clips.ramp(12), audio=1.2)
     report = stylize_video(
-        source, tmp_path / "out.mkv", lambda x, i: x, start=0.5, end=0.9, chunk_size=4
+        source, tmp_path / "out.mkv", lambda x, i: x, part=Part.of(0.5, 0.9), chunk_size=4
     )
     assert report.frames == 4
     assert clips.times(tmp_path / "out.mkv") == [Fraction(i, 10) for i in range(4)]
@@ -129,7 +144,9 @@ def test_a_range_begins_at_zero_with_its_own_audio(tmp_path):
 
 def test_a_number_of_frames_ends_the_audio_too(tmp_path):
     source = clips.encode(tmp_path / "a.mkv", clips.ramp(12), audio=1.2)
-    stylize_video(source, tmp_path / "out.mkv", lambda x, i: x, max_frames=3, chunk_size=2)
+    stylize_video(
+        source, tmp_path / "out.mkv", lambda x, i: x, part=Part.of(frames=3), chunk_size=2
+    )
     assert len(clips.times(tmp_path / "out.mkv")) == 3
     kept = [data for time, data in clips.audio_packets(source) if time < Fraction(3, 10)]
     assert [data for _, data in clips.audio_packets(tmp_path / "out.mkv")] == kept
@@ -150,13 +167,13 @@ def test_two_runs_give_the_same_frames(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"start": 0.4, "end": 0.4}, "is empty"),
-        ({"start": 0.4, "end": 0.2}, "is empty"),
-        ({"end": 0}, "is empty"),
-        ({"start": 9}, "0.50 s long"),
-        ({"start": -1}, "0 s or later"),
-        ({"start": 0.41, "end": 0.42}, "no frame between"),
-        ({"max_frames": 0}, "at least 1"),
+        ({"part": (0.4, 0.4)}, "is empty"),
+        ({"part": (0.4, 0.2)}, "is empty"),
+        ({"part": (None, 0)}, "is empty"),
+        ({"part": (9,)}, "0.50 s long"),
+        ({"part": (-1,)}, "0 s or later"),
+        ({"part": (0.41, 0.42)}, "no frame between"),
+        ({"part": (None, None, 0)}, "at least 1"),
         ({"chunk_size": 0}, "at least 1"),
     ],
 )
@@ -164,6 +181,8 @@ def test_ranges_that_hold_nothing_are_refused(tmp_path, settings, message):
     source = clips.encode(tmp_path / "a.mp4", clips.ramp(5))
     engine = Invert()
     with pytest.raises(StyleAVideoError, match=message):
+        if "part" in settings:
+            settings = {"part": Part.of(*settings["part"])}
         stylize_video(source, tmp_path / "out.mp4", engine, **settings)
     assert engine.calls == [] and sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
 

@@ -10,18 +10,19 @@ import av
 import numpy as np
 import pytest
 import torch
+from style_a_video.pipelines.cli.words import WORDS
 from style_a_video.pipelines.device import fast_bf16
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import Frame, probe, read_frames, to_picture
 from style_a_video.pipelines.refine.frames import Refining
 from style_a_video.pipelines.run import segments
 from style_a_video.pipelines.run.segments import Work, finish, pack, read, stylize, unpack
-from style_a_video.pipelines.run.shots import Segment, Shot, plan
-from style_a_video.pipelines.run.stylize import stylize_video
+from style_a_video.pipelines.run.shots import Begin, Segment, plan
+from style_a_video.pipelines.run.stylize import Kept, stylize_video
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
-WHOLE = [Shot(0, 1, Fraction(0))]
+WHOLE = [Begin(0)]
 
 
 def work_on(path, chunk=4, **more):
@@ -143,10 +144,11 @@ def test_any_file_resumes_to_the_same_result(source, tmp_path, monkeypatch):
         return engine(images, indices)
 
     common = {"refining": Refining(method="blend"), "begins": WHOLE, "chunk_size": 2}
+    job = Kept(tmp_path / "job")
     stylize_video(source, tmp_path / "whole.mkv", engine, **common)
     with pytest.raises(KeyboardInterrupt):
-        stylize_video(source, tmp_path / "out.mkv", broken, job=tmp_path / "job", **common)
-    report = stylize_video(source, tmp_path / "out.mkv", engine, job=tmp_path / "job", **common)
+        stylize_video(source, tmp_path / "out.mkv", broken, job=job, **common)
+    report = stylize_video(source, tmp_path / "out.mkv", engine, job=job, **common)
     assert report.resumed == 8
     assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()
 
@@ -165,8 +167,9 @@ def test_a_file_that_became_shorter_is_told(tmp_path):
     planned = [Segment(0, 4, Fraction(0), 0), Segment(4, 8, Fraction(4, 10), 0)]
     reader = read(work_on(source), planned)
     assert len(next(reader)) == 4
-    with pytest.raises(StyleAVideoError, match=r"a.mkv ends before frame 8, .*--fresh"):
+    with pytest.raises(StyleAVideoError, match=r"a.mkv ends before frame 8, .*fresh=True") as told:
         next(reader)
+    assert told.value.worded(WORDS).endswith("has it changed? Start over with --fresh.")
 
 
 # the engine: chunks, and too little memory
@@ -182,7 +185,7 @@ def test_chunks_are_told_their_indices(chunk):
         return images
 
     work = Work(None, (16, 16), chunk, "yuv420p")
-    images = stylize(work, engine, segment, frames, told.append).images
+    images = stylize(work, engine, segment, frames, told=told.append).images
     assert calls == [list(range(27))[i : i + chunk] for i in range(20, 27, chunk)]
     assert told == [len(call) for call in calls]
     assert torch.equal(images, torch.stack([frame.image for frame in frames]))
@@ -324,7 +327,7 @@ def test_the_refiner_goes_on_from_segment_to_segment():
         for a, b in zip((0, *cuts), (*cuts, 7), strict=True):
             given = segments.Stylized(styled[a:b], 0.0)
             done = finish(work, Segment(a, b, Fraction(a), 0), frames[a:b], given, past)
-            past = done.past
+            past = done.state.past
             assert done.times == tuple((f.pts, f.duration) for f in frames[a:b])
             shown += [values(picture) for picture in unpack(done.video)]
         return np.stack(shown)
@@ -340,7 +343,7 @@ def test_the_refiner_goes_on_from_segment_to_segment():
 def model(request):
     from style_a_video.weights.loading import load
 
-    folder = Path(segments.__file__).parents[1] / "weights" / "embedded"
+    folder = Path(segments.__file__).parents[2] / "weights" / "embedded"
     if not (folder / "model_index.json").is_file():
         pytest.skip("the built-in model is not in this checkout")
     pipeline = load("embedded", dtype=getattr(torch, request.param), device="cpu")

@@ -8,15 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from style_a_video.pipelines.cli import main as cli
-from style_a_video.pipelines.engines.diffusion.kind import Loaded
+from style_a_video.pipelines.engines.diffusion.engine import Diffusion
+from style_a_video.pipelines.engines.style import Style
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import Frame, read_frames
 from style_a_video.pipelines.run import shots
-from style_a_video.pipelines.run.shots import Plan, Segment, Shot, plan, read_shots
+from style_a_video.pipelines.run.shots import Begin, Plan, Segment, Shot, plan, read_shots
 from style_a_video.pipelines.run.stylize import stylize_video
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 CUTS = (0, 7, 12, 30)  # of `film`, 35 frames in all
 
@@ -100,7 +102,7 @@ def test_noise_water_a_fade_and_a_flat_shot_are_no_cut():
 
 
 def test_segments_follow_each_other_within_a_shot_only(film):
-    begins = [Shot(start, start + 1, Fraction(0)) for start in CUTS]
+    begins = [Begin(start) for start in CUTS]
     found = plan(read_frames(film), 4, begins)
     follows = [b.follows(a) for a, b in zip(found.segments, found.segments[1:], strict=False)]
     assert follows == [b.start not in CUTS for b in found.segments[1:]]
@@ -108,16 +110,15 @@ def test_segments_follow_each_other_within_a_shot_only(film):
 
 def test_given_shots_are_obeyed_and_no_cut_is_looked_for(film, monkeypatch):
     monkeypatch.setattr(shots.Cuts, "__call__", lambda self, image: pytest.fail("looked"))
-    begins = [Shot(0, 3, Fraction(0), "oil"), Shot(3, 33, Fraction(0)), Shot(33, 34, Fraction(0))]
+    begins = [Begin(0, Style("oil")), Begin(3), Begin(33)]
     found = plan(read_frames(film), 16, begins)
-    told = [(shot.start, shot.end, shot.prompt) for shot in found.shots]
-    assert told == [(0, 3, "oil"), (3, 33, None), (33, 35, None)]
+    assert [(shot.start, shot.end) for shot in found.shots] == [(0, 3), (3, 33), (33, 35)]
     assert [len(segment) for segment in found.segments] == [3, 16, 14, 2]
     check(found, 35, 16)
 
 
 def test_a_shot_beyond_the_end_is_refused(film):
-    begins = [Shot(start, start + 1, Fraction(0)) for start in (0, 35, 99)]
+    begins = [Begin(start) for start in (0, 35, 99)]
     with pytest.raises(StyleAVideoError, match="a shot at frame 35, and there are 35 frames"):
         plan(read_frames(film), 16, begins)
 
@@ -127,7 +128,7 @@ def test_no_frame_no_plan():
 
 
 def test_frames_that_repeat_a_time_are_not_looked_for_by_it():
-    begins = [Shot(0, 1, Fraction(0))]
+    begins = [Begin(0)]
     found = plan(frames_at([0, 1, 1, 1, 2, 3]), 2, begins)
     assert [(s.start, s.time) for s in found.segments] == [(0, 0), (2, None), (4, 2)]
     found = plan(frames_at([0] * 40), 16, begins)  # memory is bounded all the same
@@ -137,7 +138,7 @@ def test_frames_that_repeat_a_time_are_not_looked_for_by_it():
 
 
 def test_a_plan_is_read_as_it_was_written(film):
-    begins = [Shot(0, 1, Fraction(0), "oil"), Shot(9, 10, Fraction(0))]
+    begins = [Begin(0, Style("oil")), Begin(9)]
     for frames in (read_frames(film), frames_at([*range(20), 0])):
         found = plan(frames, 4, begins)
         assert Plan.from_dict(json.loads(json.dumps(found.as_dict()))) == found
@@ -153,14 +154,19 @@ def test_segments_are_shorter_where_frames_are_large():
 
 
 def test_a_shots_file_is_what_shots_writes(film, tmp_path):
-    found = [
-        Shot(0, 7, Fraction(0)),
-        Shot(7, 12, Fraction(7, 10), "水彩画"),
-        Shot(12, 35, Fraction(2)),
-    ]
+    found = [Shot(0, 7, Fraction(0)), Shot(7, 12, Fraction(7, 10)), Shot(12, 35, Fraction(2))]
     path = tmp_path / "shots.json"
     path.write_text(shots.as_text(found), encoding="utf-8")
-    assert [(s.start, s.prompt) for s in read_shots(path)] == [(0, None), (7, "水彩画"), (12, None)]
+    assert read_shots(path) == [Begin(0), Begin(7), Begin(12)]
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert [shot["prompt"] for shot in written["shots"]] == [None] * 3
+    written["shots"][1]["prompt"] = "水彩画"
+    path.write_text(json.dumps(written), encoding="utf-8")
+    assert [(s.start, s.style and s.style.text) for s in read_shots(path)] == [
+        (0, None),
+        (7, "水彩画"),
+        (12, None),
+    ]
 
 
 NO_SHOTS = r"shots.json is not a shots file: write {\"shots\""
@@ -211,9 +217,9 @@ def test_other_files_are_refused_in_a_sentence(text, message, tmp_path):
 
 def test_files_of_any_size_and_kind_are_refused(tmp_path):
     path = tmp_path / "shots.json"
-    with pytest.raises(StyleAVideoError, match="cannot be read .No such file"):
+    with pytest.raises(StyleAVideoError, match="There is no file .*shots.json"):
         read_shots(path)
-    with pytest.raises(StyleAVideoError, match="cannot be read .Is a directory"):
+    with pytest.raises(StyleAVideoError, match="is a folder, not a file"):
         read_shots(tmp_path)
     path.write_bytes(b'{"shots": [' + b'{"start": 0},' * ((20 << 20) // 13) + b"]}")
     with pytest.raises(StyleAVideoError, match=NO_SHOTS):
@@ -223,11 +229,84 @@ def test_files_of_any_size_and_kind_are_refused(tmp_path):
         read_shots(path)
 
 
+# with pictures
+
+
+@pytest.fixture
+def painting(tmp_path):
+    Image.new("RGB", (32, 32), (255, 0, 0)).save(tmp_path / "painting.png")
+    Image.new("L", (16, 16), 255).save(tmp_path / "mask.png")
+    return tmp_path / "painting.png"
+
+
+def with_pictures(folder, pictures, **more):
+    path = folder / "shots.json"
+    path.write_text(json.dumps({"shots": [{"start": 0, "pictures": pictures, **more}]}))
+    return path
+
+
+def test_a_shot_may_have_pictures(painting, tmp_path, monkeypatch):
+    """Their paths are from where the shots file is, wherever one works."""
+    monkeypatch.chdir("/")
+    given = [
+        {"path": "painting.png"},
+        {"path": str(painting), "weight": 2, "mask": "mask.png"},
+    ]
+    (begin,) = read_shots(with_pictures(tmp_path, given, prompt="oil"))
+    assert begin.style.text == "oil"
+    one, other = begin.style.pictures
+    assert (one.weight, one.mask, one.name) == (1, None, "painting.png")
+    assert other.weight == 2 and other.mask.shape == (1, 16, 16)
+    assert torch.equal(one.image, other.image) and one.image.shape == (3, 32, 32)
+    (begin,) = read_shots(with_pictures(tmp_path, given[:1]))
+    assert begin.style.text == "" and len(begin.style.pictures) == 1
+    for nothing in (None, []):
+        assert read_shots(with_pictures(tmp_path, nothing)) == [Begin(0)]
+
+
+HINT = (
+    "The pictures of the shot at frame 0 cannot be read: write "
+    '[{"path": "painting.jpg", "weight": 1}].'
+)
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        *(7, "painting.png", True, {"path": "painting.png"}, ["painting.png"], [7], [None], [{}]),
+        *([{"path": value}] for value in (None, 7, [], {})),
+        *([{"path": "painting.png", "weight": value}] for value in ("heavy", None, [], {})),
+        *([{"path": "painting.png", "mask": value}] for value in (7, [], {})),
+    ],
+)
+def test_pictures_of_another_form_are_refused(pictures, painting, tmp_path):
+    with pytest.raises(StyleAVideoError) as refusal:
+        read_shots(with_pictures(tmp_path, pictures))
+    assert str(refusal.value) == HINT
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        ({"path": "none.png"}, "There is no picture .*/none.png: give a PNG, JPEG or WebP file.$"),
+        ({"path": "shots.json"}, "shots.json is not a picture that can be read"),
+        ({"path": "\0"}, "There is no picture"),
+        ({"path": "painting.png", "mask": "none.png"}, "There is no picture .*/none.png"),
+        ({"path": "painting.png", "weight": -1}, "picture painting.png must be 0 or more, not -1"),
+        ({"path": "painting.png", "weight": float("nan")}, "must be 0 or more, not nan"),
+        ({"path": "painting.png", "weight": 0}, "weights of the style pictures are all 0"),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_refused(picture, told, painting, tmp_path):
+    with pytest.raises(StyleAVideoError, match=told):
+        read_shots(with_pictures(tmp_path, [picture]))
+
+
 # through the engine and the command line
 
 
 def test_chunks_never_hold_frames_of_two_shots(film, tmp_path):
-    begins = [Shot(start, start + 1, Fraction(0)) for start in CUTS]
+    begins = [Begin(start) for start in CUTS]
     calls = []
 
     def engine(images, indices):
@@ -249,16 +328,16 @@ def told(monkeypatch, tiny_pipeline):
     """Which prompt each frame was stylized by; no model's own work."""
     told = {}
 
-    def engine(self, prompt):
+    def engine(self, style):
         def stylize(images, indices):
-            told.update(dict.fromkeys(indices, prompt))
+            told.update(dict.fromkeys(indices, style.text))
             return images
 
         return stylize
 
-    monkeypatch.setattr("style_a_video.weights.loading.load", lambda *_, **__: tiny_pipeline)
-    monkeypatch.setattr(Loaded, "engine", engine)
-    monkeypatch.setattr(Loaded, "place", lambda self, prompt: [])
+    monkeypatch.setattr(Diffusion, "_load", lambda self: tiny_pipeline)
+    monkeypatch.setattr(Diffusion, "engine", engine)
+    monkeypatch.setattr(Diffusion, "remarks", lambda self, style: [])
     return told
 
 
@@ -294,9 +373,7 @@ def test_the_command_lists_shots_and_obeys_their_prompts(film, tmp_path, told, c
 def test_a_bad_shots_file_is_refused_before_the_model_is_loaded(
     film, tmp_path, capsys, monkeypatch, text, message
 ):
-    monkeypatch.setattr(
-        "style_a_video.weights.loading.load", lambda *_, **__: pytest.fail("loaded")
-    )
+    monkeypatch.setattr(Diffusion, "_load", lambda self: pytest.fail("loaded"))
     path = tmp_path / "shots.json"
     path.write_text(text)
     assert run("stylize", film, tmp_path / "out.mp4", "--prompt", "oil", "--shots", path) == 2

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from style_a_video.pipelines.cli import main as cli
+from style_a_video.pipelines.cli.words import WORDS
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import probe, read_frames
 from style_a_video.pipelines.refine.frames import Refining, refine_frames
 from style_a_video.pipelines.refine.video import refine_video
 
 pytest.importorskip("cv2")
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 
 def flickering(images):
@@ -74,8 +75,11 @@ def test_clips_of_other_lengths_are_refused_and_nothing_is_left(tmp_path, length
     names = ("source.mp4", "stylized.mp4")
     for name, length in zip(names, lengths, strict=True):
         clips.encode(tmp_path / name, clips.pan(0, length))
-    with pytest.raises(StyleAVideoError, match=f"{short}.mp4 ends after 8 frames .* --start"):
+    with pytest.raises(
+        StyleAVideoError, match=f"{short}.mp4 ends after 8 frames .* start whe"
+    ) as told:
         refine_video(*(tmp_path / name for name in names), tmp_path / "calm.mp4", Refining())
+    assert told.value.worded(WORDS).endswith("with --start where in it the stylized part begins.")
     assert {path.name for path in tmp_path.iterdir()} == set(names)
 
 

@@ -728,3 +728,11 @@ def test_a_result_that_is_not_finite_is_said_not_shown(tiny_components, clip):
         unet.conv_out.bias[0] = float("nan")
     with pytest.raises(StyleAVideoError, match="not finite in torch.float32; use float32 or lower"):
         pipeline_with(tiny_components, unet=unet)(clip, PROMPT, num_inference_steps=1)
+
+
+def test_the_published_path_is_the_same_class():
+    from style_a_video.pipelines import style_a_video
+    from style_a_video.pipelines.engines.diffusion import pipeline
+
+    assert style_a_video.StyleAVideoPipeline is pipeline.StyleAVideoPipeline
+    assert style_a_video.StyleAVideoOutput is pipeline.StyleAVideoOutput

@@ -17,16 +17,16 @@ from style_a_video.pipelines.core.flow import visible_before
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import Frame
 from style_a_video.pipelines.report import judges
-from style_a_video.pipelines.report.measures import WINDOW, measure, measure_videos, names_of
-from style_a_video.pipelines.report.report.judges import (
+from style_a_video.pipelines.report.judges import (
     ClipNetwork,
     Judges,
     clip_of_folder,
     clip_of_pipeline,
 )
+from style_a_video.pipelines.report.measures import WINDOW, measure, measure_videos, names_of
 from style_a_video.pipelines.report.words import MEASURES
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 H, W, B = 24, 32, 0.02
 
 

@@ -12,7 +12,7 @@ import torch
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import Frame, VideoWriter, probe, read_frames
 
-clips = SimpleNamespace(**run_path(str(Path(__file__).with_name("clips.py"))))
+clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
 
 
 def write(target, source, **options):

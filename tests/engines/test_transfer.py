@@ -1,0 +1,163 @@
+"""Style from pictures through the engines that ship: mixing, regions, what is carried, sizes."""
+
+import pytest
+import torch
+from style_a_video.pipelines.core.gram import style_distance
+from style_a_video.pipelines.device import pick_device
+from style_a_video.pipelines.engines.kinds import CarryingEngine
+from style_a_video.pipelines.engines.registry import kind_named
+from style_a_video.pipelines.engines.style import Style, StylePicture, read_style_picture
+from style_a_video.weights.paintings import PAINTINGS
+from style_a_video.weights.perceptual_encoder import load_encoder
+
+CPU = pick_device("cpu")
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+EVERY = pytest.mark.parametrize("name", ["adain", "wct"])
+
+
+def loaded(name, **options):
+    kind = kind_named(name)
+    return kind.load(kind.options(style_size=128, **options), CPU, torch.float32)
+
+
+def stylized(name, style, frames, **options):
+    engine = loaded(name, **options).engine(style)
+    if isinstance(engine, CarryingEngine):
+        return engine.carry(frames, range(len(frames)), None)[0]
+    return engine(frames, range(len(frames)))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [read_style_picture(one.path) for one in PAINTINGS[:2]]
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """(4,3,70,90): two moving discs on a slanting ground, no side a multiple of 16."""
+    y, x = torch.meshgrid(torch.arange(70.0), torch.arange(90.0), indexing="ij")
+    shown = []
+    for t in range(4):
+        ground = torch.stack([x / 90, y / 70, 0.5 + 0 * x])
+        near = ((x - 30 - 3 * t).square() + (y - 30).square()).sqrt() < 14
+        far = ((x - 60).square() + (y - 45 - 2 * t).square()).sqrt() < 9
+        ground[:, near] = torch.tensor([0.9, 0.2, 0.1])[:, None]
+        ground[:, far] = torch.tensor([0.1, 0.3, 0.8])[:, None]
+        shown.append(ground)
+    return torch.stack(shown)
+
+
+@EVERY
+def test_frames_come_nearer_to_the_picture_in_style(name, frames, pictures):
+    encoder = load_encoder()
+    wanted = encoder(pictures[0].image[None], LAYERS)
+    found = stylized(name, Style(pictures=(pictures[0],)), frames)
+    assert found.shape == frames.shape and found.min() >= 0 and found.max() <= 1
+    far = style_distance(encoder(frames[:1], LAYERS), wanted)
+    near = style_distance(encoder(found[:1], LAYERS), wanted)
+    assert near < 0.7 * far
+
+
+@EVERY
+def test_a_strength_of_zero_shows_the_frame(name, frames, pictures):
+    """As its decoder gives it back."""
+    found = stylized(name, Style(pictures=(pictures[0],)), frames, style_strength=0.0)
+    assert (found - frames).abs().mean() < 0.12
+
+
+@EVERY
+def test_one_picture_given_twice_is_that_picture(name, frames, pictures):
+    once = stylized(name, Style(pictures=(pictures[0],)), frames)
+    twice = Style(pictures=tuple(StylePicture(pictures[0].image, w) for w in (3.0, 1.0)))
+    torch.testing.assert_close(stylized(name, twice, frames), once, rtol=0, atol=2e-3)
+
+
+@EVERY
+def test_a_weight_of_zero_does_not_count(name, frames, pictures):
+    alone = stylized(name, Style(pictures=(pictures[1],)), frames)
+    nothing = StylePicture(pictures[0].image, 0.0)
+    both = stylized(name, Style(pictures=(nothing, pictures[1])), frames)
+    torch.testing.assert_close(both, alone, rtol=0, atol=2e-3)
+
+
+@EVERY
+def test_a_picture_counts_in_its_region(name, frames, pictures):
+    left = torch.zeros(1, 70, 90)
+    left[..., :45] = 1
+    masks = (left, 1 - left)
+    both = Style(
+        pictures=tuple(StylePicture(p.image, mask=m) for p, m in zip(pictures, masks, strict=True))
+    )
+    found = stylized(name, both, frames)
+    alone = [stylized(name, Style(pictures=(p,)), frames) for p in pictures]
+    # Far from the border each half is that of its picture, but for what convolutions see of both.
+    for part, own, other in ((slice(0, 16), 0, 1), (slice(74, 90), 1, 0)):
+        gaps = [(found[..., part] - alone[k][..., part]).abs().mean() for k in (own, other)]
+        assert gaps[0] < 0.4 * gaps[1]
+
+
+@EVERY
+def test_what_no_region_covers_keeps_the_frame_s_own_look(name, frames, pictures):
+    right = torch.zeros(1, 70, 90)
+    right[..., 60:] = 1
+    found = stylized(name, Style(pictures=(StylePicture(pictures[0].image, mask=right),)), frames)
+    own = stylized(name, Style(pictures=(pictures[0],)), frames, style_strength=0.0)
+    whole = stylized(name, Style(pictures=(pictures[0],)), frames)
+    gap = (found - own)[..., :24].abs().mean()
+    assert gap < 0.4 * (whole - own)[..., :24].abs().mean()
+
+
+@EVERY
+def test_colours_are_kept_where_asked(name, frames, pictures):
+    found = stylized(name, Style(pictures=(pictures[0],)), frames, keep_colour=True)
+    unit = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    inside = (found > 0.01).all(1, keepdim=True) & (found < 0.99).all(1, keepdim=True)
+    gap = (found - frames) - ((found - frames) * unit).sum(1, keepdim=True)
+    assert (gap.abs() * inside).max() < 1e-5
+
+
+@EVERY
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_chunks_of_any_size_give_the_same_frames(name, chunk, frames, pictures):
+    engine = loaded(name).engine(Style(pictures=(pictures[0],)))
+    whole, _ = engine.carry(frames, range(4), None)
+    carried, found = None, []
+    for i in range(0, 4, chunk):
+        part = frames[i : i + chunk]
+        images, carried = engine.carry(part, range(i, i + len(part)), carried)
+        found.append(images)
+    torch.testing.assert_close(torch.cat(found), whole, rtol=0, atol=1e-3)
+
+
+@EVERY
+def test_what_comes_into_view_changes_the_rest_less_along_a_shot(name, frames, pictures):
+    """A bright sheet covers half of the last frame: the other half holds still."""
+    shown = frames[:1].repeat(2, 1, 1, 1)
+    shown[1, :, :, 45:] = 1.0
+    moved = {}
+    for statistics in ("shot", "frame"):
+        found = stylized(name, Style(pictures=(pictures[0],)), shown, statistics=statistics)
+        moved[statistics] = (found[1] - found[0])[..., :24].abs().mean()
+    assert moved["shot"] < 0.5 * moved["frame"]
+
+
+@EVERY
+def test_each_frame_s_own_statistics_carry_nothing(name, frames, pictures):
+    engine = loaded(name, statistics="frame").engine(Style(pictures=(pictures[0],)))
+    assert not isinstance(engine, CarryingEngine)
+    torch.testing.assert_close(
+        engine(frames, range(4))[2:], engine(frames[2:], [2, 3]), rtol=0, atol=1e-3
+    )
+
+
+@EVERY
+def test_the_smallest_frames_are_taken(name, pictures):
+    tiny = torch.rand(1, 3, 16, 17, generator=torch.Generator().manual_seed(0))
+    assert stylized(name, Style(pictures=(pictures[0],)), tiny).shape == tiny.shape
+
+
+@EVERY
+def test_identity_tells_options_and_weights(name):
+    ours, others = loaded(name).identity(), loaded(name, keep_colour=True).identity()
+    assert ours["weights"] == others["weights"] and len(ours["weights"]) == 64
+    assert ours != others
