@@ -155,9 +155,7 @@ class StylePictureNode(io.ComfyNode):
         before = previous or ()
         pictures: tuple[StylePicture, ...]
         if image is None:
-            pictures: tuple[StylePicture, ...] = (
-                read_style_picture(painting_named(painting).path),
-            )
+            pictures = (read_style_picture(painting_named(painting).path),)
         else:
             pictures = pictures_of(image, len(before) + 1)
         region = None if mask is None else _region(mask)
