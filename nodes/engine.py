@@ -153,10 +153,9 @@ class StylePictureNode(io.ComfyNode):
     @classmethod
     def execute(cls, painting, weight, image=None, mask=None, previous=None) -> io.NodeOutput:
         before = previous or ()
+        pictures: tuple[StylePicture, ...]
         if image is None:
-            pictures: tuple[StylePicture, ...] = (
-                read_style_picture(painting_named(painting).path),
-            )
+            pictures = (read_style_picture(painting_named(painting).path),)
         else:
             pictures = pictures_of(image, len(before) + 1)
         region = None if mask is None else _region(mask)

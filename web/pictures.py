@@ -1,7 +1,7 @@
 """The pictures of the help pages, by what comes with the pack: `python web/pictures.py [NAME ...]`.
 
 They are filmed off photos that scikit-image ships in its wheel (public domain or CC0) and made
-anew, the same every time, in under two minutes on a CPU. ComfyUI serves web/ and runs nothing here.
+anew, the same every time, in some minutes on a CPU. ComfyUI serves web/ and runs nothing here.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def style_picture(_: StyleAVideoPipeline) -> Image.Image:
     words = ("one", "the other", "both", "one in each half")
     tiles = [("frame", film("astronaut", (320, 256))[0])]
     tiles += [
-        (word, in_style("astronaut", "adain", *pictures))
+        (word, in_style("astronaut", "wct", *pictures))
         for word, pictures in zip(words, given, strict=True)
     ]
     return tiled(tiles, len(tiles))

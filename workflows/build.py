@@ -340,7 +340,6 @@ def halves(g: Graph) -> tuple[Node, Node]:
     whole = g.add("SolidMask", "Whole picture, empty", value=0.0)
     part = g.add("SolidMask", "Left part", value=1.0, width=288)
     soft = g.add("FeatherMask", mask=part, right=64)
-    g.column()
     left = g.add("MaskComposite", "Left", destination=whole, source=soft, operation="add")
     right = g.add("InvertMask", "Right", mask=left)
     g.add("MaskPreview", mask=left)
@@ -749,7 +748,7 @@ def two_pictures_two_regions(g: Graph) -> None:
         before = {} if style is None else {"previous": style["STYLE"]}
         style = g.add("StyleAVideoStylePicture", name, painting=painting, mask=mask, **before)
         g.add("PreviewImage", f"{name}, shown", images=style["IMAGE"])
-    g.stage("4 · Engine, stylize, save · 引擎、风格化、保存")
+    g.stage("4 · Stylize, save · 风格化、保存")
     engine = g.add("StyleAVideoLoadEngine", style=style)
     stylize_video(g, frames, engine)
 

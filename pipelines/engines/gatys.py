@@ -39,7 +39,7 @@ class GatysOptions(Options):
     )
     style_size: int = option(
         512,
-        "px, the longer side that pictures are seen at: strokes grow with it",
+        "the longer side that pictures are seen at, px: strokes grow with it",
         low=64,
         high=1024,
         metavar="N",
