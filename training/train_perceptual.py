@@ -11,11 +11,13 @@ the relative errors on pictures never trained on.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from style_a_video.pipelines.core.decoder import StyleDecoder
 from style_a_video.pipelines.core.perceptual import LAYERS, PerceptualEncoder, reflected
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +25,10 @@ from torch.nn import functional as F
 from . import data, pictures, teachers
 from .loop import Run
 
-SIDE = 192  # px of a crop
+SIDE = 128  # px of a crop
+DECODED = {2: 0.2, 3: 0.3, 4: 0.5}  # levels, and how often each is given back
+TAUGHT = 3  # one step in so many looks at the teachers, whose forward pass takes most of the time
+PIXEL_WEIGHT = 30.0
 VGG16 = LAYERS[:4]
 DISTILLED_RMS = 6.3  # of its relu5_1
 
@@ -118,19 +123,32 @@ def begin(
 
 
 def train(run: Run, teach: Teachers, photos: pictures.Crops, styles: pictures.Crops) -> None:
-    student, heads = run.modules["student"], run.modules["heads"]
+    """Towards the teachers, and so that a decoder can give the picture back.
+
+    What pictures need most to be given back (colours, fine lines) has little part in the squares
+    of VGG's features: without the decoders the encoder leaves it out.
+    """
+    student, heads = run.modules["encoder"], run.modules["heads"]
+    rng = np.random.default_rng(run.step)
+    latest = {f"pixels_{level}": math.nan for level in DECODED}
     for _ in run.steps():
         images = torch.cat([photos.batch(2, SIDE), styles.batch(2, SIDE)])
         images = images.contiguous(memory_format=torch.channels_last)
-        wanted = teach(images)
-        found = student(images, LAYERS)
-        parts, loss = {}, torch.zeros(())
-        for name in LAYERS:
-            like = heads[name](found[name])
-            parts[name] = relative(like, wanted[name])
-            loss = loss + parts[name] + 0.3 * relative(gram(like), gram(wanted[name]))
+        level = int(rng.choice(list(DECODED), p=list(DECODED.values())))
+        taught = run.step % TAUGHT == 0
+        found = student(images, LAYERS if taught else [f"relu{level}_1"])
+        pixels = F.mse_loss(run.modules[f"decoder_{level}"](found[f"relu{level}_1"]), images)
+        parts, loss = {f"pixels_{level}": pixels}, PIXEL_WEIGHT * pixels
+        if taught:
+            wanted = teach(images)
+            for name in LAYERS:
+                like = heads[name](found[name])
+                parts[name] = relative(like, wanted[name])
+                loss = loss + TAUGHT * parts[name]
+                loss = loss + 0.3 * TAUGHT * relative(gram(like), gram(wanted[name]))
         run.descend(loss)
-        run.log(loss=loss.detach(), **{k: v.detach() for k, v in parts.items()})
+        latest |= {k: v.item() for k, v in parts.items()}
+        run.log(**latest)
 
 
 @torch.no_grad()
@@ -155,6 +173,8 @@ def main() -> None:
     parser.add_argument("--hed", type=Path, required=True)
     parser.add_argument("--distilled", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
+    parser.add_argument("--name", default="perceptual", help="of the run")
+    parser.add_argument("--start", help="a run to go on from")
     parser.add_argument("--minutes", type=float, default=12)
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -163,21 +183,21 @@ def main() -> None:
     widths = dict(zip(LAYERS, (64, 128, 256, 512, 128), strict=True))
     heads = nn.ModuleDict({k: nn.Conv2d(student.widths[k], widths[k], 1) for k in LAYERS})
     student, heads = (m.to(memory_format=torch.channels_last) for m in (student, heads))
+    modules = {"encoder": student, "heads": heads}
+    modules |= {f"decoder_{k}": StyleDecoder(k) for k in DECODED}
     photos = pictures.Crops(data.photos(args.data, "train"), seed=0)
     styles = pictures.Crops(pictures.styles(args.data), seed=1)
-    if not (args.work / "perceptual" / "checkpoint.pt").exists():
+    if args.start:
+        for name, module in modules.items():
+            module.load_state_dict(load_file(args.work / args.start / f"{name}.safetensors"))
+    elif not (args.work / args.name / "checkpoint.pt").exists():
         begin(student, heads, teach, torch.cat([photos.batch(16, SIDE), styles.batch(16, SIDE)]))
-    run = Run("perceptual", args.work, args.minutes, 3e-4, {"student": student, "heads": heads})
+    run = Run(args.name, args.work, args.minutes, 5e-4, modules)
     photos.rng, styles.rng = (np.random.default_rng([run.step, k]) for k in (0, 1))
     train(run, teach, photos, styles)
-    student, heads = run.averaged("student"), run.averaged("heads")
-    save_file(
-        {k: v.contiguous() for k, v in student.state_dict().items()},
-        run.folder / "encoder.safetensors",
-    )
-    save_file(
-        {k: v.contiguous() for k, v in heads.state_dict().items()}, run.folder / "heads.safetensors"
-    )
+    for name in modules:
+        state = run.averaged(name).state_dict()
+        save_file({k: v.contiguous() for k, v in state.items()}, run.folder / f"{name}.safetensors")
     unseen = {
         "photos": data.photos(args.data, "val"),
         "pictures of styles": pictures.styles(args.data, held_out=True),

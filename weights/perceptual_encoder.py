@@ -44,7 +44,7 @@ def load_encoder(name: str = "slim") -> PerceptualEncoder:
 
 
 def load_decoder(level: int) -> StyleDecoder:
-    """WCT's decoder of relu{level}_1, 1 to 5, in float32, ready to use."""
+    """WCT's decoder of relu{level}_1, 1 to 4, in float32, ready to use."""
     return _decoder(level, f"relu{level}_1.")
 
 
