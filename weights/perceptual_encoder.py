@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from ..pipelines.errors import StyleAVideoError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..pipelines.core.decoder import StyleDecoder
     from ..pipelines.core.perceptual import PerceptualEncoder
 
@@ -45,21 +47,22 @@ def load_encoder(name: str = "slim") -> PerceptualEncoder:
 
 def load_decoder(level: int) -> StyleDecoder:
     """WCT's decoder of relu{level}_1, 1 to 4, in float32, ready to use."""
-    return _decoder(level, f"relu{level}_1.")
+    state = load_file(FOLDER / "decoders.safetensors")
+    prefix = f"relu{level}_1."
+    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return _decoder(level, own)
 
 
 def load_adain_decoder() -> StyleDecoder:
     """AdaIN's decoder, of relu4_1, in float32, ready to use."""
-    return _decoder(4, "adain.")
+    return _decoder(4, load_file(FOLDER / "adain.safetensors"))
 
 
-def _decoder(level: int, prefix: str) -> StyleDecoder:
+def _decoder(level: int, state: dict[str, Tensor]) -> StyleDecoder:
     from ..pipelines.core.decoder import StyleDecoder
 
     decoder = StyleDecoder(level)
-    state = load_file(FOLDER / "decoders.safetensors")
-    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    decoder.load_state_dict(own)
+    decoder.load_state_dict(state)
     return decoder.float().eval().requires_grad_(False)
 
 
