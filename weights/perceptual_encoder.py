@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from ..pipelines.errors import StyleAVideoError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..pipelines.core.decoder import StyleDecoder
     from ..pipelines.core.perceptual import PerceptualEncoder
 
@@ -78,15 +77,17 @@ def _vgg19() -> PerceptualEncoder:
         vgg19, "The encoder vgg19", "VGG-19", VGG19, ", or choose the encoder slim."
     )
     encoder = PerceptualEncoder((64, 128, 256, 512, 512), (2, 2, 4, 4, 1))
-    convolutions = [m for m in theirs.features if isinstance(m, torch.nn.Conv2d)]
+    ours = [c for level in range(5) for c in encoder.block(level)]
+    layers = cast(torch.nn.Sequential, theirs.features)
+    convolutions = [m for m in layers if isinstance(m, torch.nn.Conv2d)]
     with torch.no_grad():
-        for own, of in zip((c for b in encoder.blocks for c in b), convolutions, strict=False):
+        for own, of in zip(ours, convolutions, strict=False):
             own.weight.copy_(of.weight)
-            own.bias.copy_(of.bias)
+            cast(Tensor, own.bias).copy_(cast(Tensor, of.bias))
         # Theirs takes (x - mean) / deviation, ours 2 x - 1.
         mean, deviation = (torch.tensor(v) for v in IMAGENET)
-        first = encoder.blocks[0][0]
+        first = encoder.block(0)[0]
         shift = (0.5 - mean) / deviation
-        first.bias.add_((first.weight.sum((2, 3)) * shift).sum(1))
+        cast(Tensor, first.bias).add_((first.weight.sum((2, 3)) * shift).sum(1))
         first.weight.mul_(0.5 / deviation[:, None, None])
     return encoder.eval().requires_grad_(False)
