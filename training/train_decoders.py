@@ -113,9 +113,10 @@ def export(start: Path, adain_run: Path, images: Tensor) -> None:
     states = {"relu1_1": first_decoder(encoder, images).state_dict()}
     for level in DECODED:
         states[f"relu{level}_1"] = load_file(start / f"decoder_{level}.safetensors")
-    states["adain"] = load_file(adain_run / "decoder.safetensors")
     decoders = {f"{n}.{k}": v for n, state in states.items() for k, v in state.items()}
-    for file, state in (("encoder", encoder.state_dict()), ("decoders", decoders)):
+    adain_state = load_file(adain_run / "decoder.safetensors")
+    files = {"encoder": encoder.state_dict(), "decoders": decoders, "adain": adain_state}
+    for file, state in files.items():
         state = {k: v.half().contiguous() for k, v in state.items()}
         save_file(state, FOLDER / f"{file}.safetensors")
 

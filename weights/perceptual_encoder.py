@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from ..pipelines.errors import StyleAVideoError
 
@@ -45,21 +46,17 @@ def load_encoder(name: str = "slim") -> PerceptualEncoder:
 
 def load_decoder(level: int) -> StyleDecoder:
     """WCT's decoder of relu{level}_1, 1 to 4, in float32, ready to use."""
-    return _decoder(level, f"relu{level}_1.")
+    state = load_file(FOLDER / "decoders.safetensors")
+    prefix = f"relu{level}_1."
+    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return _decoder(level, own)
 
 
-def load_adain_decoder() -> StyleDecoder:
-    """AdaIN's decoder, of relu4_1, in float32, ready to use."""
-    return _decoder(4, "adain.")
-
-
-def _decoder(level: int, prefix: str) -> StyleDecoder:
+def _decoder(level: int, state: dict[str, Tensor]) -> StyleDecoder:
     from ..pipelines.core.decoder import StyleDecoder
 
     decoder = StyleDecoder(level)
-    state = load_file(FOLDER / "decoders.safetensors")
-    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    decoder.load_state_dict(own)
+    decoder.load_state_dict(state)
     return decoder.float().eval().requires_grad_(False)
 
 
@@ -75,16 +72,17 @@ def _vgg19() -> PerceptualEncoder:
         vgg19, "The encoder vgg19", "VGG-19", VGG19, ", or choose the encoder slim."
     )
     encoder = PerceptualEncoder((64, 128, 256, 512, 512), (2, 2, 4, 4, 1))
-    convolutions = [m for m in theirs.modules() if isinstance(m, torch.nn.Conv2d)]
-    own = [c for level in range(len(encoder.blocks)) for c in encoder.convolutions(level)]
+    ours = [c for level in range(5) for c in encoder.block(level)]
+    layers = cast(torch.nn.Sequential, theirs.features)
+    convolutions = [m for m in layers if isinstance(m, torch.nn.Conv2d)]
     with torch.no_grad():
-        for mine, of in zip(own, convolutions, strict=False):
-            mine.load_state_dict(of.state_dict())
+        for own, of in zip(ours, convolutions, strict=False):
+            own.weight.copy_(of.weight)
+            cast(Tensor, own.bias).copy_(cast(Tensor, of.bias))
         # Theirs takes (x - mean) / deviation, ours 2 x - 1.
         mean, deviation = (torch.tensor(v) for v in IMAGENET)
-        first = own[0]
-        assert first.bias is not None
+        first = encoder.block(0)[0]
         shift = (0.5 - mean) / deviation
-        first.bias.add_((first.weight.sum((2, 3)) * shift).sum(1))
+        cast(Tensor, first.bias).add_((first.weight.sum((2, 3)) * shift).sum(1))
         first.weight.mul_(0.5 / deviation[:, None, None])
     return encoder.eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -53,24 +53,24 @@ class PerceptualEncoder(nn.Module):
         if unknown:
             raise ValueError(f"no layer {unknown[0]!r}; the layers are {', '.join(LAYERS)}")
         found: dict[str, Tensor] = {}
-        x = (2 * images - 1).to(next(self.parameters()).dtype)
+        x = (2 * images - 1).to(self.block(0)[0].weight.dtype)
         for level, name in enumerate(LAYERS):
             if len(found) == len(set(layers)):
                 break
             if level:
                 x = self._rest(level - 1, x)
-            x = F.relu(self.convolutions(level)[0](reflected(x)))
+            x = F.relu(self.block(level)[0](reflected(x)))
             if name in layers:
                 found[name] = x
         return found
 
-    def convolutions(self, level: int) -> list[nn.Conv2d]:
-        """Of a block, 0 to 4, in order."""
-        return list(cast("Iterable[nn.Conv2d]", self.blocks[level]))
+    def block(self, level: int) -> list[nn.Conv2d]:
+        """The convolutions of a block, counted from 0."""
+        return cast(list[nn.Conv2d], list(cast(nn.ModuleList, self.blocks[level])))
 
     def _rest(self, level: int, x: Tensor) -> Tensor:
         """From the first activation of a block to the pooled end of it."""
-        for convolution in self.convolutions(level)[1:]:
+        for convolution in self.block(level)[1:]:
             x = F.relu(convolution(reflected(x)))
         return F.max_pool2d(x, 2)
 
