@@ -291,7 +291,7 @@ def test_targets_that_cannot_be_written(tmp_path, name, message):
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     # The tests may run as root, whom no permission stops.
-    def refuse(self, **_):
+    def refuse(**_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
