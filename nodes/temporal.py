@@ -131,7 +131,7 @@ class ConsistencyReport(io.ComfyNode):
                     "style_image",
                     optional=True,
                     tooltip="A picture in the style asked for, the first one counts: how near the "
-                    "textures of every frame come to it, by SIFID.",
+                    "style of every frame comes to it.",
                 ),
                 io.Float.Input(
                     "fps",
