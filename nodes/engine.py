@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..pipelines.device import pick_dtype
-from ..pipelines.engines.kinds import PICTURES, Carried, CarryingEngine, Engine, EngineKind, Loaded
+from ..pipelines.engines.kinds import (
+    PICTURES,
+    Carried,
+    CarryingEngine,
+    Engine,
+    EngineKind,
+    Loaded,
+    identity,
+)
 from ..pipelines.engines.options import Options, kind_of
 from ..pipelines.engines.registry import KINDS, kind_named
 from ..pipelines.engines.style import SEEN, SIDES, Style, StylePicture, read_style_picture
@@ -35,13 +43,14 @@ LARGEST = 2.0**53  # of a widget that has no upper end
 class StyleEngine:
     """What an ENGINE socket carries: an engine's networks, and the style that they are to make."""
 
+    name: str
     loaded: Loaded
     style: Style
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides its pixels, as JSON values."""
-        return {"engine": self.loaded.identity(), "style": self.style.identity}
+        return identity(self.name, self.loaded, self.style)
 
     def engine(self) -> Engine | CarryingEngine:
         return watched(self.loaded.engine(self.style), self.loaded)
@@ -220,8 +229,10 @@ class LoadEngine(io.ComfyNode):
         kind = kind_named(settings.pop("engine"))
         kind.check(wanted)
         device = comfy.model_management.get_torch_device()
-        loaded = kind.load(kind.options(**settings), device, pick_dtype("auto", device))
-        return io.NodeOutput(StyleEngine(loaded, wanted))
+        precise = comfy.model_management.FORCE_FP32
+        dtype = torch.float32 if precise else pick_dtype("auto", device)
+        loaded = kind.load(kind.options(**settings), device, dtype)
+        return io.NodeOutput(StyleEngine(kind.name, loaded, wanted))
 
 
 # frames through an engine
@@ -268,9 +279,9 @@ def stylized_frames(frames: Tensor, engine: StyleEngine, chunk: int) -> Tensor:
     images = frames[..., :3].movedim(-1, 1)
     starts = [i for i, image in enumerate(images) if cuts(image.cpu()) or not i]
     ends = [*starts[1:], len(images)]
-    results = []
+    results, made = [], engine.engine()
     for start, end in zip(starts, ends, strict=True):
-        in_order = InOrder(engine.engine(), None)
+        in_order = InOrder(made, None)
         for i in range(start, end, chunk):
             some = images[i : min(i + chunk, end)]
             results.append(in_order(some, range(i, i + len(some))).cpu().float())

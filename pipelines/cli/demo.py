@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..engines.style import Style
+from ..engines.kinds import WORDS
+from ..engines.registry import default_for, kind_named
+from ..engines.style import Style, read_style_picture
 from . import options
 from .progress import Bars, say
 
@@ -41,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     picture = options.style_of(args, None)
     asked = [Style(prompt) for prompt in dict.fromkeys(args.prompt or [])]
     asked += [] if picture.is_empty else [picture]
-    styles = asked or [Style(prompt) for prompt in demo.PROMPTS]
+    styles = asked or _choice(args.engine)
     kind, chosen = options.engine_of(args, styles)
     check_number("--seconds", args.seconds, low=0.04)
     if args.input is not None:
@@ -60,24 +63,35 @@ def run(args: argparse.Namespace) -> None:
         progress=Bars(),
     )
     for n, style in enumerate(styles, 1):
-        say(f"row {n}: {style.words}")
+        say(f"row {n}: {style.words or kind.name}")
     print(video)
     print(sheet)
     if not asked and args.engine is None:
         print(_pictures(args))
 
 
-def _pictures(args: argparse.Namespace) -> Path:
-    """The sheet of paintings, by the engine that is best for pictures."""
-    from ...weights.paintings import PAINTINGS
-    from ..engines.registry import default_for
-    from ..engines.style import StylePicture, read_style_picture
+def _choice(engine: str | None) -> list[Style]:
+    """What is shown where no style is named: words, or what an engine takes in their place."""
     from ..run import demo
 
-    styles = []
-    for painting in PAINTINGS:
-        image = read_style_picture(painting.path).image
-        styles.append(Style(pictures=(StylePicture(image, name=painting.name),)))
+    takes = frozenset({WORDS}) if engine is None else kind_named(engine).takes
+    if WORDS in takes:
+        return [Style(prompt) for prompt in demo.PROMPTS]
+    return _paintings() if takes else [Style()]
+
+
+def _paintings() -> list[Style]:
+    from ...weights.paintings import PAINTINGS
+
+    read = [(painting.name, read_style_picture(painting.path)) for painting in PAINTINGS]
+    return [Style(pictures=(replace(picture, name=name),)) for name, picture in read]
+
+
+def _pictures(args: argparse.Namespace) -> Path:
+    """The sheet of paintings, by the engine that is best for pictures."""
+    from ..run import demo
+
+    styles = _paintings()
     kind = default_for(styles[0])
     loaded = options.Load(kind, kind.options(), args.device, args.dtype)()
     own = args.output.with_name(f"{args.output.name}-source.mp4")

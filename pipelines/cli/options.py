@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..engines.kinds import EngineKind
 from ..engines.options import Options, add_options, from_args
@@ -229,14 +229,3 @@ class Load:
 
         device = pick_device(self.device)
         return kind_named(self.name).load(self.options, device, pick_dtype(self.dtype, device))
-
-
-def identity(load: Load, loaded: Loaded, style: Style | None) -> dict[str, Any]:
-    """Everything that decides an engine's pixels, as JSON values."""
-    return {
-        "engine": load.name,
-        "style": None if style is None else style.identity,
-        "device": str(loaded.device),
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        **loaded.identity(),
-    }

@@ -217,6 +217,7 @@ def _answer(
     loaded: Loaded, asked: Asked, info: VideoInfo, max_side: int | None, chunk: int | str
 ) -> _Answer:
     from ..device import hardware
+    from ..engines.kinds import identity
     from ..media import fit
     from ..run.stylize import auto_chunk
 
@@ -224,7 +225,7 @@ def _answer(
     if isinstance(chunk, str):
         chunk = auto_chunk(*size, loaded.device, loaded.bytes_per_pixel)
     return _Answer(
-        options.identity(asked.load, loaded, asked.style),
+        identity(asked.load.name, loaded, asked.style),
         [remark for style in asked.styles for remark in loaded.remarks(style)],
         hardware(loaded.device),
         size,

@@ -20,7 +20,7 @@ SMALLEST = 1e-5  # an eigenvalue below this is none
 
 
 class Gaussian(NamedTuple):
-    """Of features: mean (T,C) and covariance (T,C,C), float64."""
+    """Of features: mean (T,C) and covariance (T,C,C), float64 on the CPU."""
 
     mean: Tensor
     covariance: Tensor
@@ -48,7 +48,8 @@ def gaussian(features: Tensor, mask: Tensor | None = None) -> Gaussian:
     mean = (x * weights).sum(2, keepdim=True)
     centred = x - mean
     covariance = (centred * weights) @ centred.mT
-    return Gaussian(mean[..., 0].double(), covariance.double())
+    # On the CPU: not every device has float64 or eigenvalues, and these are small.
+    return Gaussian(mean[..., 0].cpu().double(), covariance.cpu().double())
 
 
 def colour(of: Gaussian, ridge: float = 0.0) -> Colour:
@@ -100,7 +101,7 @@ def wct(
     same = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     matrix, shift = same + strength * (matrix - same), strength * shift
     x = rearrange(content, "t c h w -> t c (h w)")
-    y = matrix.to(content.dtype) @ x + shift.to(content.dtype)[..., None]
+    y = matrix.to(content) @ x + shift.to(content)[..., None]
     return rearrange(y, "t c (h w) -> t c h w", h=content.shape[2])
 
 
@@ -120,7 +121,7 @@ def wct_by_region(
     Raises:
         ValueError: not a mask a picture, or a place that no mask covers.
     """
-    shares = checked_masks(len(pictures), masks).to(content.dtype)
+    shares = checked_masks(len(pictures), masks).to(content)
     if content_mean is None or content_covariance is None:
         content_mean, content_covariance = gaussian(content)
     result = torch.zeros_like(content)

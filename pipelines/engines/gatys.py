@@ -171,7 +171,7 @@ class _AlongShot:
         stylized = torch.cat(found)[..., :height, :width]
         if self.gatys.options.keep_colour:
             stylized = keep_colour(stylized, frames.to(stylized))
-        return stylized, carried
+        return self.look.uncovered(frames.to(stylized), stylized), carried
 
 
 def _regions(

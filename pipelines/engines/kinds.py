@@ -107,3 +107,14 @@ class EngineKind:
             raise StyleAVideoError(
                 f"The engine {self.name} needs {' or '.join(sorted(self.takes))} of the style."
             )
+
+
+def identity(name: str, loaded: Loaded, style: Style | None) -> dict[str, Any]:
+    """Everything that decides an engine's pixels, as JSON values; `name` of its kind."""
+    return {
+        "engine": name,
+        "style": None if style is None else style.identity,
+        "device": str(loaded.device),
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        **loaded.identity(),
+    }

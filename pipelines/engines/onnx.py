@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,8 +47,8 @@ class OnnxOptions(Options):
         4, "frames are padded to multiples of so many px", low=1, high=512, metavar="N"
     )
 
-    def check(self, named: Callable[[str], str] = str) -> None:
-        super().check(named)
+    def check(self) -> None:
+        super().check()
         _normalizing(self.normalize)
 
 
@@ -131,6 +131,8 @@ class Onnx:
             raise self._refused(
                 f"fails at frames of {_size(size)} ({_line(error)}): try another size or multiple"
             ) from error
+        if found.ndim != 4:
+            raise self._refused(f"makes {found.ndim} dimensions, not pictures (1,3,H,W)")
         made = torch.from_numpy(found).float()
         made = made.movedim(-1, 1) if self.last_made else made
         if made.shape != shown.shape:
@@ -142,6 +144,8 @@ class Onnx:
     def _found(self, ports: Sequence[Any], name: str, what: str) -> Any:
         """The input or output of that name, or the first."""
         names = [port.name for port in ports]
+        if not names:
+            raise self._refused(f"has no {what}")
         if name and name not in names:
             raise self._refused(f"has no {what} {name!r}, but {', '.join(names)}")
         port = ports[names.index(name) if name else 0]
@@ -219,7 +223,8 @@ def _session(path: Path, data: bytes, device: torch.device) -> tuple[Any, bool]:
     on_gpu = device.type == "cuda" and gpu in onnxruntime.get_available_providers()
     providers = [*([gpu] if on_gpu else []), "CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(data, settings, providers), on_gpu
+        session = onnxruntime.InferenceSession(data, settings, providers)
+        return session, gpu in session.get_providers()
     except Exception as error:  # onnxruntime's have no other base
         raise StyleAVideoError(
             f"The network {path.name} cannot be loaded: {_line(error)}."

@@ -8,7 +8,7 @@ class AdaINOptions(Options):
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
@@ -41,10 +41,9 @@ class Options:
     def __post_init__(self) -> None:
         self.check()
 
-    def check(self, named: Callable[[str], str] = str) -> None:
-        """`named` turns a field's name into the host's word for it."""
+    def check(self) -> None:
         for one in fields(self):
-            check_option(named(one.name), kind_of(self, one), getattr(self, one.name), one)
+            check_option(one.name, kind_of(self, one), getattr(self, one.name), one)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

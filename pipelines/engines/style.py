@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from torch import Tensor
 
 MAX_PICTURES = 16
+MAX_WEIGHT = 1e6
 SIDES = (16, 16384)  # px of a picture of a style
 SEEN = 1024  # px: the longer side that engines are shown; larger pictures are scaled down
 
@@ -28,7 +28,7 @@ class StylePicture:
 
     Attributes:
         image: (3,H,W) float in [0,1].
-        weight: its share beside the other pictures', 0 or more.
+        weight: its share beside the other pictures', 0 to 1e6.
         mask: (1,h,w) in [0,1], where in the frame it counts, stretched over it; None: everywhere.
         name: for messages.
     """
@@ -39,10 +39,10 @@ class StylePicture:
     name: str = "picture"
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.weight) or self.weight < 0:
+        if not 0 <= self.weight <= MAX_WEIGHT:  # NaN is refused too
             raise StyleAVideoError(
-                f"The weight of the style picture {self.name} must be 0 or more, not "
-                f"{self.weight:g}."
+                f"The weight of the style picture {self.name} must be between 0 and "
+                f"{MAX_WEIGHT:g}, not {self.weight:g}."
             )
         if self.image.ndim != 3 or self.image.shape[0] != 3:
             raise StyleAVideoError(

@@ -1,10 +1,10 @@
-"""What engines share that put a picture's statistics onto the features of frames."""
+"""What the engines share that put a picture's statistics onto the features of frames."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ from .style import Style
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ..core.running import RunningMeans
 
+LEVELS = (4, 2, 1)  # of relu4_1, relu2_1, relu1_1, in the order of the cascade (NOTES.md)
 GRID = 16  # px: frames are padded to multiples of it, for the encoder halves them four times
 
 
@@ -66,35 +67,49 @@ class Look:
         shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-6) * covered
         return torch.cat([shares, 1 - covered], 1)
 
+    def uncovered(self, frames: Tensor, stylized: Tensor) -> Tensor:
+        """The frames themselves where no picture counts; (T,3,H,W) all."""
+        places = self.places(*frames.shape[-2:])
+        return stylized if places is None else stylized.lerp(frames, places[:, -1:].to(frames))
+
 
 class Transfer(ABC):
-    """Implements `kinds.Loaded`: an encoder, decoders, and what happens to features between."""
+    """Implements `kinds.Loaded`: an encoder and a cascade of levels, from coarse to fine.
+
+    At each level features get the picture's statistics and a decoder makes frames of them, which
+    the next level starts from (Li et al. 2017). What the statistics are, and how they are put on,
+    is the engine's own. The decoders only give pictures back: they know no style.
+    """
 
     side = 512  # px
-    bytes_per_pixel = 1024  # two dozen maps of 16 channels in float32, at the full size
+    bytes_per_pixel = 2048  # some dozen maps of 16 channels in float32, at the full size
 
-    def __init__(
-        self,
-        options: TransferOptions,
-        device: torch.device,
-        dtype: torch.dtype,
-        networks: Mapping[str, nn.Module],
-    ) -> None:
+    def __init__(self, options: TransferOptions, device: torch.device, dtype: torch.dtype) -> None:
         import torch
 
+        from ...weights.perceptual_encoder import load_decoder, load_encoder
+
         self.options, self.device, self.dtype = options, device, dtype
+        decoders = {f"decoder{level}": load_decoder(level) for level in LEVELS}
         self.networks = {
             name: network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for name, network in networks.items()
+            for name, network in {"encoder": load_encoder(), **decoders}.items()
         }
 
     @abstractmethod
-    def see(self, picture: Tensor) -> Any:
-        """A picture of a style (1,3,H,W) → its statistics."""
+    def statistics(self, features: Tensor) -> Any:
+        """Of features (T,C,h,w): a NamedTuple of tensors (T,...)."""
 
     @abstractmethod
-    def transfer(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
-        """Frames (T,3,H,W), sides in multiples of `GRID` → stylized frames, unclamped."""
+    def of_picture(self, features: Tensor) -> Any:
+        """What of a picture's features (1,C,h,w) is put onto frames."""
+
+    @abstractmethod
+    def put(self, features: Tensor, own: Any, look: Look, places: Tensor | None) -> Tensor:
+        """Pictures' statistics onto features whose `own` are known; `look.pictures` of one level.
+
+        `places`: see `Look.places`.
+        """
 
     def remarks(self, style: Style) -> list[str]:
         return []
@@ -114,6 +129,14 @@ class Transfer(ABC):
             return _AlongShot(self, look)
         return lambda frames, frame_indices: self.stylize(frames, look, None)
 
+    def see(self, picture: Tensor) -> dict[int, Any]:
+        """A picture of a style (1,3,H,W) → what is put onto frames, by level."""
+        import torch
+
+        with torch.no_grad():
+            features = self.networks["encoder"](picture, [layer_of(level) for level in LEVELS])
+            return {level: self.of_picture(features[layer_of(level)]) for level in LEVELS}
+
     def stylize(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         import torch
         from torch.nn.functional import pad
@@ -121,15 +144,27 @@ class Transfer(ABC):
         from ..core.colour import keep_colour
 
         height, width = frames.shape[-2:]
-        shown = frames.to(self.device, self.dtype)
-        shown = pad(shown, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+        source = frames.to(self.device)
+        shown = pad(source.to(self.dtype), (0, -width % GRID, 0, -height % GRID), mode="replicate")
         shown = shown.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            stylized = self.transfer(shown, look, means)[..., :height, :width]
-        stylized = stylized.float().clamp(0, 1)
+            for level in LEVELS:
+                shown = self._level(shown, level, look, means)
+        stylized = shown[..., :height, :width].float().clamp(0, 1)
         if self.options.keep_colour:
-            stylized = keep_colour(stylized, frames.to(stylized))
-        return stylized
+            stylized = keep_colour(stylized, source.float())
+        return look.uncovered(source.float(), stylized)
+
+    def _level(self, frames: Tensor, level: int, look: Look, means: RunningMeans | None) -> Tensor:
+        layer = layer_of(level)
+        x = self.networks["encoder"](frames, [layer])[layer]
+        own = self.statistics(x)
+        if means is not None:
+            along = (means(f"{layer}.{name}", v) for name, v in own._asdict().items())
+            own = type(own)(*along)
+        here = replace(look, pictures=[picture[level] for picture in look.pictures])
+        x = self.put(x, own, here, look.places(*x.shape[-2:]))
+        return self.networks[f"decoder{level}"](x.to(self.dtype))
 
 
 class _AlongShot:
@@ -147,6 +182,10 @@ class _AlongShot:
         return self.transfer.stylize(frames, self.look, means), means.after
 
 
+def layer_of(level: int) -> str:
+    return f"relu{level}_1"
+
+
 def look_at(
     style: Style,
     longer_side: int,
@@ -158,17 +197,18 @@ def look_at(
     import torch
     from torch.nn.functional import interpolate
 
-    pictures = []
-    for picture in style.pictures:
+    given = [(p, share) for p, share in zip(style.pictures, style.shares, strict=True) if share]
+    shares, pictures = [share for _, share in given], []
+    for picture, _ in given:
         shown = at_size(picture.image[None].float(), longer_side)
         pictures.append(see(shown.to(device, dtype)))
-    if all(picture.mask is None for picture in style.pictures):
-        return Look(pictures, style.shares, None)
+    if all(picture.mask is None for picture, _ in given):
+        return Look(pictures, shares, None)
     whole = torch.ones(1, 1, 1)
-    masks = [whole if picture.mask is None else picture.mask for picture in style.pictures]
+    masks = [whole if picture.mask is None else picture.mask for picture, _ in given]
     size = max(mask.shape[-2] for mask in masks), max(mask.shape[-1] for mask in masks)
     fitted = [interpolate(mask[None].float(), size, mode="nearest") for mask in masks]
-    return Look(pictures, style.shares, torch.cat(fitted, 1).to(device))
+    return Look(pictures, shares, torch.cat(fitted, 1).to(device))
 
 
 def at_size(picture: Tensor, longer_side: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import struct
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -29,6 +30,9 @@ from .opening import MAX_PIXELS, check_pixels, open_input, video_stream
 PICTURES = (".png", ".jpg", ".jpeg")
 STILLS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """Pillow's names of what a single picture may be."""
+_BROKEN = (
+    *(OSError, EOFError, ValueError, SyntaxError, LookupError, TypeError, struct.error),
+)  # what Pillow ends in at a broken picture
 MAX_ANIMATED = 1 << 25  # pixels of a WebP, 8192 x 4096: its decoder holds four copies of them
 LOOKED_AT = 1 << 27  # pixels of an animation decoded to see whether it is opaque
 _HEADS = {b"\x89PNG": "png_pipe", b"\xff\xd8\xff": "jpeg_pipe"}
@@ -153,12 +157,16 @@ def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) 
             raise StyleAVideoError(f"{shown(path)} is {width}x{height}: {span}")
         check_pixels(path, width, height)
         # Cameras put a second picture, a preview or depth, behind the first: Pillow's MPO.
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            raise StyleAVideoError(f"{shown(path)} is animated: give a picture that stands still.")
         try:
+            if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+                raise StyleAVideoError(
+                    f"{shown(path)} is animated: give a picture that stands still."
+                )
             image.draft("RGB", (2 * seen, 2 * seen))  # a JPEG is decoded no larger than needed
             still = _on_white(ImageOps.exif_transpose(image))
-        except (OSError, EOFError, ValueError, SyntaxError) as error:
+        except StyleAVideoError:
+            raise
+        except _BROKEN as error:
             raise StyleAVideoError(f"{shown(path)} cannot be decoded: save it again.") from error
     seen = max(seen, math.ceil(sides[0] * max(still.size) / min(still.size)))
     still.thumbnail((seen, seen), Image.Resampling.LANCZOS)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
+from uuid import uuid4
 
 from ..checks import check_count
 from ..engines.kinds import Carried, CarryingEngine, Engine
@@ -75,12 +76,14 @@ class Cluster(Generic[T]):
         work: Work,
         todo: Sequence[Segment],
         state_before: Callable[[Segment], State],
+        run: str,
         engine_of: Any,
         carries: bool,
     ) -> Iterator[Finished]:
         """The segments in order.
 
         Args:
+            run: its name, by which workers know that they have made its engine already.
             engine_of: as Ray keeps it; carries: whether its engines need what the one before gave.
         """
         free = deque(self.workers * AHEAD)
@@ -97,7 +100,7 @@ class Cluster(Generic[T]):
             before = former[1:] if former and follows else (None, None)
             known = State() if follows else state_before(segment)
             stylized = worker.stylize.options(name=f"stylize {name}").remote(
-                work, segment, engine_of, before[0] if carries else None, known.carried
+                work, segment, run, engine_of, before[0] if carries else None, known.carried
             )
             busy[stylized] = worker
             refine = worker.finish.options(concurrency_group="refine", name=f"refine {name}")
@@ -124,8 +127,8 @@ class OnCluster(Generic[T]):
         told: Callable[[int], None],
     ) -> Iterator[Finished]:
         carries = self.cluster.ask(_Carries(self.engine_of))
-        engine_of = ray.put(self.engine_of)
-        for finished in self.cluster.finished(work, todo, state_before, engine_of, carries):
+        run, engine_of = uuid4().hex, ray.put(self.engine_of)
+        for finished in self.cluster.finished(work, todo, state_before, run, engine_of, carries):
             told(len(finished.segment))
             yield finished
 
@@ -145,6 +148,7 @@ class _Worker:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.made: Any = None
+        self.run, self.engine = "", cast(Any, None)
         self.refusal: StyleAVideoError | None = None
         try:
             self.made = make()
@@ -164,13 +168,16 @@ class _Worker:
         self,
         work: Work,
         segment: Segment,
+        run: str,
         engine_of: Callable[[Any], Engine | CarryingEngine],
         former: Stylized | None,
         carried: Carried | None,
     ) -> Stylized:
         (frames,) = segments.read(work, [segment])
         carried = former.carried if former else carried
-        return segments.stylize(work, engine_of(self.loaded), segment, frames, carried)
+        if self.run != run:
+            self.run, self.engine = run, engine_of(self.loaded)
+        return segments.stylize(work, self.engine, segment, frames, carried)
 
     def finish(
         self,

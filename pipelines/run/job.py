@@ -36,7 +36,10 @@ from ..refine.frames import Past
 from .segments import Finished, State, unpack
 from .shots import Plan, Segment, read_time
 
-VERSIONS = ("torch", "diffusers", "transformers", "av", "opencv-python-headless", "opencv-python")
+VERSIONS = (
+    *("torch", "diffusers", "transformers", "av", "opencv-python-headless", "opencv-python"),
+    *("onnxruntime", "onnxruntime-gpu"),
+)
 MAX_JSON = 64 << 20  # bytes; the plan of a million segments has 40 MB
 MAX_DATA = 2 << 30  # bytes of a segment's file; two frames of 8192 x 8192 have 1.6 GB
 MAX_PATH = 1 << 16  # bytes

@@ -18,7 +18,7 @@ BYTES = 20 << 30  # that all of them may take; the oldest go first
 
 
 @dataclass(frozen=True)
-class Kept:
+class Leftovers:
     """What is left of jobs, and what was removed: their number and bytes."""
 
     count: int
@@ -39,7 +39,9 @@ class Kept:
         return lines
 
 
-def clear(folder: Path, now: float | None = None, days: float = DAYS, most: int = BYTES) -> Kept:
+def clear(
+    folder: Path, now: float | None = None, days: float = DAYS, most: int = BYTES
+) -> Leftovers:
     """Remove the jobs in `folder` that are older than `days`, and the oldest beyond `most` bytes.
 
     What is at work, or is no job, is left. `now`: seconds since 1970, the clock's by default; jobs
@@ -54,7 +56,7 @@ def clear(folder: Path, now: float | None = None, days: float = DAYS, most: int 
             removed, freed = removed + 1, freed + taken
         else:
             count, size = count + 1, size + taken
-    return Kept(count, size, removed, freed)
+    return Leftovers(count, size, removed, freed)
 
 
 def _jobs(folder: Path) -> Iterator[tuple[float, Path, int]]:

@@ -160,6 +160,8 @@ def stylize(
         stylized, carried = _within_memory(engine, images, indices, carried)
         results.append(stylized.cpu())
         told(len(images))
+    if carried is not None:  # a driver, and the disk, need no GPU
+        carried = {name: value.cpu() for name, value in carried.items()}
     return Stylized(torch.cat(results), time.perf_counter() - began, carried)
 
 

@@ -28,6 +28,7 @@ SEGMENT = 16  # frames: what is lost at most when a run ends before its time
 SEGMENT_BYTES = 128 << 20  # of decoded frames; three segments are in memory at a time
 MAX_FRAMES = 1 << 40  # of a clip; more are not meant
 MAX_TIME = 10**9  # s, 30 years: muxers count in 64 bits
+MAX_PICTURES = 64  # of all styles together: they are in memory
 MAX_STYLES = 1000  # different ones: the built-in model is asked for each where it places it
 MAX_FILE = 16 << 20  # bytes of a shots file; a film has some thousand shots
 
@@ -234,19 +235,28 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
         raise StyleAVideoError(
             f"The shots of {path} must start at frame 0 and each after the one before: {HINT}."
         )
-    different = len({json.dumps(style, sort_keys=True) for style in given})
-    if different > MAX_STYLES:
+    keys = [json.dumps(style, sort_keys=True) for style in given]
+    different = {
+        key: (start, *style) for key, start, style in zip(keys, starts, given, strict=True)
+    }
+    if len(different) > MAX_STYLES:
         raise StyleAVideoError(
-            f"{shown(path)} has {different:,} different styles, and {MAX_STYLES:,} at most are "
-            "taken: use some of them for several shots."
+            f"{shown(path)} has {len(different):,} different styles, and {MAX_STYLES:,} at most "
+            "are taken: use some of them for several shots."
         )
-    return [
-        Begin(start, _style(path.parent, start, *style))
-        for start, style in zip(starts, given, strict=True)
-    ]
+    pictures = sum(len(listed) for *_, listed in different.values() if isinstance(listed, list))
+    if pictures > MAX_PICTURES:
+        raise StyleAVideoError(
+            f"{shown(path)} has {pictures:,} pictures in different styles, and {MAX_PICTURES:,} at "
+            "most are taken: use some styles for several shots."
+        )
+    styles = {key: _style(path.parent, *style) for key, style in different.items()}
+    return [Begin(start, styles[key]) for start, key in zip(starts, keys, strict=True)]
 
 
 def _style(folder: Path, start: int, prompt: Any, pictures: Any) -> Style | None:
+    if not isinstance(pictures, list):
+        pictures = [None]  # said below
     if prompt is not None:
         check_prompts(f"The prompt of the shot at frame {start}", [prompt], 1)
     try:
@@ -254,7 +264,7 @@ def _style(folder: Path, start: int, prompt: Any, pictures: Any) -> Style | None
             (folder / one["path"], float(one.get("weight", 1)), one.get("mask")) for one in pictures
         ]
         masks = [None if mask is None else folder / mask for _, _, mask in listed]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StyleAVideoError(
             f"The pictures of the shot at frame {start} cannot be read: write "
             '[{"path": "painting.jpg", "weight": 1}].'
