@@ -20,7 +20,7 @@ RIDGE = 0.1  # of the whitening, see core.wct: less noise in flat places
 
 @dataclass(frozen=True)
 class WCTOptions(TransferOptions):
-    style_strength: float = option(0.8, "how much of the style, 0 to 1", high=1, metavar="X")
+    style_strength: float = option(0.9, "how much of the style, 0 to 1", high=1, metavar="X")
 
 
 class WCT(Transfer):
