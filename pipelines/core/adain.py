@@ -54,20 +54,6 @@ def mix(pictures: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
     return Statistics(mean, sum((k * p.deviation for k, p in both), torch.zeros(())))
 
 
-def by_region(pictures: Sequence[Statistics], masks: Tensor) -> Statistics:
-    """A picture a region: statistics of every place, for masks (T,N,h,w) at the features' size.
-
-    Where masks overlap pictures mix; their sum must be above 0 everywhere.
-
-    Raises:
-        ValueError: not a mask a picture, or a place that no mask covers.
-    """
-    shares = checked_masks(len(pictures), masks)
-    parts = list(zip(pictures, shares.split(1, dim=1), strict=True))
-    mean = sum((m * p.mean for p, m in parts), torch.zeros(()))
-    return Statistics(mean, sum((m * p.deviation for p, m in parts), torch.zeros(())))
-
-
 def adain(
     content: Tensor,
     style_mean: Tensor,
@@ -101,13 +87,3 @@ def checked_shares(count: int, weights: Sequence[float]) -> list[float]:
     if min(weights) < 0 or not sum(weights) > 0:
         raise ValueError(f"Weights are 0 or more and not all 0; these are {list(weights)}.")
     return [w / sum(weights) for w in weights]
-
-
-def checked_masks(count: int, masks: Tensor) -> Tensor:
-    """(T,N,h,w) from 0 up → of the sum 1 over N, float32."""
-    if masks.ndim != 4 or masks.shape[1] != count:
-        raise ValueError(f"{count} pictures need masks (T,{count},h,w), not {tuple(masks.shape)}.")
-    total = masks.float().sum(1, keepdim=True)
-    if not (total > 0).all() or masks.min() < 0:
-        raise ValueError("Masks are 0 or more, and their sum must be above 0 everywhere.")
-    return masks.float() / total

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .adain import checked_masks, checked_shares
+from .adain import checked_shares
 
 SMALLEST = 1e-5  # an eigenvalue below this is none
 
@@ -103,31 +103,6 @@ def wct(
     x = rearrange(content, "t c h w -> t c (h w)")
     y = matrix.to(content) @ x + shift.to(content)[..., None]
     return rearrange(y, "t c (h w) -> t c h w", h=content.shape[2])
-
-
-def wct_by_region(
-    content: Tensor,
-    pictures: Sequence[Colour],
-    masks: Tensor,
-    content_mean: Tensor | None = None,
-    content_covariance: Tensor | None = None,
-    strength: float = 0.6,
-    ridge: float = 0.0,
-) -> Tensor:
-    """A picture a region, for masks (T,N,h,w) at the features' size; else as `wct`.
-
-    Where masks overlap results mix; their sum must be above 0 everywhere.
-
-    Raises:
-        ValueError: not a mask a picture, or a place that no mask covers.
-    """
-    shares = checked_masks(len(pictures), masks).to(content)
-    if content_mean is None or content_covariance is None:
-        content_mean, content_covariance = gaussian(content)
-    result = torch.zeros_like(content)
-    for picture, share in zip(pictures, shares.split(1, dim=1), strict=True):
-        result += share * wct(content, *picture, content_mean, content_covariance, strength, ridge)
-    return result
 
 
 def _power(covariance: Tensor, exponent: float, ridge: float) -> Tensor:

@@ -6,11 +6,12 @@ They train a decoder on relu4_1 with styles. Here the statistics go through the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .kinds import PICTURES, EngineKind, Loaded
-from .transfer import Look, Transfer, TransferOptions
+from .transfer import Transfer, TransferOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -25,21 +26,22 @@ class AdaINOptions(TransferOptions):
 
 
 class AdaIN(Transfer):
-    def statistics(self, features: Tensor) -> Statistics:
+    def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics:
         from ..core.adain import statistics
 
-        return statistics(features)
+        return statistics(features, region)
 
     def of_picture(self, features: Tensor) -> Statistics:
         return self.statistics(features)
 
-    def put(self, features: Tensor, own: Statistics, look: Look, places: Tensor | None) -> Tensor:
-        from ..core.adain import adain, by_region, mix
+    def mixed(self, pictures: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
+        from ..core.adain import mix
 
-        if places is None:
-            wanted = mix(look.pictures, look.shares)
-        else:
-            wanted = by_region([*look.pictures, own], places)
+        return mix(pictures, shares)
+
+    def put(self, features: Tensor, own: Statistics, wanted: Statistics) -> Tensor:
+        from ..core.adain import adain
+
         return adain(features, *wanted, *own, self.options.style_strength)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,10 +40,15 @@ class StylePicture:
     name: str = "picture"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= MAX_WEIGHT:  # NaN is refused too
+        if not math.isfinite(self.weight) or self.weight < 0:
             raise StyleAVideoError(
-                f"The weight of the style picture {self.name} must be between 0 and "
-                f"{MAX_WEIGHT:g}, not {self.weight:g}."
+                f"The weight of the style picture {self.name} must be 0 or more, not "
+                f"{self.weight:g}."
+            )
+        if self.weight > MAX_WEIGHT:
+            raise StyleAVideoError(
+                f"The weight of the style picture {self.name} must be {MAX_WEIGHT:g} or less, not "
+                f"{self.weight:g}."
             )
         if self.image.ndim != 3 or self.image.shape[0] != 3:
             raise StyleAVideoError(
@@ -95,7 +101,7 @@ class Style:
     @property
     def words(self) -> str:
         """How it is called in messages and on sheets."""
-        return self.text or " + ".join(picture.name for picture in self.pictures)
+        return self.text or " + ".join(_title(picture.name) for picture in self.pictures)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -123,7 +129,12 @@ def read_style_picture(
 
     image = read_still(path, SIDES, SEEN)
     region = None if mask is None else read_still(mask, SIDES, SEEN).mean(0, keepdim=True)
-    return StylePicture(image, weight, region, Path(path).stem.replace("_", " "))
+    return StylePicture(image, weight, region, Path(path).name)
+
+
+def _title(name: str) -> str:
+    """Of a file's name, without folder and suffix."""
+    return Path(name).stem.replace("_", " ")
 
 
 def parse_picture(text: str) -> tuple[Path, float]:

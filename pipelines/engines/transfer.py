@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -97,19 +97,20 @@ class Transfer(ABC):
         }
 
     @abstractmethod
-    def statistics(self, features: Tensor) -> Any:
-        """Of features (T,C,h,w): a NamedTuple of tensors (T,...)."""
+    def statistics(self, features: Tensor, region: Tensor | None = None) -> Any:
+        """Of features (T,C,h,w), in a region (1,1,h,w): a NamedTuple of tensors (T,...)."""
 
     @abstractmethod
     def of_picture(self, features: Tensor) -> Any:
         """What of a picture's features (1,C,h,w) is put onto frames."""
 
     @abstractmethod
-    def put(self, features: Tensor, own: Any, look: Look, places: Tensor | None) -> Tensor:
-        """Pictures' statistics onto features whose `own` are known; `look.pictures` of one level.
+    def mixed(self, pictures: Sequence[Any], shares: Sequence[float]) -> Any:
+        """What `of_picture` gave of several pictures, by shares of the sum 1."""
 
-        `places`: see `Look.places`.
-        """
+    @abstractmethod
+    def put(self, features: Tensor, own: Any, wanted: Any) -> Tensor:
+        """A picture's statistics onto features (T,C,h,w) whose own are known."""
 
     def remarks(self, style: Style) -> list[str]:
         return []
@@ -158,13 +159,28 @@ class Transfer(ABC):
     def _level(self, frames: Tensor, level: int, look: Look, means: RunningMeans | None) -> Tensor:
         layer = layer_of(level)
         x = self.networks["encoder"](frames, [layer])[layer]
-        own = self.statistics(x)
-        if means is not None:
-            along = (means(f"{layer}.{name}", v) for name, v in own._asdict().items())
-            own = type(own)(*along)
-        here = replace(look, pictures=[picture[level] for picture in look.pictures])
-        x = self.put(x, own, here, look.places(*x.shape[-2:]))
+        pictures = [picture[level] for picture in look.pictures]
+        places = look.places(*x.shape[-2:])
+        if places is None:
+            own = self._own(x, None, layer, means)
+            x = self.put(x, own, self.mixed(pictures, look.shares))
+        else:
+            *regions, rest = places.split(1, dim=1)
+            result = rest.to(x) * x
+            for k, (region, picture) in enumerate(zip(regions, pictures, strict=True)):
+                own = self._own(x, region, f"{layer}.{k}", means)
+                result = result + region.to(x) * self.put(x, own, picture)
+            x = result
         return self.networks[f"decoder{level}"](x.to(self.dtype))
+
+    def _own(
+        self, features: Tensor, region: Tensor | None, name: str, means: RunningMeans | None
+    ) -> Any:
+        """The frames' statistics, of a region where one is given; along the shot where asked."""
+        own = self.statistics(features, region)
+        if means is None:
+            return own
+        return type(own)(*(means(f"{name}.{part}", v) for part, v in own._asdict().items()))
 
 
 class _AlongShot:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .kinds import PICTURES, EngineKind, Loaded
 from .options import option
-from .transfer import Look, Transfer, TransferOptions
+from .transfer import Transfer, TransferOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -24,24 +25,25 @@ class WCTOptions(TransferOptions):
 
 
 class WCT(Transfer):
-    def statistics(self, features: Tensor) -> Gaussian:
+    def statistics(self, features: Tensor, region: Tensor | None = None) -> Gaussian:
         from ..core.wct import gaussian
 
-        return gaussian(features)
+        return gaussian(features, region)
 
     def of_picture(self, features: Tensor) -> Colour:
         from ..core.wct import colour
 
         return colour(self.statistics(features), RIDGE)
 
-    def put(self, features: Tensor, own: Gaussian, look: Look, places: Tensor | None) -> Tensor:
-        from ..core.wct import colour, mix, wct, wct_by_region
+    def mixed(self, pictures: Sequence[Colour], shares: Sequence[float]) -> Colour:
+        from ..core.wct import mix
 
-        x, strength = features.float(), self.options.style_strength
-        if places is None:
-            return wct(x, *mix(look.pictures, look.shares), *own, strength, RIDGE)
-        pictures = [*look.pictures, colour(own, RIDGE)]
-        return wct_by_region(x, pictures, places, *own, strength, RIDGE)
+        return mix(pictures, shares)
+
+    def put(self, features: Tensor, own: Gaussian, wanted: Colour) -> Tensor:
+        from ..core.wct import wct
+
+        return wct(features.float(), *wanted, *own, self.options.style_strength, RIDGE)
 
 
 def load(options: WCTOptions, device: torch.device, dtype: torch.dtype) -> Loaded:

@@ -175,7 +175,7 @@ def clip_of_folder(folder: Path, device: torch.device | str = "cpu") -> ClipNetw
         raise StyleAVideoError(
             f"There is no folder {folder}: give one of a CLIPModel, or embedded."
         )
-    from ..weights.clip import load_clip_folder
+    from ...weights.clip import load_clip_folder
 
     model, tokenizer, images = load_clip_folder(folder)
     mean, std = images.get("image_mean", CLIP_MEAN), images.get("image_std", CLIP_STD)

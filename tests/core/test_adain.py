@@ -1,6 +1,6 @@
 import pytest
 import torch
-from style_a_video.pipelines.core.adain import Statistics, adain, by_region, mix, statistics
+from style_a_video.pipelines.core.adain import adain, mix, statistics
 
 
 def features(t=2, c=5, size=(9, 12), seed=0):
@@ -56,16 +56,6 @@ def test_a_mix_is_the_mean_of_the_results():
     torch.testing.assert_close(mixed, 0.75 * a + 0.25 * b, atol=1e-5, rtol=1e-5)
 
 
-def test_each_region_has_its_picture():
-    x = features()
-    pictures = [statistics(features(1, seed=s)) for s in (1, 2)]
-    left = torch.zeros(2, 1, 9, 12)
-    left[..., :5] = 1
-    result = adain(x, *by_region(pictures, torch.cat([left, 1 - left], 1)))
-    a, b = (adain(x, *p) for p in pictures)
-    torch.testing.assert_close(result, torch.where(left > 0, a, b), atol=1e-5, rtol=1e-5)
-
-
 def test_a_mask_leaves_out_what_it_does_not_cover():
     x = features(1)
     mask = torch.zeros(1, 1, 9, 12)
@@ -102,11 +92,3 @@ def test_weights_that_make_no_mix_are_refused(weights):
     picture = statistics(features(1))
     with pytest.raises(ValueError, match="[Ww]eight"):
         mix([picture, picture], weights)
-
-
-def test_masks_that_cover_no_place_or_fit_no_picture_are_refused():
-    picture = Statistics(torch.zeros(1, 5, 1, 1), torch.ones(1, 5, 1, 1))
-    with pytest.raises(ValueError, match=r"masks \(T,2,h,w\)"):
-        by_region([picture, picture], torch.ones(1, 3, 9, 12))
-    with pytest.raises(ValueError, match="above 0 everywhere"):
-        by_region([picture], torch.zeros(1, 1, 9, 12))

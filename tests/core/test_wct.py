@@ -1,6 +1,6 @@
 import pytest
 import torch
-from style_a_video.pipelines.core.wct import Colour, colour, gaussian, mix, wct, wct_by_region
+from style_a_video.pipelines.core.wct import Colour, colour, gaussian, mix, wct
 
 
 def features(t=2, c=6, size=(16, 20), seed=0):
@@ -86,15 +86,6 @@ def test_a_mix_is_the_mean_of_the_results():
     torch.testing.assert_close(mixed, 0.75 * a + 0.25 * b, atol=1e-4, rtol=1e-4)
 
 
-def test_each_region_has_its_picture():
-    x, pictures = features(), [picture(seed=s) for s in (1, 2)]
-    left = torch.zeros(2, 1, 16, 20)
-    left[..., :8] = 1
-    result = wct_by_region(x, pictures, torch.cat([left, 1 - left], 1))
-    a, b = (wct(x, *p) for p in pictures)
-    torch.testing.assert_close(result, torch.where(left > 0, a, b), atol=1e-5, rtol=1e-5)
-
-
 def test_a_mask_leaves_out_what_it_does_not_cover():
     x = features(1)
     mask = torch.zeros(1, 1, 16, 20)
@@ -115,9 +106,7 @@ def test_half_precision_is_kept():
     assert wct(features().bfloat16(), *picture(seed=1)).dtype == torch.bfloat16
 
 
-def test_weights_and_masks_that_fit_no_picture_are_refused():
+def test_weights_that_fit_no_picture_are_refused():
     style = Colour(torch.zeros(1, 6), torch.eye(6)[None])
     with pytest.raises(ValueError, match="2 pictures need a weight each, not 3"):
         mix([style, style], [1, 1, 1])
-    with pytest.raises(ValueError, match="above 0 everywhere"):
-        wct_by_region(features(), [style], torch.zeros(2, 1, 16, 20))

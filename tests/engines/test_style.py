@@ -74,7 +74,7 @@ def test_what_decides_the_pixels_is_the_identity():
 
 
 def test_a_style_is_of_something():
-    assert refused(Style) == "Name the style, in words or by a picture."
+    assert Style().is_empty and not Style("oil").is_empty
     assert refused(lambda: Style("", (picture(weight=0), picture(weight=0)))) == (
         "The weights of the style pictures are all 0."
     )

@@ -59,10 +59,11 @@ def test_frames_come_nearer_to_the_picture_in_style(name, frames, pictures):
 
 
 @EVERY
-def test_a_strength_of_zero_shows_the_frame(name, frames, pictures):
-    """As its decoder gives it back."""
-    found = stylized(name, Style(pictures=(pictures[0],)), frames, style_strength=0.0)
-    assert (found - frames).abs().mean() < 0.12
+def test_a_strength_of_zero_shows_the_frame(name, pictures):
+    """As its decoders give it back."""
+    frame = pictures[1].image[None, :, :160, :192]
+    found = stylized(name, Style(pictures=(pictures[0],)), frame, style_strength=0.0)
+    assert (found - frame).abs().mean() < 0.1
 
 
 @EVERY
@@ -93,18 +94,26 @@ def test_a_picture_counts_in_its_region(name, frames, pictures):
     # Far from the border each half is that of its picture, but for what convolutions see of both.
     for part, own, other in ((slice(0, 16), 0, 1), (slice(74, 90), 1, 0)):
         gaps = [(found[..., part] - alone[k][..., part]).abs().mean() for k in (own, other)]
-        assert gaps[0] < 0.4 * gaps[1]
+        assert gaps[0] < 0.5 * gaps[1]
 
 
 @EVERY
-def test_what_no_region_covers_keeps_the_frame_s_own_look(name, frames, pictures):
+def test_what_no_region_covers_stays_as_it_is(name, frames, pictures):
     right = torch.zeros(1, 70, 90)
     right[..., 60:] = 1
     found = stylized(name, Style(pictures=(StylePicture(pictures[0].image, mask=right),)), frames)
-    own = stylized(name, Style(pictures=(pictures[0],)), frames, style_strength=0.0)
-    whole = stylized(name, Style(pictures=(pictures[0],)), frames)
-    gap = (found - own)[..., :24].abs().mean()
-    assert gap < 0.4 * (whole - own)[..., :24].abs().mean()
+    torch.testing.assert_close(found[..., :60], frames[..., :60])
+    assert (found - frames)[..., 64:].abs().mean() > 0.05
+
+
+@EVERY
+def test_a_weight_of_zero_does_not_count_in_its_region_either(name, frames, pictures):
+    left = torch.zeros(1, 70, 90)
+    left[..., :45] = 1
+    nothing = StylePicture(pictures[0].image, 0.0, left)
+    both = stylized(name, Style(pictures=(nothing, pictures[1])), frames)
+    alone = stylized(name, Style(pictures=(pictures[1],)), frames)
+    torch.testing.assert_close(both, alone, rtol=0, atol=2e-3)
 
 
 @EVERY

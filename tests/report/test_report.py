@@ -443,8 +443,11 @@ def test_the_command_without_clip_needs_no_model(two, monkeypatch, capsys):
         (("--json", "r.html"), ".json"),
         (("--flow", "best"), "There is no flow 'best'; choose one of: dis, raft."),
         (("--clip", "nowhere"), "There is no folder nowhere"),
-        (("--style-image", "none.png"), "There is no picture none.png: give a PNG or JPEG file."),
-        (("--style-image", "in.mp4"), "in.mp4 is not a picture that can be read: save it as PNG"),
+        (
+            ("--style-image", "none.png"),
+            "There is no picture none.png: give a PNG, JPEG",
+        ),
+        (("--style-image", "in.mp4"), "in.mp4 is not a picture that can be read: give a PNG, JPEG"),
         (("none.mp4",), "none.mp4 does not exist"),
     ],
 )
