@@ -395,7 +395,7 @@ def test_style_from_picture_runs(page, shoot, complaints):
     values = "Object.fromEntries(node.widgets.map(w => [w.name, w.value]))"
     assert node(page, engine, values) == {
         "engine": "wct",
-        "engine.style_strength": 0.6,
+        "engine.style_strength": 0.9,
         "engine.style_size": 512,
         "engine.keep_colour": False,
         "engine.statistics": "shot",
