@@ -31,7 +31,7 @@ from style_a_video.pipelines.media import Frame, Part, fit, probe
 from style_a_video.pipelines.refine.frames import InOrder, Refining, refine_frames
 from style_a_video.pipelines.report import sheet
 from style_a_video.pipelines.report.measures import measure
-from style_a_video.pipelines.run.stylize import peak_memory_mib, stylize_video
+from style_a_video.pipelines.run.stylize import stylize_video
 from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
 
@@ -118,7 +118,7 @@ def quality(args: argparse.Namespace) -> dict:
                 plain = stylized(loaded, Style(pictures=(picture,)), source)
                 rows[f"{clip}, {name}"] = row(judge, source, plain, picture.image)
                 results.append(plain[-1])
-            shown.append((f"{engine}", [source[-1], *results]))
+            shown.append((engine, [source[-1], *results]))
             seconds = time.perf_counter() - began
             print(f"{engine}, {clip}: {seconds:.0f} s", file=sys.stderr, flush=True)
         means = {
@@ -155,7 +155,6 @@ def speed(args: argparse.Namespace) -> dict:
         found[kind.name] = {
             "frames_per_second": report.frames_per_second,
             "engine_seconds_a_frame": report.engine_seconds / report.frames,
-            "peak_memory_mib": peak_memory_mib(),
         }
         print(kind.name, json.dumps(found[kind.name]), flush=True)
     return found
@@ -176,7 +175,8 @@ def main() -> None:
     args = parser.parse_args()
     found = speed(args) if args.speed else quality(args)
     if args.json:
-        report = {"frames": args.frames, "max_side": args.max_side, "hardware": hardware(CPU)}
+        size = {"size": [512, 288]} if args.speed else {"max_side": args.max_side}
+        report = {"frames": args.frames, **size, "hardware": hardware(CPU)}
         args.json.write_text(json.dumps(report | {"engines": found}, indent=1) + "\n")
 
 

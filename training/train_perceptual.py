@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from style_a_video.pipelines.core.decoder import StyleDecoder
+from style_a_video.pipelines.core.gram import gram
 from style_a_video.pipelines.core.perceptual import LAYERS, PerceptualEncoder, reflected
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,11 +52,6 @@ def relative(found: Tensor, wanted: Tensor) -> Tensor:
     """Squared error over the squared size, a picture each, averaged."""
     error = (found - wanted).flatten(1).square().sum(1)
     return (error / wanted.flatten(1).square().sum(1)).mean()
-
-
-def gram(features: Tensor) -> Tensor:
-    x = features.flatten(2)
-    return x @ x.mT / x.shape[2]
 
 
 # The start: the teacher's channels that explain most, fitted to what the slim network has

@@ -45,18 +45,15 @@ def load_encoder(name: str = "slim") -> PerceptualEncoder:
 
 
 def load_decoder(level: int) -> StyleDecoder:
-    """WCT's decoder of relu{level}_1, 1 to 4, in float32, ready to use."""
-    state = load_file(FOLDER / "decoders.safetensors")
-    prefix = f"relu{level}_1."
-    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    return _decoder(level, own)
-
-
-def _decoder(level: int, state: dict[str, Tensor]) -> StyleDecoder:
+    """The decoder of relu{level}_1, 1 to 4, in float32, ready to use."""
     from ..pipelines.core.decoder import StyleDecoder
 
+    prefix = f"relu{level}_1."
+    state = load_file(FOLDER / "decoders.safetensors")
     decoder = StyleDecoder(level)
-    decoder.load_state_dict(state)
+    decoder.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    )
     return decoder.float().eval().requires_grad_(False)
 
 

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         args.input,
         seconds=args.seconds,
         refining=options.refining_of(args),
-        chunk_size=None if args.chunk == "auto" else args.chunk,
+        chunk_size=options.chunk_of(args),
         progress=Bars(),
     )
     for n, style in enumerate(styles, 1):

@@ -187,7 +187,7 @@ def style_of(args: argparse.Namespace, prompt: str | None) -> Style:
 
 def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[EngineKind, Options]:
     """The engine that is named, or the one for these styles; and its options, checked."""
-    from ..checks import check_count, check_number, check_prompts
+    from ..checks import check_number, check_prompts
 
     kind = kind_named(args.engine) if args.engine is not None else default_for(styles[0])
     options = from_args(kind.name, kind.options, [k.options for k in KINDS], args)
@@ -205,11 +205,19 @@ def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[Engine
         from ..flow import check_flow
 
         check_flow("dis")
-    if args.chunk != "auto":
-        if not re.fullmatch(r"[0-9]{1,6}", args.chunk):
-            raise StyleAVideoError(f"--chunk must be a whole number or auto, not {args.chunk!r}.")
-        args.chunk = check_count("--chunk", int(args.chunk))
+    chunk_of(args)
     return kind, options
+
+
+def chunk_of(args: argparse.Namespace) -> int | None:
+    """--chunk, checked; None is auto."""
+    from ..checks import check_count
+
+    if args.chunk == "auto":
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", args.chunk):
+        raise StyleAVideoError(f"--chunk must be a whole number or auto, not {args.chunk!r}.")
+    return check_count("--chunk", int(args.chunk))
 
 
 def refining_of(args: argparse.Namespace) -> Refining | None:

@@ -214,7 +214,7 @@ class _Answer:
 
 
 def _answer(
-    loaded: Loaded, asked: Asked, info: VideoInfo, max_side: int | None, chunk: int | str
+    loaded: Loaded, asked: Asked, info: VideoInfo, max_side: int | None, chunk: int | None
 ) -> _Answer:
     from ..device import hardware
     from ..engines.kinds import identity
@@ -222,7 +222,7 @@ def _answer(
     from ..run.stylize import auto_chunk
 
     size = asked.size or fit(info.width, info.height, max_side or loaded.side)
-    if isinstance(chunk, str):
+    if chunk is None:
         chunk = auto_chunk(*size, loaded.device, loaded.bytes_per_pixel)
     return _Answer(
         identity(asked.load.name, loaded, asked.style),
@@ -244,7 +244,9 @@ def _stylize_one(
     from ..run.styles import engine_of_shots
     from ..run.stylize import Kept, stylize_video
 
-    question = partial(_answer, asked=asked, info=info, max_side=args.max_side, chunk=args.chunk)
+    question = partial(
+        _answer, asked=asked, info=info, max_side=args.max_side, chunk=options.chunk_of(args)
+    )
     answer: _Answer = ready.ask(question)
     for remark in answer.remarks:
         say(remark)

@@ -7,7 +7,6 @@ along a shot, so that what comes into view does not change the look of the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,20 +39,6 @@ def statistics(features: Tensor, mask: Tensor | None = None) -> Statistics:
     return Statistics(mean, (variance + EPSILON).sqrt())
 
 
-def mix(pictures: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
-    """Of several pictures by weight; weights are brought to the sum 1.
-
-    What `adain` makes of it is the mean of what it makes of each picture, by weight.
-
-    Raises:
-        ValueError: not a weight a picture, one below 0, or none above it.
-    """
-    shares = checked_shares(len(pictures), weights)
-    mean = sum((k * p.mean for k, p in zip(shares, pictures, strict=True)), torch.zeros(()))
-    both = zip(shares, pictures, strict=True)
-    return Statistics(mean, sum((k * p.deviation for k, p in both), torch.zeros(())))
-
-
 def adain(
     content: Tensor,
     style_mean: Tensor,
@@ -78,12 +63,3 @@ def adain(
     shift = style_mean - scale * content_mean
     scale, shift = 1 + strength * (scale - 1), strength * shift
     return content * scale.to(content.dtype) + shift.to(content.dtype)
-
-
-def checked_shares(count: int, weights: Sequence[float]) -> list[float]:
-    """Weights from 0 up, a picture each → of the sum 1."""
-    if len(weights) != count or not count:
-        raise ValueError(f"{count} pictures need a weight each, not {len(weights)}.")
-    if min(weights) < 0 or not sum(weights) > 0:
-        raise ValueError(f"Weights are 0 or more and not all 0; these are {list(weights)}.")
-    return [w / sum(weights) for w in weights]

@@ -7,14 +7,11 @@ along a shot. Eigenvalues are found in float64; those below 1e-5 are dropped (th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
-
-from .adain import checked_shares
 
 SMALLEST = 1e-5  # an eigenvalue below this is none
 
@@ -55,20 +52,6 @@ def gaussian(features: Tensor, mask: Tensor | None = None) -> Gaussian:
 def colour(of: Gaussian, ridge: float = 0.0) -> Colour:
     """`ridge`: see `wct`."""
     return Colour(of.mean, _power(of.covariance, 0.5, ridge))
-
-
-def mix(pictures: Sequence[Colour], weights: Sequence[float]) -> Colour:
-    """Of several pictures by weight; weights are brought to the sum 1.
-
-    What `wct` makes of it is the mean of what it makes of each picture, by weight.
-
-    Raises:
-        ValueError: not a weight a picture, one below 0, or none above it.
-    """
-    shares = checked_shares(len(pictures), weights)
-    mean = sum((k * p.mean for k, p in zip(shares, pictures, strict=True)), torch.zeros(()))
-    both = zip(shares, pictures, strict=True)
-    return Colour(mean, sum((k * p.root for k, p in both), torch.zeros(())))
 
 
 def wct(

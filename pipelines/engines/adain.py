@@ -6,8 +6,6 @@ They train a decoder on relu4_1 with styles. Here the statistics go through the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .kinds import PICTURES, EngineKind, Loaded
@@ -20,11 +18,6 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from ..core.adain import Statistics
 
 
-@dataclass(frozen=True)
-class AdaINOptions(TransferOptions):
-    pass
-
-
 class AdaIN(Transfer):
     def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics:
         from ..core.adain import statistics
@@ -34,18 +27,13 @@ class AdaIN(Transfer):
     def of_picture(self, features: Tensor) -> Statistics:
         return self.statistics(features)
 
-    def mixed(self, pictures: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
-        from ..core.adain import mix
-
-        return mix(pictures, shares)
-
     def put(self, features: Tensor, own: Statistics, wanted: Statistics) -> Tensor:
         from ..core.adain import adain
 
         return adain(features, *wanted, *own, self.options.style_strength)
 
 
-def load(options: AdaINOptions, device: torch.device, dtype: torch.dtype) -> Loaded:
+def load(options: TransferOptions, device: torch.device, dtype: torch.dtype) -> Loaded:
     return AdaIN(options, device, dtype)
 
 
@@ -55,6 +43,6 @@ KIND = EngineKind(
     takes=frozenset({PICTURES}),
     speed="5 frames/s at 512x288 on two cores, refiner included",
     licence="Apache-2.0; the encoder's weights CC BY 4.0",
-    options=AdaINOptions,
+    options=TransferOptions,
     load=load,
 )

@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .kinds import PICTURES, Carried, EngineKind, Loaded
-from .options import Options, option
+from .options import option
 from .style import Style
-from .transfer import GRID, Look, look_at
+from .transfer import GRID, Look, PictureOptions, look_at
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -26,7 +26,7 @@ CLOUDS = 0.2  # of a shot's first frame: without, flat places find no strokes
 
 
 @dataclass(frozen=True)
-class GatysOptions(Options):
+class GatysOptions(PictureOptions):
     style_strength: float = option(0.7, "how much of the style, 0 to 1", high=1, metavar="X")
     temporal_strength: float = option(
         5.0, "weight of likeness to the frame before, where that shows the same", metavar="X"
@@ -37,14 +37,6 @@ class GatysOptions(Options):
         low=1,
         metavar="N",
     )
-    style_size: int = option(
-        512,
-        "the longer side that pictures are seen at, px: strokes grow with it",
-        low=64,
-        high=1024,
-        metavar="N",
-    )
-    keep_colour: bool = option(False, "the colours of the video stay")
     encoder: str = option(
         "slim",
         "whose features: the one that ships, or torchvision's VGG-19 where its weights are",

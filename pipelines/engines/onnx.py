@@ -80,9 +80,6 @@ class Onnx:
             raise self._refused(f"takes {batch} frames at once: export it for one")
         self.dtype = getattr(torch, TYPES[self.input.type])
 
-    def check(self, style: Style) -> None:
-        """The style is the network's own."""
-
     def remarks(self, style: Style) -> list[str]:
         return []
 

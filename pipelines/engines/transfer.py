@@ -23,7 +23,9 @@ GRID = 16  # px: frames are padded to multiples of it, for the encoder halves th
 
 
 @dataclass(frozen=True)
-class TransferOptions(Options):
+class PictureOptions(Options):
+    """What every engine that takes pictures lets a user choose."""
+
     style_strength: float = option(1.0, "how much of the style, 0 to 1", high=1, metavar="X")
     style_size: int = option(
         512,
@@ -33,6 +35,10 @@ class TransferOptions(Options):
         metavar="N",
     )
     keep_colour: bool = option(False, "the colours of the video stay")
+
+
+@dataclass(frozen=True)
+class TransferOptions(PictureOptions):
     statistics: str = option(
         "shot",
         "of the frames: carried along a shot, which is calmer, or each frame's own",
@@ -105,10 +111,6 @@ class Transfer(ABC):
         """What of a picture's features (1,C,h,w) is put onto frames."""
 
     @abstractmethod
-    def mixed(self, pictures: Sequence[Any], shares: Sequence[float]) -> Any:
-        """What `of_picture` gave of several pictures, by shares of the sum 1."""
-
-    @abstractmethod
     def put(self, features: Tensor, own: Any, wanted: Any) -> Tensor:
         """A picture's statistics onto features (T,C,h,w) whose own are known."""
 
@@ -125,7 +127,12 @@ class Transfer(ABC):
         return {"weights": self.weights, **self.options.as_dict()}
 
     def engine(self, style: Style) -> Engine | CarryingEngine:
+        from ..core.mixing import mix
+
         look = look_at(style, self.options.style_size, self.see, self.device, self.dtype)
+        if look.masks is None:  # once for all frames
+            levels = {k: mix([p[k] for p in look.pictures], look.shares) for k in LEVELS}
+            look = Look([levels], [1.0], None)
         if self.options.statistics == "shot":
             return _AlongShot(self, look)
         return lambda frames, frame_indices: self.stylize(frames, look, None)
@@ -162,8 +169,8 @@ class Transfer(ABC):
         pictures = [picture[level] for picture in look.pictures]
         places = look.places(*x.shape[-2:])
         if places is None:
-            own = self._own(x, None, layer, means)
-            x = self.put(x, own, self.mixed(pictures, look.shares))
+            (picture,) = pictures
+            x = self.put(x, self._own(x, None, layer, means), picture)
         else:
             *regions, rest = places.split(1, dim=1)
             result = rest.to(x) * x

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,11 +33,6 @@ class WCT(Transfer):
         from ..core.wct import colour
 
         return colour(self.statistics(features), RIDGE)
-
-    def mixed(self, pictures: Sequence[Colour], shares: Sequence[float]) -> Colour:
-        from ..core.wct import mix
-
-        return mix(pictures, shares)
 
     def put(self, features: Tensor, own: Gaussian, wanted: Colour) -> Tensor:
         from ..core.wct import wct

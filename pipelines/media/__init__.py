@@ -8,7 +8,7 @@ from .part import WHOLE, Part
 from .probing import probe
 from .reading import read_frames
 from .sizes import MAX_SIDE, fit
-from .stills import read_picture, read_still
+from .stills import read_still
 from .writing import VideoWriter, check_not_input, foreseen
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "origin_of",
     "probe",
     "read_frames",
-    "read_picture",
     "read_still",
     "seconds",
     "suffix_of",

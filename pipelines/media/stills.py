@@ -17,15 +17,15 @@ from typing import BinaryIO
 import av
 import numpy as np
 import torch
-from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import StyleAVideoError
 from ..files import kind_of_place, opened, shown, told
-from .decoded import Decoded, has_alpha, is_transparent, matrix_of, to_frame
+from .decoded import Decoded, has_alpha, is_transparent, matrix_of
 from .frames import RATE, VideoInfo
 from .opening import MAX_PIXELS, check_pixels, open_input, video_stream
+from .packed import check_head
 
 PICTURES = (".png", ".jpg", ".jpeg")
 STILLS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -74,7 +74,8 @@ def probe_folder(folder: Path, rate: Fraction = RATE) -> VideoInfo:
     for path in paths:
         if (other := _size(path)) != size:
             raise StyleAVideoError(
-                f"{path} is {other[0]}x{other[1]} and {paths[0].name} {size[0]}x{size[1]}: bring "
+                f"{shown(path)} is {other[0]}x{other[1]} and {shown(paths[0].name)} "
+                f"{size[0]}x{size[1]}: bring "
                 "the pictures to one size, or put them into different folders."
             )
     width, height = first.width, first.height
@@ -108,23 +109,6 @@ def decode_folder(
         yield Decoded(_read_picture(path), i / rate, 1 / rate)
 
 
-def read_picture(path: str | os.PathLike[str]) -> Tensor:
-    """One PNG or JPEG picture, upright: (3,H,W) float in [0,1].
-
-    Raises:
-        StyleAVideoError: it is not there, is no such picture, is damaged or too large.
-    """
-    path = Path(path)
-    if kind_of_place(path) != "file":
-        raise StyleAVideoError(f"There is no picture {shown(path)}: give a PNG or JPEG file.")
-    if path.suffix.lower() not in PICTURES:
-        raise StyleAVideoError(
-            f"{shown(path)} is not a picture that can be read: save it as PNG or JPEG."
-        )
-    picture = Decoded(_read_picture(path), Fraction(0), RATE)
-    return to_frame(picture, None, VideoReformatter()).image
-
-
 def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) -> Tensor:
     """One picture of any common kind, upright: (3,H,W) float in [0,1], at most `seen` px a side.
 
@@ -140,6 +124,7 @@ def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) 
     path = Path(path)
     if kind_of_place(path) != "file":
         raise StyleAVideoError(f"There is no picture {shown(path)}: give a PNG, JPEG or WebP file.")
+    check_head(path)
     span = f"give a picture with sides of {sides[0]} to {sides[1]:,} px."
     with opened(path) as file:
         try:

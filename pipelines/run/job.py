@@ -85,7 +85,7 @@ class Job:
                 raise
         except Timeout as error:
             raise StyleAVideoError(
-                f"Another run is at work on the job {self.folder}: wait for it or stop it."
+                f"Another run is at work on the job {shown(self.folder)}: wait for it or stop it."
             ) from error
         except OSError as error:
             raise self._failed(error) from error
@@ -106,9 +106,9 @@ class Job:
         if not begun and self._plan.exists():
             foreign.append(self._plan)
         if foreign:
+            strange = shown(foreign[0].relative_to(self.folder))
             raise StyleAVideoError(
-                f"{self.folder} holds {foreign[0].relative_to(self.folder)}, which is no part of a "
-                "job: ",
+                f"{shown(self.folder)} holds {strange}, which is no part of a job: ",
                 Remedy.OTHER_FOLDER,
             )
 
@@ -121,7 +121,8 @@ class Job:
         changes = differences(known, self.identity)
         if known and changes and any(self.segments.glob("*.json")):
             raise StyleAVideoError(
-                f"The job {self.folder} was begun with other settings ({'; '.join(changes)}): ",
+                f"The job {shown(self.folder)} was begun with other settings "
+                f"({'; '.join(changes)}): ",
                 Remedy.SAME_OR_START_OVER,
             )
         if changes:
@@ -309,7 +310,7 @@ class Job:
 
     def _damaged(self, path: Path) -> StyleAVideoError:
         return StyleAVideoError(
-            f"{path} is damaged: ", Remedy.START_OVER_OR_MOVE, folder=self.folder
+            f"{shown(path)} is damaged: ", Remedy.START_OVER_OR_MOVE, folder=self.folder
         )
 
 

@@ -233,7 +233,8 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
     growing = whole and all(a < b for a, b in zip(starts, starts[1:], strict=False))
     if not starts or not growing or starts[0] != 0:
         raise StyleAVideoError(
-            f"The shots of {path} must start at frame 0 and each after the one before: {HINT}."
+            f"The shots of {shown(path)} must start at frame 0 and each after the one before: "
+            f"{HINT}."
         )
     keys = [json.dumps(style, sort_keys=True) for style in given]
     different = {

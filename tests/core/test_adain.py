@@ -1,6 +1,7 @@
 import pytest
 import torch
-from style_a_video.pipelines.core.adain import adain, mix, statistics
+from style_a_video.pipelines.core.adain import adain, statistics
+from style_a_video.pipelines.core.mixing import mix
 
 
 def features(t=2, c=5, size=(9, 12), seed=0):

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from style_a_video.pipelines.core.wct import Colour, colour, gaussian, mix, wct
+from style_a_video.pipelines.core.mixing import mix
+from style_a_video.pipelines.core.wct import Colour, colour, gaussian, wct
 
 
 def features(t=2, c=6, size=(16, 20), seed=0):

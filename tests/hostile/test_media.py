@@ -61,9 +61,10 @@ def test_a_name_with_a_pattern_shows_its_own_picture(tmp_path):
     """The demuxer of numbered pictures would show another."""
     Image.new("RGB", (32, 32), "red").save(tmp_path / "a%01d.png")
     (tmp_path / "a1.png").write_bytes(b"none")
-    from style_a_video.pipelines.media import read_picture
+    from style_a_video.pipelines.media.stills import _read_picture
 
-    assert read_picture(tmp_path / "a%01d.png")[0].min() == 1
+    shown = _read_picture(tmp_path / "a%01d.png").to_ndarray(format="rgb24")
+    assert shown[..., 0].min() == 255
 
 
 # bombs

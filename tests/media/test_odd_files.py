@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from style_a_video.pipelines.cli.words import WORDS
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.media import Part, probe, read_frames, read_picture
+from style_a_video.pipelines.media import Part, probe, read_frames
 from style_a_video.pipelines.run.stylize import stylize_video
 
 odd = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "odd.py")))
@@ -393,30 +393,6 @@ def test_photos_are_turned_upright_as_their_exif_says(tmp_path, suffix):
         shown = 255 * frame.image.permute(1, 2, 0).numpy()
         assert np.abs(shown - upright).mean() < (0.01 if suffix == ".png" else 3)
     assert info.height == 64 and info.width == 48
-
-
-def test_one_picture_is_read_or_refused_in_a_sentence(tmp_path):
-    scene = odd.scene(0)
-    for name, mode in (("a.png", "RGB"), ("b.PNG", "RGBA"), ("c.png", "L"), ("d.jpg", "RGB")):
-        Image.fromarray(scene).convert(mode).save(tmp_path / name)
-        image = read_picture(tmp_path / name)
-        assert image.dtype == torch.float32 and image.shape == (3, 48, 64)
-        known = np.array(Image.fromarray(scene).convert(mode).convert("RGB"))
-        error = np.abs(255 * image.permute(1, 2, 0).numpy() - known)
-        assert error.max() < 0.01 if name != "d.jpg" else error.mean() < 5
-    for name in ("none.png", "."):
-        with pytest.raises(StyleAVideoError, match="There is no picture .*: give a PNG or JPEG fi"):
-            read_picture(tmp_path / name)
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:150])
-    odd.make(tmp_path / "clip.mp4")
-    for name, told in {
-        "clip.mp4": "is not a picture that can be read: save it as PNG",
-        "cut.png": "cannot be decoded: save it again",
-        "empty.png": "",
-    }.items():
-        with pytest.raises(StyleAVideoError, match=f"{name}.*{told}"):
-            read_picture(tmp_path / name)
 
 
 def test_pictures_before_the_start_are_not_read(tmp_path):
