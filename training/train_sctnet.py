@@ -1,0 +1,171 @@
+"""SCTNet, or AdaIN's decoder, with the contrastive coherence preserving loss or without it.
+
+    python -m training.train_sctnet --data DIR [--variant art|photo] [--network sctnet|adain]
+        [--loss-encoder slim|vgg16|vgg19] [--hed HED] [--no-ccpl] [--minutes 40] [--start RUN]
+
+DIR as training/pictures.py, HED as training/teachers.py describe. The decoder begins as the one
+that gives pictures back. Wu et al. 2022 weigh content 1, style 10 and coherence 5; features are in
+units of their mean, as those of the VGG that they use. No video is seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from style_a_video.pipelines.core.adain import adain, statistics
+from style_a_video.pipelines.core.ccpl import DifferenceHeads, ccpl
+from style_a_video.pipelines.core.decoder import StyleDecoder
+from style_a_video.pipelines.core.perceptual import LAYERS, WIDTHS, PerceptualEncoder
+from style_a_video.pipelines.core.sctnet import LEVELS, SCTNet
+from style_a_video.weights.perceptual_encoder import load_decoder, load_encoder
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import data, pictures, teachers
+from .loop import Run
+
+SIDE = 160  # px of a crop
+BATCH = 4
+RATE = 5e-4
+CONTENT_WEIGHT, STYLE_WEIGHT, CCPL_WEIGHT = 1.0, 10.0, 5.0
+COHERENT = {"art": LAYERS[1:4], "photo": LAYERS[:3]}
+
+
+class AdaINNet(nn.Module):
+    """Huang and Belongie 2017: mean and deviation put on at one layer, then a decoder."""
+
+    def __init__(self, variant: str) -> None:
+        super().__init__()
+        self.layer = LAYERS[LEVELS[variant] - 1]
+        self.decoder = StyleDecoder(LEVELS[variant])
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        return self.decoder(adain(content, *statistics(style)))
+
+
+NETWORKS = {"sctnet": SCTNet, "adain": AdaINNet}
+
+
+class Losses:
+    """Content, style and coherence of results, by the features of one encoder."""
+
+    def __init__(self, encoder: PerceptualEncoder, variant: str, images: Tensor) -> None:
+        self.encoder, self.layers = encoder, LAYERS[: LEVELS[variant]]
+        self.slim = tuple(encoder.widths.values()) == WIDTHS
+        with torch.no_grad():
+            self.units = {k: x.float().mean() for k, x in encoder(images, self.layers).items()}
+        self.heads = DifferenceHeads({k: encoder.widths[k] for k in COHERENT[variant]})
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        return self.encoder(images, self.layers)
+
+    def __call__(
+        self, result: Tensor, frame: dict[str, Tensor], wanted: dict[str, Tensor], centres: int
+    ) -> dict[str, Tensor]:
+        """Of pictures (T,3,H,W) beside features; coherence where there are centres."""
+        found = self.features(result)
+        found, frame, wanted = (self._in_units(x) for x in (found, frame, wanted))
+        deepest = self.layers[-1]
+        parts = {
+            "content": F.mse_loss(found[deepest], frame[deepest]),
+            "style": torch.stack([style_loss(found[k], wanted[k]) for k in self.layers]).sum(),
+        }
+        if centres:
+            parts["ccpl"] = ccpl(found, frame, self.heads, centres)
+        return parts
+
+    def _in_units(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: x.float() / self.units[k] for k, x in features.items()}
+
+
+def style_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Squared errors of mean and deviation."""
+    pairs = zip(statistics(found), statistics(wanted), strict=True)
+    return torch.stack([F.mse_loss(a, b) for a, b in pairs]).sum()
+
+
+def encoder_named(name: str, hed: Path | None) -> PerceptualEncoder:
+    if name == "vgg16":
+        if hed is None:
+            raise SystemExit("--loss-encoder vgg16 needs --hed.")
+        return teachers.vgg16(hed)
+    return teachers.frozen(load_encoder(name))
+
+
+def train(
+    run: Run, losses: Losses, photos: pictures.Crops, styles: pictures.Crops, centres: int
+) -> None:
+    network, own = run.modules["network"], teachers.frozen(load_encoder())
+    for _ in run.steps():
+        batch = [
+            crops.batch(BATCH, SIDE).contiguous(memory_format=torch.channels_last)
+            for crops in (photos, styles)
+        ]
+        with torch.no_grad():
+            frame, wanted = (losses.features(x) for x in batch)
+            if losses.slim:
+                seen, look = frame[network.layer], wanted[network.layer]
+            else:
+                seen, look = (own(x, (network.layer,))[network.layer] for x in batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            result = network(seen, look).float()
+        parts = losses(result, frame, wanted, centres)
+        loss = CONTENT_WEIGHT * parts["content"] + STYLE_WEIGHT * parts["style"]
+        if centres:
+            loss = loss + CCPL_WEIGHT * parts["ccpl"]
+        run.descend(loss)
+        run.log(**{k: v.item() for k, v in parts.items()})
+
+
+def build(network: str, variant: str, start: Path | None) -> nn.Module:
+    built = NETWORKS[network](variant)
+    if start is None:
+        built.decoder.load_state_dict(load_decoder(LEVELS[variant]).state_dict())
+    else:
+        built.load_state_dict(load_file(start / "network.safetensors"))
+    return built.to(memory_format=torch.channels_last)
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--variant", choices=LEVELS, default="art")
+    parser.add_argument("--network", choices=NETWORKS, default="sctnet")
+    parser.add_argument("--loss-encoder", choices=("slim", "vgg16", "vgg19"), default="slim")
+    parser.add_argument("--hed", type=Path)
+    parser.add_argument("--no-ccpl", action="store_true")
+    parser.add_argument("--centres", type=int, default=64, help="N of the loss, a layer")
+    parser.add_argument("--work", type=Path, default=Path(".cache/training"))
+    parser.add_argument("--name", default="sctnet", help="of the run")
+    parser.add_argument("--start", help="a run to go on from")
+    parser.add_argument("--minutes", type=float, default=40)
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = parse()
+    torch.manual_seed(0)
+    photos = pictures.Crops(data.photos(args.data, "train"), seed=0, colours=0.4)
+    styles = pictures.Crops(pictures.styles(args.data), seed=1)
+    encoder = encoder_named(args.loss_encoder, args.hed)
+    images = torch.cat([photos.batch(8, SIDE), styles.batch(8, SIDE)])
+    losses = Losses(encoder, args.variant, images)
+    start = args.work / args.start if args.start else None
+    modules = {"network": build(args.network, args.variant, start)}
+    if not args.no_ccpl:
+        modules["heads"] = losses.heads
+    run = Run(args.name, args.work, args.minutes, RATE, modules)
+    photos.rng, styles.rng = (np.random.default_rng([run.step, k]) for k in (0, 1))
+    train(run, losses, photos, styles, 0 if args.no_ccpl else args.centres)
+    for name in modules:
+        state = run.averaged(name).state_dict()
+        save_file({k: v.contiguous() for k, v in state.items()}, run.folder / f"{name}.safetensors")
+
+
+if __name__ == "__main__":
+    main()
