@@ -32,7 +32,7 @@ from .loop import Run
 SIDE = 160  # px of a crop
 BATCH = 4
 RATE = 5e-4
-CONTENT_WEIGHT, STYLE_WEIGHT, CCPL_WEIGHT = 1.0, 10.0, 5.0
+WEIGHTS = {"content": 1.0, "style": 10.0, "ccpl": 5.0, "identity": 200.0}
 COHERENT = {"art": LAYERS[1:4], "photo": LAYERS[:3]}
 
 
@@ -41,8 +41,8 @@ class AdaINNet(nn.Module):
 
     def __init__(self, variant: str) -> None:
         super().__init__()
-        self.layer = LAYERS[LEVELS[variant] - 1]
-        self.decoder = StyleDecoder(LEVELS[variant])
+        self.level = LEVELS[variant]
+        self.decoder = StyleDecoder(self.level)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         return self.decoder(adain(content, *statistics(style)))
@@ -101,6 +101,7 @@ def train(
     run: Run, losses: Losses, photos: pictures.Crops, styles: pictures.Crops, centres: int
 ) -> None:
     network, own = run.modules["network"], teachers.frozen(load_encoder())
+    layer = LAYERS[network.level - 1]
     for _ in run.steps():
         batch = [
             crops.batch(BATCH, SIDE).contiguous(memory_format=torch.channels_last)
@@ -109,16 +110,14 @@ def train(
         with torch.no_grad():
             frame, wanted = (losses.features(x) for x in batch)
             if losses.slim:
-                seen, look = frame[network.layer], wanted[network.layer]
+                seen, look = frame[layer], wanted[layer]
             else:
-                seen, look = (own(x, (network.layer,))[network.layer] for x in batch)
+                seen, look = (own(x, (layer,))[layer] for x in batch)
         with torch.autocast("cpu", torch.bfloat16):
-            result = network(seen, look).float()
+            result, own_style = network(seen, look).float(), network(seen, seen).float()
         parts = losses(result, frame, wanted, centres)
-        loss = CONTENT_WEIGHT * parts["content"] + STYLE_WEIGHT * parts["style"]
-        if centres:
-            loss = loss + CCPL_WEIGHT * parts["ccpl"]
-        run.descend(loss)
+        parts["identity"] = F.mse_loss(own_style, batch[0])
+        run.descend(sum(WEIGHTS[name] * part for name, part in parts.items()))
         run.log(**{k: v.item() for k, v in parts.items()})
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .adain import Statistics, statistics
 from .decoder import StyleDecoder
-from .perceptual import CONVOLUTIONS, LAYERS, WIDTHS
+from .perceptual import CONVOLUTIONS, WIDTHS
 
 COMPRESSED = 32  # channels that the covariance is of
 LEVELS = {"art": 4, "photo": 3}
@@ -85,13 +85,12 @@ class SCTNet(nn.Module):
         if variant not in LEVELS:
             raise ValueError(f"There is no variant {variant!r}; they are {', '.join(LEVELS)}.")
         super().__init__()
-        level = LEVELS[variant]
-        self.layer = LAYERS[level - 1]
-        self.sct = SCT(widths[level - 1], level)
-        self.decoder = StyleDecoder(level, widths, convolutions)
+        self.level = LEVELS[variant]
+        self.sct = SCT(widths[self.level - 1], self.level)
+        self.decoder = StyleDecoder(self.level, widths, convolutions)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        """Features (T,C,h,w) and (T,C,h',w') of `layer` → pictures (T,3,H,W), unclamped."""
+        """Features (T,C,h,w) and (T,C,h',w') of relu{level}_1 → pictures (T,3,H,W), unclamped."""
         return self.decoder(self.sct(content, self.sct.see(style)))
 
 

@@ -14,7 +14,7 @@ from .style import Style
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..core.running import RunningMeans
 
@@ -36,6 +36,11 @@ class PictureOptions(Options):
     )
     keep_colour: bool = option(False, "the colours of the video stay")
 
+    @property
+    def along_shot(self) -> bool:
+        """Whether the frames' statistics are carried along a shot."""
+        return False
+
 
 @dataclass(frozen=True)
 class TransferOptions(PictureOptions):
@@ -44,6 +49,10 @@ class TransferOptions(PictureOptions):
         "of the frames: carried along a shot, which is calmer, or each frame's own",
         choices=("shot", "frame"),
     )
+
+    @property
+    def along_shot(self) -> bool:
+        return self.statistics == "shot"
 
 
 @dataclass(frozen=True)
@@ -87,20 +96,26 @@ class Transfer(ABC):
     is the engine's own. The decoders only give pictures back: they know no style.
     """
 
+    levels: tuple[int, ...] = LEVELS
     side = 512  # px
     bytes_per_pixel = 2048  # some dozen maps of 16 channels in float32, at the full size
 
-    def __init__(self, options: TransferOptions, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, options: PictureOptions, device: torch.device, dtype: torch.dtype) -> None:
         import torch
 
-        from ...weights.perceptual_encoder import load_decoder, load_encoder
+        from ...weights.perceptual_encoder import load_encoder
 
         self.options, self.device, self.dtype = options, device, dtype
-        decoders = {f"decoder{level}": load_decoder(level) for level in LEVELS}
         self.networks = {
             name: network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for name, network in {"encoder": load_encoder(), **decoders}.items()
+            for name, network in {"encoder": load_encoder(), **self.own_networks()}.items()
         }
+
+    def own_networks(self) -> dict[str, nn.Module]:
+        """Beside the encoder: a decoder{level} for each of `levels`, and what else is needed."""
+        from ...weights.perceptual_encoder import load_decoder
+
+        return {f"decoder{level}": load_decoder(level) for level in self.levels}
 
     @abstractmethod
     def statistics(self, features: Tensor, region: Tensor | None = None) -> Any:
@@ -131,9 +146,9 @@ class Transfer(ABC):
 
         look = look_at(style, self.options.style_size, self.see, self.device, self.dtype)
         if look.masks is None:  # once for all frames
-            levels = {k: mix([p[k] for p in look.pictures], look.shares) for k in LEVELS}
+            levels = {k: mix([p[k] for p in look.pictures], look.shares) for k in self.levels}
             look = Look([levels], [1.0], None)
-        if self.options.statistics == "shot":
+        if self.options.along_shot:
             return _AlongShot(self, look)
         return lambda frames, frame_indices: self.stylize(frames, look, None)
 
@@ -142,8 +157,8 @@ class Transfer(ABC):
         import torch
 
         with torch.no_grad():
-            features = self.networks["encoder"](picture, [layer_of(level) for level in LEVELS])
-            return {level: self.of_picture(features[layer_of(level)]) for level in LEVELS}
+            features = self.networks["encoder"](picture, [layer_of(level) for level in self.levels])
+            return {k: self.of_picture(features[layer_of(k)]) for k in self.levels}
 
     def stylize(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         import torch
@@ -156,7 +171,7 @@ class Transfer(ABC):
         shown = pad(source.to(self.dtype), (0, -width % GRID, 0, -height % GRID), mode="replicate")
         shown = shown.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            for level in LEVELS:
+            for level in self.levels:
                 shown = self._level(shown, level, look, means)
         stylized = shown[..., :height, :width].float().clamp(0, 1)
         if self.options.keep_colour:

@@ -66,7 +66,7 @@ def test_pictures_come_back_at_the_size_of_the_frame(variant):
     encoder = PerceptualEncoder(WIDTHS, CONVOLUTIONS)
     network = SCTNet(variant, WIDTHS, CONVOLUTIONS)
     frame, picture = torch.rand(2, 3, 32, 48), torch.rand(1, 3, 80, 64)
-    content, style = (encoder(x, (network.layer,))[network.layer] for x in (frame, picture))
+    content, style = (encoder(x)[f"relu{network.level}_1"] for x in (frame, picture))
     assert network(content, style).shape == frame.shape
 
 

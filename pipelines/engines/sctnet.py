@@ -1,0 +1,72 @@
+"""Style from a picture by one trained network (Wu et al. 2022): paintings, photographs, video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .kinds import PICTURES, EngineKind, Loaded
+from .options import option
+from .transfer import PictureOptions, Transfer
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    import torch
+    from torch import Tensor, nn
+
+    from ..core.adain import Statistics
+    from ..core.sctnet import StyleCovariance
+
+VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
+
+
+@dataclass(frozen=True)
+class SCTNetOptions(PictureOptions):
+    mode: str = option(
+        "video",
+        "video: strokes, by statistics carried along a shot; art: by each frame's own; photo: the "
+        "picture's colours alone, lines and surfaces stay",
+        choices=tuple(VARIANTS),
+    )
+
+    @property
+    def along_shot(self) -> bool:
+        return self.mode != "art"
+
+
+class SCTNet(Transfer):
+    """The cascade of one level, by a network that knows styles."""
+
+    options: SCTNetOptions
+
+    def own_networks(self) -> dict[str, nn.Module]:
+        from ...weights.sctnet import load_sctnet
+
+        network = load_sctnet(VARIANTS[self.options.mode])
+        self.sct, self.levels = network.sct, (network.level,)
+        return {"sct": network.sct, f"decoder{network.level}": network.decoder}
+
+    def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics:
+        from ..core.adain import statistics
+
+        return statistics(features, region)
+
+    def of_picture(self, features: Tensor) -> StyleCovariance:
+        return self.sct.see(features)
+
+    def put(self, features: Tensor, own: Statistics, wanted: StyleCovariance) -> Tensor:
+        return features.lerp(self.sct(features, wanted, own), self.options.style_strength)
+
+
+def load(options: SCTNetOptions, device: torch.device, dtype: torch.dtype) -> Loaded:
+    return SCTNet(options, device, dtype)
+
+
+KIND = EngineKind(
+    name="sctnet",
+    what="a picture's strokes, or its colours alone, by a trained network (Wu et al. 2022)",
+    takes=frozenset({PICTURES}),
+    speed="8 frames/s at 512x288 on two cores",
+    licence="Apache-2.0; the encoder's weights CC BY 4.0",
+    options=SCTNetOptions,
+    load=load,
+)
