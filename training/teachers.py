@@ -48,7 +48,7 @@ def vgg16(hed: Path) -> PerceptualEncoder:
                 convolution.weight.copy_(weight * before / levels[level])
                 convolution.bias.copy_(bias / levels[level])
                 before = levels[level]
-    return frozen(network)
+    return _frozen(network)
 
 
 class DistilledVGG19(nn.Module):
@@ -81,9 +81,9 @@ class DistilledVGG19(nn.Module):
 
 
 def distilled_vgg19(folder: Path) -> DistilledVGG19:
-    return frozen(DistilledVGG19(folder / "encoder_relu5_1.safetensors"))
+    return _frozen(DistilledVGG19(folder / "encoder_relu5_1.safetensors"))
 
 
-def frozen(network: nn.Module) -> nn.Module:
+def _frozen(network: nn.Module) -> nn.Module:
     network = network.to(torch.bfloat16, memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from style_a_video.pipelines.core.adain import adain, statistics
 from style_a_video.pipelines.core.ccpl import DifferenceHeads, ccpl
 from style_a_video.pipelines.core.decoder import StyleDecoder
-from style_a_video.pipelines.core.perceptual import LAYERS, WIDTHS, PerceptualEncoder
+from style_a_video.pipelines.core.perceptual import LAYERS, PerceptualEncoder
 from style_a_video.pipelines.core.sctnet import LEVELS, SCTNet
 from style_a_video.weights.perceptual_encoder import load_decoder, load_encoder
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from . import data, pictures, teachers
 from .loop import Run
 
-SIDE = 160  # px of a crop
+SIDE = 128  # px of a crop
 BATCH = 4
 RATE = 5e-4
 WEIGHTS = {"content": 1.0, "style": 10.0, "ccpl": 5.0, "identity": 200.0}
@@ -56,7 +56,6 @@ class Losses:
 
     def __init__(self, encoder: PerceptualEncoder, variant: str, images: Tensor) -> None:
         self.encoder, self.layers = encoder, LAYERS[: LEVELS[variant]]
-        self.slim = tuple(encoder.widths.values()) == WIDTHS
         with torch.no_grad():
             self.units = {k: x.float().mean() for k, x in encoder(images, self.layers).items()}
         self.heads = DifferenceHeads({k: encoder.widths[k] for k in COHERENT[variant]})
@@ -93,30 +92,32 @@ def encoder_named(name: str, hed: Path | None) -> PerceptualEncoder:
     if name == "vgg16":
         if hed is None:
             raise SystemExit("--loss-encoder vgg16 needs --hed.")
-        return teachers.vgg16(hed)
-    return teachers.frozen(load_encoder(name))
+        return teachers.vgg16(hed).float()  # bfloat16 is slower here where gradients pass
+    return load_encoder(name)
 
 
 def train(
     run: Run, losses: Losses, photos: pictures.Crops, styles: pictures.Crops, centres: int
 ) -> None:
-    network, own = run.modules["network"], teachers.frozen(load_encoder())
+    network, own = run.modules["network"], load_encoder()
     layer = LAYERS[network.level - 1]
-    for _ in run.steps():
-        batch = [
-            crops.batch(BATCH, SIDE).contiguous(memory_format=torch.channels_last)
-            for crops in (photos, styles)
-        ]
-        with torch.no_grad():
-            frame, wanted = (losses.features(x) for x in batch)
-            if losses.slim:
-                seen, look = frame[layer], wanted[layer]
-            else:
-                seen, look = (own(x, (layer,))[layer] for x in batch)
+    content = None
+    for step in run.steps():
+        if content is None or step % BATCH == 0:
+            content, style = (
+                crops.batch(BATCH, SIDE).contiguous(memory_format=torch.channels_last)
+                for crops in (photos, styles)
+            )
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                frame, wanted = (losses.features(x) for x in (content, style))
+                seen, look = (own(x, (layer,))[layer] for x in (content, style))
+        else:  # each photo with each style of the batch: only the results are new
+            look = look.roll(1, 0)
+            wanted = {k: x.roll(1, 0) for k, x in wanted.items()}
         with torch.autocast("cpu", torch.bfloat16):
             result, own_style = network(seen, look).float(), network(seen, seen).float()
         parts = losses(result, frame, wanted, centres)
-        parts["identity"] = F.mse_loss(own_style, batch[0])
+        parts["identity"] = F.mse_loss(own_style, content)
         run.descend(sum(WEIGHTS[name] * part for name, part in parts.items()))
         run.log(**{k: v.item() for k, v in parts.items()})
 

@@ -1,0 +1,126 @@
+"""Many random prompts to a real server: `python tests/comfyui/run.py --fuzz [COUNT]`.
+
+Every prompt must be refused, done, failed with a sentence of ours, or interrupted, the last within
+10 s; after each batch a valid one must run; and the server's memory may not grow by more than a
+tenth after the first thousand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from prompts import API, random_prompt, small
+from server import ROOT, Server
+
+BATCH = 50
+WITHIN = 10  # s, to be done; and again, once interrupted
+SETTLED = 1000  # prompts after which the memory may not grow further
+GROWTH = 0.10
+
+
+class Client:
+    """Queues prompts one by one and tells how each ended."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.definitions = server.get("/object_info")
+        self.valid = small(json.loads((API / "quick_start.api.json").read_text("utf-8")))
+
+    def ends(self, prompt: dict) -> str:
+        """refused, success, interrupted, or an error; a ValueError where it is none of them."""
+        status, answer = self.server.post("/prompt", {"prompt": prompt})
+        if status == 400:
+            return "refused"
+        if status != 200:
+            raise ValueError(f"status {status}: {answer}")
+        if entry := self._waits(answer["prompt_id"]):
+            return ended(entry)
+        self.server.post("/interrupt", {})
+        if entry := self._waits(answer["prompt_id"]):
+            return ended(entry)
+        raise ValueError(f"still running {WITHIN} s after the interrupt")
+
+    def _waits(self, prompt_id: str) -> dict | None:
+        began = time.monotonic()
+        while time.monotonic() - began < WITHIN:
+            if history := self.server.get(f"/history/{prompt_id}"):
+                return history[prompt_id]
+            time.sleep(0.02)
+        return None
+
+    def check_valid(self) -> None:
+        self.server.run(self.valid, 120)
+        self.server.post("/history", {"clear": True})
+
+    def memory(self) -> int:
+        """MiB that the server holds."""
+        status = Path(f"/proc/{self.server.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+
+def ended(entry: dict) -> str:
+    """How, in a word.
+
+    Raises:
+        ValueError: one of our blocks failed, and not with a sentence of ours.
+    """
+    for name, message in entry["status"]["messages"]:
+        if name == "execution_interrupted":
+            return "interrupted"
+        if name == "execution_error":
+            ours = message["node_type"].startswith("StyleAVideo")
+            if ours and "StyleAVideoError" not in message["exception_type"]:
+                raise ValueError(
+                    f"{message['node_type']}: {message['exception_type']}: "
+                    f"{message['exception_message']}\n{''.join(message['traceback'])}"
+                )
+            return "error of ours" if ours else "error of another block"
+    return entry["status"]["status_str"]
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("count", nargs="?", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first prompt (%(default)s)")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="comfyui-fuzz-") as folder:
+        server = Server(Path(os.environ["COMFYUI_PATH"]), Path(folder))
+        try:
+            return run(Client(server), args.seed, args.count)
+        finally:
+            server.stop()
+
+
+def run(client: Client, first: int, count: int) -> int:
+    """1 where something was wrong, 0 otherwise."""
+    client.server.add_input(ROOT / "workflows" / "example.mp4")
+    client.check_valid()
+    bad, ends, settled, began = 0, {}, None, time.monotonic()
+    for number in range(count):
+        prompt = random_prompt(first + number, client.definitions)
+        try:
+            how = client.ends(prompt)
+            ends[how] = ends.get(how, 0) + 1
+        except ValueError as error:
+            bad += 1
+            print(f"seed {first + number}: {error}", flush=True)
+        if (number + 1) % BATCH == 0:
+            client.check_valid()
+            if number + 1 >= SETTLED and settled is None:
+                settled = client.memory()
+            if (number + 1) % SETTLED == 0:
+                took = time.monotonic() - began
+                print(f"{number + 1} in {took:.0f} s, {client.memory()} MiB: {ends}", flush=True)
+    growth = client.memory() / settled - 1 if settled else 0.0
+    print(f"{count} prompts: {ends}, {bad} bad, memory {growth:+.1%} after the first {SETTLED}")
+    return int(bad > 0 or growth > GROWTH)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
