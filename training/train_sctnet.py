@@ -29,9 +29,9 @@ from torch.nn import functional as F
 from . import data, pictures, teachers
 from .loop import Run
 
-SIDE = 128  # px of a crop
+SIDE = 160  # px of a crop
 BATCH = 4
-RATE = 5e-4
+RATE = 1e-3
 WEIGHTS = {"content": 1.0, "style": 10.0, "ccpl": 5.0, "identity": 200.0}
 COHERENT = {"art": LAYERS[1:4], "photo": LAYERS[:3]}
 
@@ -41,11 +41,12 @@ class AdaINNet(nn.Module):
 
     def __init__(self, variant: str) -> None:
         super().__init__()
-        self.level = LEVELS[variant]
-        self.decoder = StyleDecoder(self.level)
+        self.layers = (LAYERS[LEVELS[variant] - 1],)
+        self.decoder = StyleDecoder(LEVELS[variant])
 
-    def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        return self.decoder(adain(content, *statistics(style)))
+    def forward(self, content: dict[str, Tensor], style: dict[str, Tensor]) -> Tensor:
+        (layer,) = self.layers
+        return self.decoder(adain(content[layer], *statistics(style[layer])))
 
 
 NETWORKS = {"sctnet": SCTNet, "adain": AdaINNet}
@@ -100,7 +101,6 @@ def train(
     run: Run, losses: Losses, photos: pictures.Crops, styles: pictures.Crops, centres: int
 ) -> None:
     network, own = run.modules["network"], load_encoder()
-    layer = LAYERS[network.level - 1]
     content = None
     for step in run.steps():
         if content is None or step % BATCH == 0:
@@ -110,14 +110,15 @@ def train(
             )
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
                 frame, wanted = (losses.features(x) for x in (content, style))
-                seen, look = (own(x, (layer,))[layer] for x in (content, style))
+                seen, look = (own(x, network.layers) for x in (content, style))
         else:  # each photo with each style of the batch: only the results are new
-            look = look.roll(1, 0)
-            wanted = {k: x.roll(1, 0) for k, x in wanted.items()}
+            look, wanted = ({k: x.roll(1, 0) for k, x in f.items()} for f in (look, wanted))
         with torch.autocast("cpu", torch.bfloat16):
-            result, own_style = network(seen, look).float(), network(seen, seen).float()
+            result = network(seen, look).float()
+            half = {k: x[: BATCH // 2] for k, x in seen.items()}
+            in_own_style = network(half, half).float()
         parts = losses(result, frame, wanted, centres)
-        parts["identity"] = F.mse_loss(own_style, content)
+        parts["identity"] = F.mse_loss(in_own_style, content[: BATCH // 2])
         run.descend(sum(WEIGHTS[name] * part for name, part in parts.items()))
         run.log(**{k: v.item() for k, v in parts.items()})
 

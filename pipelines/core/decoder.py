@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -42,14 +42,22 @@ class StyleDecoder(nn.Module):
             outputs = [widths[block]] * (count - 1) + [before[block]]
             self.blocks.append(nn.ModuleList(nn.Conv2d(widths[block], c, 3) for c in outputs))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(T,C,h,w) → (T,3,H,W), unclamped, H = 2^(level - 1) h."""
+    def forward(
+        self, features: Tensor, at_level: Callable[[int, Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """(T,C,h,w) → (T,3,H,W), unclamped, H = 2^(level - 1) h.
+
+        Args:
+            at_level: (level, what stands for the encoder's relu{level}_1) → what goes on in its
+                place; asked at each level below the first.
+        """
         x = features
         for i, block in enumerate(self.blocks):
+            level = len(self.blocks) - i
             if i:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
-            for convolution in cast(nn.ModuleList, block):
-                if x is not features:
-                    x = F.relu(x)
-                x = convolution(reflected(x))
+                x = F.relu(F.interpolate(x, scale_factor=2, mode="nearest"))
+                if at_level:
+                    x = at_level(level, x)
+            for k, convolution in enumerate(cast(nn.ModuleList, block)):
+                x = convolution(reflected(F.relu(x) if k else x))
         return x

@@ -6,18 +6,20 @@ picture's covariance is put onto them, and back; then a decoder. Trained with `c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .adain import Statistics, statistics
+from .adain import Statistics, adain, statistics
 from .decoder import StyleDecoder
-from .perceptual import CONVOLUTIONS, WIDTHS
+from .perceptual import CONVOLUTIONS, LAYERS, WIDTHS
 
 COMPRESSED = 32  # channels that the covariance is of
 LEVELS = {"art": 4, "photo": 3}
 """Variant → level of the layer it works at: the shallower one leaves every line in its place."""
+SKIPS = {"art": ("relu3_1",), "photo": ("relu2_1", "relu1_1")}
+"""Where the frame's own features reach the decoder."""
 
 
 class StyleCovariance(NamedTuple):
@@ -68,9 +70,14 @@ class SCT(nn.Module):
 class SCTNet(nn.Module):
     """SCT and decoder of a variant. The encoder, which is frozen, stands beside it.
 
+    Ours: a slim decoder is too narrow to bring back colours and lines from the deepest layer alone.
+    At each finer layer its features get the picture's mean and deviation (the style-aware skip
+    links of Avatar-Net, Sheng et al. 2018), at some the frame's own features are added before.
+
     Args:
         variant: art, at relu4_1, for strokes; or photo, at relu3_1, for colours.
         widths, convolutions: those of the encoder; for VGG-19's see `perceptual.py`.
+        links: False for the network as published.
 
     Raises:
         ValueError: there is no such variant.
@@ -81,17 +88,52 @@ class SCTNet(nn.Module):
         variant: str = "art",
         widths: Sequence[int] = WIDTHS,
         convolutions: Sequence[int] = CONVOLUTIONS,
+        links: bool = True,
     ) -> None:
         if variant not in LEVELS:
             raise ValueError(f"There is no variant {variant!r}; they are {', '.join(LEVELS)}.")
         super().__init__()
-        self.level = LEVELS[variant]
-        self.sct = SCT(widths[self.level - 1], self.level)
-        self.decoder = StyleDecoder(self.level, widths, convolutions)
+        level = LEVELS[variant]
+        self.layers = LAYERS[level - 1 :: -1]  # from coarse to fine
+        self.links, self.skips = links, SKIPS[variant]
+        self.sct = SCT(widths[level - 1], level)
+        self.decoder = StyleDecoder(level, widths, convolutions)
 
-    def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        """Features (T,C,h,w) and (T,C,h',w') of relu{level}_1 → pictures (T,3,H,W), unclamped."""
-        return self.decoder(self.sct(content, self.sct.see(style)))
+    def see(self, features: Mapping[str, Tensor]) -> dict[str, StyleCovariance | Statistics]:
+        """What of a picture's features is put onto frames, by layer."""
+        deepest, *finer = self.layers
+        finer_looks = {k: statistics(features[k]) for k in finer} if self.links else {}
+        return {deepest: self.sct.see(features[deepest]), **finer_looks}
+
+    def forward(self, content: Mapping[str, Tensor], style: Mapping[str, Tensor]) -> Tensor:
+        """Features of `layers`, of frames (T,...) and pictures (T,...) → (T,3,H,W), unclamped."""
+        looks = self.see(style)
+        return self.draw(content, lambda layer, x: self.put(x, statistics(x), looks[layer]))
+
+    def draw(
+        self, content: Mapping[str, Tensor], styled: Callable[[str, Tensor], Tensor]
+    ) -> Tensor:
+        """From coarse to fine. `styled`: (layer, features) → features in the style, as by `put`."""
+        deepest = self.layers[0]
+
+        def finer(level: int, x: Tensor) -> Tensor:
+            layer = LAYERS[level - 1]
+            return styled(layer, x + content[layer].to(x) if layer in self.skips else x)
+
+        x = styled(deepest, content[deepest])
+        return self.decoder(x, finer if self.links else None)
+
+    def put(
+        self,
+        features: Tensor,
+        own: Statistics,
+        wanted: StyleCovariance | Statistics,
+        strength: float = 1.0,
+    ) -> Tensor:
+        """One of `see` onto features (T,C,h,w), mixed with them by `strength` in [0,1]."""
+        if isinstance(wanted, StyleCovariance):
+            return features.lerp(self.sct(features, wanted, own).to(features), strength)
+        return adain(features, *wanted, *own, strength)
 
 
 def _pairs(steps: Sequence[int]) -> list[tuple[int, int]]:

@@ -1,15 +1,16 @@
 """Style from a picture by adaptive instance normalisation (Huang and Belongie 2017).
 
 They train a decoder on relu4_1 with styles. Here the statistics go through the cascade of
-`transfer.py`, whose decoders only give pictures back: finer levels bring the colours.
+`cascade.py`, whose decoders only give pictures back: finer levels bring the colours.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .cascade import Cascade
 from .kinds import PICTURES, EngineKind, Loaded
-from .transfer import Transfer, TransferOptions
+from .transfer import TransferOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from ..core.adain import Statistics
 
 
-class AdaIN(Transfer):
+class AdaIN(Cascade):
     def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics:
         from ..core.adain import statistics
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ..checks import check_choice
-from . import adain, diffusion, gatys, onnx, wct
+from . import adain, diffusion, gatys, onnx, sctnet, wct
 from .kinds import PICTURES, WORDS, EngineKind
 from .style import Style
 
-KINDS: tuple[EngineKind, ...] = (diffusion.KIND, wct.KIND, adain.KIND, gatys.KIND, onnx.KIND)
+KINDS: tuple[EngineKind, ...] = (
+    *(diffusion.KIND, wct.KIND, adain.KIND, sctnet.KIND, gatys.KIND, onnx.KIND),
+)
 """In the order of preference: the first that takes a style is its default."""
 
 

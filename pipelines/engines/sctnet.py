@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from .kinds import PICTURES, EngineKind, Loaded
 from .options import option
-from .transfer import PictureOptions, Transfer
+from .transfer import Look, PictureOptions, Transfer
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
     from torch import Tensor, nn
 
     from ..core.adain import Statistics
+    from ..core.running import RunningMeans
     from ..core.sctnet import StyleCovariance
 
 VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
@@ -34,27 +35,35 @@ class SCTNetOptions(PictureOptions):
 
 
 class SCTNet(Transfer):
-    """The cascade of one level, by a network that knows styles."""
-
     options: SCTNetOptions
 
     def own_networks(self) -> dict[str, nn.Module]:
         from ...weights.sctnet import load_sctnet
 
-        network = load_sctnet(VARIANTS[self.options.mode])
-        self.sct, self.levels = network.sct, (network.level,)
-        return {"sct": network.sct, f"decoder{network.level}": network.decoder}
+        return {"sctnet": load_sctnet(VARIANTS[self.options.mode])}
+
+    def see(self, picture: Tensor) -> dict[str, StyleCovariance | Statistics]:
+        network = self.networks["sctnet"]
+        return network.see(self.networks["encoder"](picture, network.layers))
+
+    def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
+        network = self.networks["sctnet"]
+        content = self.networks["encoder"](frames, network.layers)
+
+        def styled(layer: str, x: Tensor) -> Tensor:
+            return self.styled(x, layer, look, means)
+
+        return network.draw(content, styled)
 
     def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics:
         from ..core.adain import statistics
 
         return statistics(features, region)
 
-    def of_picture(self, features: Tensor) -> StyleCovariance:
-        return self.sct.see(features)
-
-    def put(self, features: Tensor, own: Statistics, wanted: StyleCovariance) -> Tensor:
-        return features.lerp(self.sct(features, wanted, own), self.options.style_strength)
+    def put(
+        self, features: Tensor, own: Statistics, wanted: StyleCovariance | Statistics
+    ) -> Tensor:
+        return self.networks["sctnet"].put(features, own, wanted, self.options.style_strength)
 
 
 def load(options: SCTNetOptions, device: torch.device, dtype: torch.dtype) -> Loaded:

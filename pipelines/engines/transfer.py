@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
     from ..core.running import RunningMeans
 
-LEVELS = (4, 2, 1)  # of relu4_1, relu2_1, relu1_1, in the order of the cascade (NOTES.md)
 GRID = 16  # px: frames are padded to multiples of it, for the encoder halves them four times
 
 
@@ -89,14 +88,12 @@ class Look:
 
 
 class Transfer(ABC):
-    """Implements `kinds.Loaded`: an encoder and a cascade of levels, from coarse to fine.
+    """Implements `kinds.Loaded`: networks in whose features statistics are put onto frames.
 
-    At each level features get the picture's statistics and a decoder makes frames of them, which
-    the next level starts from (Li et al. 2017). What the statistics are, and how they are put on,
-    is the engine's own. The decoders only give pictures back: they know no style.
+    What the statistics are, where they are put on and how is the engine's own. Features are by
+    layer of the encoder; so is what is made of a picture.
     """
 
-    levels: tuple[int, ...] = LEVELS
     side = 512  # px
     bytes_per_pixel = 2048  # some dozen maps of 16 channels in float32, at the full size
 
@@ -111,23 +108,25 @@ class Transfer(ABC):
             for name, network in {"encoder": load_encoder(), **self.own_networks()}.items()
         }
 
+    @abstractmethod
     def own_networks(self) -> dict[str, nn.Module]:
-        """Beside the encoder: a decoder{level} for each of `levels`, and what else is needed."""
-        from ...weights.perceptual_encoder import load_decoder
+        """What is needed beside the encoder, by name."""
 
-        return {f"decoder{level}": load_decoder(level) for level in self.levels}
+    @abstractmethod
+    def see(self, picture: Tensor) -> dict[str, Any]:
+        """A picture (1,3,H,W) → what is put onto frames, a NamedTuple of tensors by layer."""
+
+    @abstractmethod
+    def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
+        """Frames (T,3,H,W) of sides in `GRID` → frames in the style, unclamped; uses `styled`."""
 
     @abstractmethod
     def statistics(self, features: Tensor, region: Tensor | None = None) -> Any:
         """Of features (T,C,h,w), in a region (1,1,h,w): a NamedTuple of tensors (T,...)."""
 
     @abstractmethod
-    def of_picture(self, features: Tensor) -> Any:
-        """What of a picture's features (1,C,h,w) is put onto frames."""
-
-    @abstractmethod
     def put(self, features: Tensor, own: Any, wanted: Any) -> Tensor:
-        """A picture's statistics onto features (T,C,h,w) whose own are known."""
+        """What was made of a picture onto features (T,C,h,w) whose own statistics are known."""
 
     def remarks(self, style: Style) -> list[str]:
         return []
@@ -142,23 +141,18 @@ class Transfer(ABC):
         return {"weights": self.weights, **self.options.as_dict()}
 
     def engine(self, style: Style) -> Engine | CarryingEngine:
+        import torch
+
         from ..core.mixing import mix
 
-        look = look_at(style, self.options.style_size, self.see, self.device, self.dtype)
+        with torch.no_grad():
+            look = look_at(style, self.options.style_size, self.see, self.device, self.dtype)
         if look.masks is None:  # once for all frames
-            levels = {k: mix([p[k] for p in look.pictures], look.shares) for k in self.levels}
-            look = Look([levels], [1.0], None)
+            layers = {k: mix([p[k] for p in look.pictures], look.shares) for k in look.pictures[0]}
+            look = Look([layers], [1.0], None)
         if self.options.along_shot:
             return _AlongShot(self, look)
         return lambda frames, frame_indices: self.stylize(frames, look, None)
-
-    def see(self, picture: Tensor) -> dict[int, Any]:
-        """A picture of a style (1,3,H,W) → what is put onto frames, by level."""
-        import torch
-
-        with torch.no_grad():
-            features = self.networks["encoder"](picture, [layer_of(level) for level in self.levels])
-            return {k: self.of_picture(features[layer_of(k)]) for k in self.levels}
 
     def stylize(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         import torch
@@ -169,31 +163,26 @@ class Transfer(ABC):
         height, width = frames.shape[-2:]
         source = frames.to(self.device)
         shown = pad(source.to(self.dtype), (0, -width % GRID, 0, -height % GRID), mode="replicate")
-        shown = shown.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            for level in self.levels:
-                shown = self._level(shown, level, look, means)
+            shown = self.draw(shown.contiguous(memory_format=torch.channels_last), look, means)
         stylized = shown[..., :height, :width].float().clamp(0, 1)
         if self.options.keep_colour:
             stylized = keep_colour(stylized, source.float())
         return look.uncovered(source.float(), stylized)
 
-    def _level(self, frames: Tensor, level: int, look: Look, means: RunningMeans | None) -> Tensor:
-        layer = layer_of(level)
-        x = self.networks["encoder"](frames, [layer])[layer]
-        pictures = [picture[level] for picture in look.pictures]
+    def styled(self, x: Tensor, layer: str, look: Look, means: RunningMeans | None) -> Tensor:
+        """Features (T,C,h,w) of a layer with what each picture has of it put on, by region."""
+        pictures = [picture[layer] for picture in look.pictures]
         places = look.places(*x.shape[-2:])
         if places is None:
             (picture,) = pictures
-            x = self.put(x, self._own(x, None, layer, means), picture)
-        else:
-            *regions, rest = places.split(1, dim=1)
-            result = rest.to(x) * x
-            for k, (region, picture) in enumerate(zip(regions, pictures, strict=True)):
-                own = self._own(x, region, f"{layer}.{k}", means)
-                result = result + region.to(x) * self.put(x, own, picture)
-            x = result
-        return self.networks[f"decoder{level}"](x.to(self.dtype))
+            return self.put(x, self._own(x, None, layer, means), picture)
+        *regions, rest = places.split(1, dim=1)
+        result = rest.to(x) * x
+        for k, (region, picture) in enumerate(zip(regions, pictures, strict=True)):
+            own = self._own(x, region, f"{layer}.{k}", means)
+            result = result + region.to(x) * self.put(x, own, picture)
+        return result
 
     def _own(
         self, features: Tensor, region: Tensor | None, name: str, means: RunningMeans | None
@@ -218,10 +207,6 @@ class _AlongShot:
 
         means = RunningMeans(carried)
         return self.transfer.stylize(frames, self.look, means), means.after
-
-
-def layer_of(level: int) -> str:
-    return f"relu{level}_1"
 
 
 def look_at(

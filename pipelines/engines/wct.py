@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .cascade import Cascade
 from .kinds import PICTURES, EngineKind, Loaded
 from .options import option
-from .transfer import Transfer, TransferOptions
+from .transfer import TransferOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -23,7 +24,7 @@ class WCTOptions(TransferOptions):
     style_strength: float = option(0.9, "how much of the style, 0 to 1", high=1, metavar="X")
 
 
-class WCT(Transfer):
+class WCT(Cascade):
     def statistics(self, features: Tensor, region: Tensor | None = None) -> Gaussian:
         from ..core.wct import gaussian
 

@@ -1,0 +1,41 @@
+"""The cascade of levels, coarse to fine (Li et al. 2017), that needs no training with styles."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from .transfer import Look, Transfer
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from torch import Tensor, nn
+
+    from ..core.running import RunningMeans
+
+LEVELS = {"relu4_1": 4, "relu2_1": 2, "relu1_1": 1}  # in their order (NOTES.md)
+
+
+class Cascade(Transfer):
+    """At each level features get the picture's statistics and a decoder makes frames of them, which
+    the next level starts from. The decoders only give pictures back: they know no style.
+    """
+
+    @abstractmethod
+    def of_picture(self, features: Tensor) -> Any:
+        """What of a picture's features (1,C,h,w) is put onto frames."""
+
+    def own_networks(self) -> dict[str, nn.Module]:
+        from ...weights.perceptual_encoder import load_decoder
+
+        return {f"decoder of {layer}": load_decoder(level) for layer, level in LEVELS.items()}
+
+    def see(self, picture: Tensor) -> dict[str, Any]:
+        features = self.networks["encoder"](picture, list(LEVELS))
+        return {layer: self.of_picture(features[layer]) for layer in LEVELS}
+
+    def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
+        for layer in LEVELS:
+            features = self.networks["encoder"](frames, [layer])[layer]
+            styled = self.styled(features, layer, look, means).to(self.dtype)
+            frames = self.networks[f"decoder of {layer}"](styled)
+        return frames
