@@ -31,7 +31,6 @@ from .loop import Run
 
 SIDE = 160  # px of a crop
 BATCH = 4
-RATE = 1e-3
 WEIGHTS = {"content": 1.0, "style": 10.0, "ccpl": 5.0, "identity": 200.0}
 COHERENT = {"art": LAYERS[1:4], "photo": LAYERS[:3]}
 
@@ -145,6 +144,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", default="sctnet", help="of the run")
     parser.add_argument("--start", help="a run to go on from")
     parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--rate", type=float, default=1e-3, help="of learning, at its highest")
     return parser.parse_args(argv)
 
 
@@ -160,7 +160,7 @@ def main() -> None:
     modules = {"network": build(args.network, args.variant, start)}
     if not args.no_ccpl:
         modules["heads"] = losses.heads
-    run = Run(args.name, args.work, args.minutes, RATE, modules)
+    run = Run(args.name, args.work, args.minutes, args.rate, modules)
     photos.rng, styles.rng = (np.random.default_rng([run.step, k]) for k in (0, 1))
     train(run, losses, photos, styles, 0 if args.no_ccpl else args.centres)
     for name in modules:

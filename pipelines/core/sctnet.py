@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .adain import Statistics, adain, statistics
 from .decoder import StyleDecoder
 from .perceptual import CONVOLUTIONS, LAYERS, WIDTHS
 
 COMPRESSED = 32  # channels that the covariance is of
+SMALLEST = 5  # places a side that two 3x3 convolutions without a border need
 LEVELS = {"art": 4, "photo": 3}
 """Variant → level of the layer it works at: the shallower one leaves every line in its place."""
 SKIPS = {"art": ("relu3_1",), "photo": ("relu2_1", "relu1_1")}
@@ -47,9 +49,11 @@ class SCT(nn.Module):
         self.restore = nn.Conv2d(COMPRESSED, width, 1)
 
     def see(self, features: Tensor) -> StyleCovariance:
-        """What of a picture's features (T,C,h,w) is put onto frames; 5x5 places at least."""
+        """What of a picture's features (T,C,h,w) is put onto frames."""
         mean = features.float().mean((2, 3), keepdim=True)
-        x = self.style(features - mean.to(features)).float().flatten(2)
+        height, width = (max(0, SMALLEST - side) for side in features.shape[-2:])
+        x = F.pad(features - mean.to(features), (0, width, 0, height), "replicate")
+        x = self.style(x).float().flatten(2)
         return StyleCovariance(x @ x.mT / x.shape[2], mean)
 
     def forward(

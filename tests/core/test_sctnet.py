@@ -61,13 +61,55 @@ def test_a_mix_of_pictures_lies_between_them(sct):
     torch.testing.assert_close(mixed, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("variant", LEVELS)
-def test_pictures_come_back_at_the_size_of_the_frame(variant):
+def network_and_features(variant, links=True):
+    torch.manual_seed(0)
     encoder = PerceptualEncoder(WIDTHS, CONVOLUTIONS)
-    network = SCTNet(variant, WIDTHS, CONVOLUTIONS)
-    frame, picture = torch.rand(2, 3, 32, 48), torch.rand(1, 3, 80, 64)
-    content, style = (encoder(x)[f"relu{network.level}_1"] for x in (frame, picture))
-    assert network(content, style).shape == frame.shape
+    network = SCTNet(variant, WIDTHS, CONVOLUTIONS, links)
+    frame, picture = torch.rand(2, 3, 32, 48), torch.rand(2, 3, 80, 64)
+    return network, *(encoder(x, network.layers) for x in (frame, picture))
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("variant", LEVELS)
+def test_pictures_come_back_at_the_size_of_the_frame(variant, links):
+    network, content, style = network_and_features(variant, links)
+    assert network(content, style).shape == (2, 3, 32, 48)
+
+
+@pytest.mark.parametrize("variant", LEVELS)
+def test_what_reaches_the_last_convolution_has_the_picture_s_statistics(variant):
+    network, content, style = network_and_features(variant)
+    seen = {}
+
+    def styled(layer, x):
+        seen[layer] = network.put(x, statistics(x), network.see(style)[layer])
+        return seen[layer]
+
+    network.draw(content, styled)
+    assert (
+        tuple(seen) == network.layers == tuple(f"relu{k}_1" for k in range(LEVELS[variant], 0, -1))
+    )
+    for found, wanted in zip(
+        statistics(seen["relu1_1"]), statistics(style["relu1_1"]), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, atol=2e-2, rtol=2e-2)
+
+
+def test_the_published_network_sees_the_picture_at_the_deepest_layer_alone():
+    network, content, style = network_and_features("art", links=False)
+    plain = network(content, style)
+    finer = {k: x if k == "relu4_1" else x + 1 for k, x in style.items()}
+    assert torch.equal(network(content, finer), plain)
+    linked, *_ = network_and_features("art")
+    linked.load_state_dict(network.state_dict())
+    assert not torch.allclose(linked(content, finer), linked(content, style))
+
+
+def test_a_strength_of_zero_leaves_features_as_they_are():
+    network, content, style = network_and_features("art")
+    for layer, look in network.see(style).items():
+        x = content[layer]
+        torch.testing.assert_close(network.put(x, statistics(x), look, 0.0), x)
 
 
 def test_with_vgg_19_it_has_the_published_shape():

@@ -13,7 +13,12 @@ from torch.nn.functional import interpolate
 
 CPU = pick_device("cpu")
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-EVERY = pytest.mark.parametrize("name", ["adain", "wct"])
+FRAME_BY_FRAME = {
+    "adain": {"statistics": "frame"},
+    "wct": {"statistics": "frame"},
+    "sctnet": {"mode": "art"},
+}
+EVERY = pytest.mark.parametrize("name", FRAME_BY_FRAME)
 
 
 def loaded(name, **options):
@@ -149,15 +154,15 @@ def test_what_comes_into_view_changes_the_rest_less_along_a_shot(name, frames, p
     shown = frames[:1].repeat(2, 1, 1, 1)
     shown[1, :, :, 45:] = 1.0
     moved = {}
-    for statistics in ("shot", "frame"):
-        found = stylized(name, Style(pictures=(pictures[0],)), shown, statistics=statistics)
-        moved[statistics] = (found[1] - found[0])[..., :24].abs().mean()
-    assert moved["shot"] < 0.5 * moved["frame"]
+    for carried, options in {True: {}, False: FRAME_BY_FRAME[name]}.items():
+        found = stylized(name, Style(pictures=(pictures[0],)), shown, **options)
+        moved[carried] = (found[1] - found[0])[..., :24].abs().mean()
+    assert moved[True] < 0.5 * moved[False]
 
 
 @EVERY
 def test_each_frame_s_own_statistics_carry_nothing(name, frames, pictures):
-    engine = loaded(name, statistics="frame").engine(Style(pictures=(pictures[0],)))
+    engine = loaded(name, **FRAME_BY_FRAME[name]).engine(Style(pictures=(pictures[0],)))
     assert not isinstance(engine, CarryingEngine)
     torch.testing.assert_close(
         engine(frames, range(4))[2:], engine(frames[2:], [2, 3]), rtol=0, atol=1e-3
@@ -165,9 +170,11 @@ def test_each_frame_s_own_statistics_carry_nothing(name, frames, pictures):
 
 
 @EVERY
-def test_the_smallest_frames_are_taken(name, pictures):
+def test_the_smallest_frames_and_pictures_are_taken(name, pictures):
     tiny = torch.rand(1, 3, 16, 17, generator=torch.Generator().manual_seed(0))
-    assert stylized(name, Style(pictures=(pictures[0],)), tiny).shape == tiny.shape
+    thin = StylePicture(pictures[0].image[:, :5, :400])
+    for picture in (pictures[0], thin):
+        assert stylized(name, Style(pictures=(picture,)), tiny).shape == tiny.shape
 
 
 @EVERY
