@@ -25,9 +25,10 @@ test: .venv/.installed-test
 test-comfyui: | $(BIN)/pip
 	@$(BIN)/python tests/comfyui/run.py
 
-# Some thousand hostile files, about an hour; make fuzz FUZZ="video=100 model=50" for fewer.
+# Some thousand hostile files and prompts, some hours; make fuzz FUZZ="video=100 model=50" PROMPTS=100 for fewer.
 fuzz: .venv/.installed-test
 	$(BIN)/python tests/hostile/fuzz.py $(FUZZ)
+	@$(BIN)/python tests/comfyui/run.py --fuzz $(PROMPTS)
 
 bench: $(RUNTIME)
 	$(BIN)/python benchmarks/throughput.py

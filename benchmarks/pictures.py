@@ -1,11 +1,15 @@
 """How near does each engine come to a picture's style, what is left of the frame, and how fast?
 
     python benchmarks/pictures.py --data DIR [--frames 12] [--max-side 512] [--engines NAME ...]
-        [--pictures NAME ...] [--clips NAME ...] [--json FILE] [--picture FILE]
+        [--pictures NAME ...] [--clips NAME ...] [--microast FOLDER] [--network NAME=FILE ...]
+        [--json FILE] [--picture FILE]
     python benchmarks/pictures.py --data DIR --speed [--json FILE]
 
-DIR holds clips/*.mp4 and paintings/*.jpg, of which no training saw these. `--speed` measures the
-engines at 512x288, refiner included, beside the diffusion engine in one run.
+DIR holds clips/*.mp4 and paintings/*.jpg, of which no training saw these. An engine with one of its
+options is NAME:OPTION=VALUE, such as sctnet:mode=art. `--network` adds a row: SCTNet with weights
+of training.train_sctnet, or AdaIN where the file holds a decoder alone, each frame by itself.
+`--speed` measures the engines at 512x288, without the refiner and with it, beside the diffusion
+engine in one run.
 """
 
 from __future__ import annotations
@@ -15,25 +19,33 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import microast
 import numpy as np
 import torch
 from quality import gradient_correlation
+from safetensors.torch import load_file
 from style_a_video.pipelines.core.gram import style_distance
+from style_a_video.pipelines.core.perceptual import WIDTHS
+from style_a_video.pipelines.core.sctnet import LEVELS, SCTNet
 from style_a_video.pipelines.device import hardware, pick_dtype
 from style_a_video.pipelines.engines.kinds import PICTURES, Loaded
 from style_a_video.pipelines.engines.registry import KINDS, kind_named
-from style_a_video.pipelines.engines.style import Style, read_style_picture
+from style_a_video.pipelines.engines.style import Style, StylePicture, read_style_picture
 from style_a_video.pipelines.engines.transfer import at_size
 from style_a_video.pipelines.media import Frame, Part, fit, probe
 from style_a_video.pipelines.refine.frames import InOrder, Refining, refine_frames
 from style_a_video.pipelines.report import sheet
 from style_a_video.pipelines.report.measures import measure
 from style_a_video.pipelines.run.stylize import stylize_video
+from style_a_video.training.train_sctnet import AdaINNet
 from style_a_video.weights.perceptual_encoder import load_encoder
-from torch import Tensor
+from torch import Tensor, nn
 
 CLIPS = (
     "face_woman_pexels",
@@ -57,14 +69,75 @@ LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 CPU = torch.device("cpu")
 
 
+Stylize = Callable[[list[Tensor]], list[Tensor]]
+"""Frames (3,H,W) of a clip → frames."""
+
+
 def load(name: str) -> Loaded:
+    """NAME or NAME:OPTION=VALUE."""
+    name, _, option = name.partition(":")
+    key, _, value = option.partition("=")
     kind = kind_named(name)
-    return kind.load(kind.options(), CPU, pick_dtype("auto", CPU))
+    return kind.load(kind.options(**({key: value} if key else {})), CPU, pick_dtype("auto", CPU))
 
 
-def stylized(loaded: Loaded, style: Style, frames: list[Tensor]) -> list[Tensor]:
-    engine = InOrder(loaded.engine(style), None)
-    return [engine(frame[None], [i])[0].float() for i, frame in enumerate(frames)]
+def by_engine(name: str) -> Callable[[StylePicture], Stylize]:
+    loaded = load(name)
+
+    def of(picture: StylePicture) -> Stylize:
+        engine = InOrder(loaded.engine(Style(pictures=(picture,))), None)
+        return lambda frames: [engine(f[None], [i])[0].float() for i, f in enumerate(frames)]
+
+    return of
+
+
+def by_microast(folder: Path) -> Callable[[StylePicture], Stylize]:
+    network = microast.load(folder)
+
+    def of(picture: StylePicture) -> Stylize:
+        stylize = network(at_size(picture.image[None], 512))
+        return lambda frames: [stylize(f[None])[0] for f in frames]
+
+    return of
+
+
+def by_network(file: Path) -> Callable[[StylePicture], Stylize]:
+    network, encoder = read_network(file), load_encoder()
+
+    def of(picture: StylePicture) -> Stylize:
+        style = encoder(at_size(picture.image[None], 512), network.layers)
+
+        @torch.no_grad()
+        def stylize(frames: list[Tensor]) -> list[Tensor]:
+            seen = (encoder(f[None], network.layers) for f in frames)
+            return [network(x, style)[0].clamp(0, 1) for x in seen]
+
+        return stylize
+
+    return of
+
+
+def read_network(file: Path) -> nn.Module:
+    """What training.train_sctnet left."""
+    state = load_file(file)
+    restored = state.get("sct.restore.weight")
+    if restored is None:
+        network: nn.Module = AdaINNet("art")
+    else:
+        deepest = {WIDTHS[level - 1]: variant for variant, level in LEVELS.items()}
+        network = SCTNet(deepest[len(restored)])
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
+
+
+def contenders(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
+    found = {name: partial(by_engine, name) for name in args.engines}
+    if args.microast:
+        found["MicroAST"] = partial(by_microast, args.microast)
+    for given in args.network:
+        name, _, file = given.partition("=")
+        found[name] = partial(by_network, Path(file))
+    return found
 
 
 def as_clip(frames: list[Tensor]) -> list[Frame]:
@@ -97,6 +170,9 @@ def row(judge: Judge, source: list[Tensor], plain: list[Tensor], picture: Tensor
         "gram": judge.share(refined[last], source[last], picture),
         "gram_unrefined": judge.share(plain[last], source[last], picture),
         "gradient_correlation": gradient_correlation(plain[last], source[last]),
+        **{f"{k}_unrefined": unrefined.means[k] for k in ("temporal_1", "temporal_10")},
+        **{k: calm.means[k] for k in ("temporal_1", "temporal_10")},
+        "edited": unrefined.means["strength"],
         "warping": calm.means["warping"] / floor.means["warping"],
         "warping_unrefined": unrefined.means["warping"] / floor.means["warping"],
         "strength": calm.means["strength"] / unrefined.means["strength"],
@@ -107,15 +183,15 @@ def row(judge: Judge, source: list[Tensor], plain: list[Tensor], picture: Tensor
 def quality(args: argparse.Namespace) -> dict:
     judge, found, shown = Judge(), {}, []
     pictures = {n: read_style_picture(args.data / f"paintings/{n}.jpg") for n in args.pictures}
-    for engine in args.engines:
-        loaded, rows = load(engine), {}
+    for engine, loading in contenders(args).items():
+        style_of, rows = loading(), {}
         for clip in args.clips:
             info = probe(args.data / f"clips/{clip}.mp4")
             size = fit(info.width, info.height, args.max_side)
             source = [f.image for f in Part.of(frames=args.frames).read(info, size)]
             began, results = time.perf_counter(), []
             for name, picture in pictures.items():
-                plain = stylized(loaded, Style(pictures=(picture,)), source)
+                plain = style_of(picture)(source)
                 rows[f"{clip}, {name}"] = row(judge, source, plain, picture.image)
                 results.append(plain[-1])
             shown.append((engine, [source[-1], *results]))
@@ -135,28 +211,26 @@ def speed(args: argparse.Namespace) -> dict:
     """Frames/s of a whole run, file to file, at 512x288, the shots' pass and encoding included."""
     info = probe(args.data / "clips/tos_actors_c.mp4")
     picture = read_style_picture(args.data / f"paintings/{PAINTINGS[0]}.jpg")
-    found = {}
-    for kind in KINDS:
-        if kind.name not in ("diffusion", *args.engines):
-            continue
-        loaded = load(kind.name)
-        takes_pictures = PICTURES in kind.takes
+    found: dict[str, dict[str, float]] = {}
+    for name in ("diffusion", *args.engines):
+        loaded = load(name)
+        takes_pictures = PICTURES in kind_named(name.partition(":")[0]).takes
         style = Style(pictures=(picture,)) if takes_pictures else Style("watercolour")
-        with tempfile.TemporaryDirectory() as folder:
-            report = stylize_video(
-                info,
-                Path(folder) / "out.mp4",
-                loaded.engine(style),
-                part=Part.of(frames=args.frames),
-                size=(512, 288),
-                refining=Refining(),
-                chunk_size=4,
-            )
-        found[kind.name] = {
-            "frames_per_second": report.frames_per_second,
-            "engine_seconds_a_frame": report.engine_seconds / report.frames,
-        }
-        print(kind.name, json.dumps(found[kind.name]), flush=True)
+        found[name] = {}
+        for key, refining in {"unrefined": None, "refined": Refining()}.items():
+            with tempfile.TemporaryDirectory() as folder:
+                report = stylize_video(
+                    info,
+                    Path(folder) / "out.mp4",
+                    loaded.engine(style),
+                    part=Part.of(frames=args.frames),
+                    size=(512, 288),
+                    refining=refining,
+                    chunk_size=4,
+                )
+            found[name][f"frames_per_second_{key}"] = report.frames_per_second
+        found[name]["engine_seconds_a_frame"] = report.engine_seconds / report.frames
+        print(name, json.dumps(found[name]), flush=True)
     return found
 
 
@@ -166,7 +240,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--max-side", type=int, default=512)
-    parser.add_argument("--engines", nargs="*", default=engines, choices=engines)
+    parser.add_argument("--engines", nargs="*", default=engines)
+    parser.add_argument("--microast", type=Path, metavar="FOLDER")
+    parser.add_argument("--network", nargs="*", default=[], metavar="NAME=FILE")
     parser.add_argument("--clips", nargs="*", default=CLIPS)
     parser.add_argument("--pictures", nargs="*", default=PAINTINGS)
     parser.add_argument("--speed", action="store_true")

@@ -2,7 +2,8 @@
 
 ComfyUI is looked for at COMFYUI_PATH, else at ~/comfy/ComfyUI. The Python is COMFYUI_PYTHON, else
 ComfyUI's own .venv or venv where that has all that the tests need, else .venv-comfyui here, which
-is set up from ComfyUI's requirements with the torch that COMFYUI_TORCH names.
+is set up from ComfyUI's requirements with the torch that COMFYUI_TORCH names. With --fuzz first, the
+rest goes to fuzz.py.
 """
 
 from __future__ import annotations
@@ -33,8 +34,11 @@ def main() -> int:
         return 0
     python = find_python(comfyui)
     command = [python, "-m", "pytest", "--import-mode=importlib", "-p", "no:cacheprovider"]
+    command += sys.argv[1:] or ["tests/comfyui"]
+    if sys.argv[1:2] == ["--fuzz"]:
+        command = [python, "tests/comfyui/fuzz.py", *sys.argv[2:]]
     return subprocess.call(
-        [*command, *(sys.argv[1:] or ["tests/comfyui"])],
+        command,
         cwd=ROOT,
         env={**os.environ, "COMFYUI_PATH": str(comfyui), "PYTHONDONTWRITEBYTECODE": "1"},
     )
