@@ -731,6 +731,19 @@ def style_from_picture(g: Graph) -> None:
     stylize_video(g, frames, engine)
 
 
+def colours_of_a_picture(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g, 0, first_frame_only=True)
+    g.stage("2 · Picture and engine · 图片与引擎")
+    picture = g.add("StyleAVideoStylePicture", painting="Starry Night, Van Gogh")
+    g.add("PreviewImage", "The picture", images=picture["IMAGE"])
+    engine = g.add(
+        "StyleAVideoLoadEngine", style=picture["STYLE"], engine="sctnet", engine__mode="photo"
+    )
+    g.stage("3 · Stylize, save · 风格化、保存")
+    stylize_video(g, frames, engine)
+
+
 def two_pictures_two_regions(g: Graph) -> None:
     g.wide = 270  # columns that show their words (quick_start)
     g.stage("1 · Load · 载入")
@@ -764,6 +777,7 @@ GRAPHS: tuple[Callable[[Graph], None], ...] = (
     temporal_consistency,
     any_length,
     style_from_picture,
+    colours_of_a_picture,
     two_pictures_two_regions,
 )
 

@@ -7,8 +7,8 @@ from . import adain, diffusion, gatys, onnx, sctnet, wct
 from .kinds import PICTURES, WORDS, EngineKind
 from .style import Style
 
-KINDS: tuple[EngineKind, ...] = (
-    *(diffusion.KIND, wct.KIND, adain.KIND, sctnet.KIND, gatys.KIND, onnx.KIND),
+KINDS: tuple[EngineKind, ...] = tuple(
+    engine.KIND for engine in (diffusion, sctnet, wct, adain, gatys, onnx)
 )
 """In the order of preference: the first that takes a style is its default."""
 

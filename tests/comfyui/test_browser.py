@@ -394,16 +394,16 @@ def test_style_from_picture_runs(page, shoot, complaints):
     open_template(page, "style_from_picture")
     values = "Object.fromEntries(node.widgets.map(w => [w.name, w.value]))"
     assert node(page, engine, values) == {
-        "engine": "wct",
-        "engine.style_strength": 0.9,
+        "engine": "sctnet",
+        "engine.style_strength": 1,
         "engine.style_size": 512,
         "engine.keep_colour": False,
-        "engine.statistics": "shot",
+        "engine.mode": "video",
     }
     node(page, engine, "node.widgets[0].value = 'gatys'")
     wait_for_node(page, engine, "node.widgets.some(w => w.name === 'engine.iterations')")
-    node(page, engine, "node.widgets[0].value = 'adain'")
-    wait_for_node(page, engine, "node.widgets[1].value === 1 && node.widgets.length === 5")
+    node(page, engine, "node.widgets[0].value = 'wct'")
+    wait_for_node(page, engine, "node.widgets[1].value === 0.9 && node.widgets.length === 5")
     node(page, maker, "node.widgets.find(w => w.name === 'max_side').value = 96")
     run(page)
     wait_for_node(page, "PreviewImage", "node.imgs?.length === 1 && node.imgs[0].naturalWidth > 0")
