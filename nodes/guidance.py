@@ -244,7 +244,7 @@ def preset_conditions(
         "frame_text": None if frame is None else host.with_frame_of(prompt, frame),
         "attention": attention_condition,
     }
-    weights = guidance.PRESETS[preset](s_i, s_t, s_m)
+    weights = guidance.FORMULAS[preset](s_i, s_t, s_m)
     conditions = []
     for name, weight in weights.items():
         entry = entries[name]
@@ -386,7 +386,7 @@ class PresetGuiderNode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "preset",
-                    options=list(guidance.PRESETS),
+                    options=list(guidance.FORMULAS),
                     default="instruct-pix2pix",
                     tooltip=(
                         "instruct-pix2pix: text together with the frame. paper: text, frame and "

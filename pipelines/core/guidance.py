@@ -68,7 +68,7 @@ def instruct_pix2pix(
     return {"null": 1 - s_i - s_m, "frame": s_i - s_t, "frame_text": s_t, "attention": s_m}
 
 
-PRESETS: dict[str, Callable[[float, float, float], dict[str, float]]] = {
+FORMULAS: dict[str, Callable[[float, float, float], dict[str, float]]] = {
     "paper": paper,
     "instruct-pix2pix": instruct_pix2pix,
 }

@@ -2,8 +2,8 @@
 
 ComfyUI is looked for at COMFYUI_PATH, else at ~/comfy/ComfyUI. The Python is COMFYUI_PYTHON, else
 ComfyUI's own .venv or venv where that has all that the tests need, else .venv-comfyui here, which
-is set up from ComfyUI's requirements with the torch that COMFYUI_TORCH names. With --fuzz first, the
-rest goes to fuzz.py.
+is set up from ComfyUI's requirements with the torch that COMFYUI_TORCH names. After --fuzz the
+rest is for fuzz.py.
 """
 
 from __future__ import annotations

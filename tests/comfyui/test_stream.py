@@ -534,6 +534,23 @@ def test_cancel_frees_the_queue_and_the_same_prompt_goes_on(server, long):
     shutil.rmtree(left)  # as the help says: not wanted any more
 
 
+def test_two_users_of_one_clip_each_go_on_with_their_own(server, long):
+    """Cancelled in turn over the same file, the prefix of the result the same."""
+    graphs = [
+        prompt(server.add_input(long), text=words, steps=8) for words in ("ink wash", "Munch")
+    ]
+    wholes = [decoded(server.files(server.run(graph))[0]) for graph in graphs]
+    for graph in graphs:
+        graph["noise"]["inputs"]["blend"] = 0.25  # not used in the mode shared: the same pixels
+        cancel(server, begin(server, graph))
+    assert len(jobs(server)) == 2
+    for graph, whole in zip(reversed(graphs), reversed(wholes), strict=True):
+        entry = server.run(graph)
+        assert "were done before" in report(entry)
+        assert np.array_equal(decoded(server.files(entry)[0]), whole)
+    assert not jobs(server)
+
+
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_it_goes_on_after_a_restart(own, end):
     graph = prompt("long.mp4", text="ink wash", steps=8)

@@ -13,10 +13,10 @@ def predictions(count, seed=0):
     return [torch.randn(2, 4, 6, 10, generator=generator) for _ in range(count)]
 
 
-@pytest.mark.parametrize("preset", guidance.PRESETS)
+@pytest.mark.parametrize("preset", guidance.FORMULAS)
 def test_weights_of_a_preset_add_up_to_one(preset):
     for scales in itertools.product(SCALES, repeat=3):
-        assert math.isclose(sum(guidance.PRESETS[preset](*scales).values()), 1, abs_tol=1e-12)
+        assert math.isclose(sum(guidance.FORMULAS[preset](*scales).values()), 1, abs_tol=1e-12)
 
 
 def test_paper_weights_are_the_equation():
@@ -28,9 +28,9 @@ def test_paper_weights_are_the_equation():
     }
 
 
-@pytest.mark.parametrize("preset", guidance.PRESETS)
+@pytest.mark.parametrize("preset", guidance.FORMULAS)
 def test_without_scales_only_the_base_remains(preset):
-    weights = guidance.PRESETS[preset](0, 0, 0)
+    weights = guidance.FORMULAS[preset](0, 0, 0)
     preds = predictions(len(weights))
     assert list(weights)[0] == "null"
     assert torch.equal(guidance.combine(preds, list(weights.values())[1:]), preds[0])

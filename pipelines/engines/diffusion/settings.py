@@ -23,7 +23,7 @@ class Settings:
     """The defaults are 30 steps (Huang et al. 2023, section 4) and InstructPix2Pix's scales.
 
     Attributes:
-        preset: a name of `guidance.PRESETS`.
+        preset: a name of `guidance.FORMULAS`.
         num_inference_steps: steps of the sampler, at least 1.
         frame_scale, text_scale, attention_scale: s_I, s_T, s_M, at least 0.
         schedules: multipliers of scales over the steps, by the scale's name (see `guidance.at`).
@@ -53,7 +53,7 @@ class Settings:
     noise_blend: float = 0.5
 
     def __post_init__(self) -> None:
-        check_choice("preset", self.preset, guidance.PRESETS)
+        check_choice("preset", self.preset, guidance.FORMULAS)
         check_choice("attention mode", self.attention_mode, ATTENTION_MODES)
         check_choice("correction decoder", self.correction_decoder, DECODERS)
         check_choice("noise mode", self.noise, noise.MODES)
@@ -84,7 +84,7 @@ class Settings:
             getattr(self, name) * guidance.at(self.schedules.get(name, 1.0), percent)
             for name in SCALES
         )
-        weights = guidance.PRESETS[self.preset](*scales)
+        weights = guidance.FORMULAS[self.preset](*scales)
         return {name: w for name, w in weights.items() if abs(w) > _ZERO}
 
 
