@@ -55,7 +55,8 @@ def ccpl(
     """
     losses = []
     for layer, head in heads.items():
-        places = random_centres(*result[layer].shape[-2:], centres, generator)
+        height, width = result[layer].shape[-2:]
+        places = random_centres(height, width, centres, generator)
         query, key = (head(differences(x[layer], places)) for x in (result, content))
         losses.append(contrast(query, key.detach()))
     return torch.stack(losses).sum()

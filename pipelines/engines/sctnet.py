@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .kinds import PICTURES, EngineKind, Loaded
 from .options import option
@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
     from ..core.adain import Statistics
     from ..core.running import RunningMeans
+    from ..core.sctnet import SCTNet as Network
     from ..core.sctnet import StyleCovariance
 
 VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
@@ -42,18 +43,16 @@ class SCTNet(Transfer):
 
         return {"sctnet": load_sctnet(VARIANTS[self.options.mode])}
 
+    @property
+    def network(self) -> Network:
+        return cast("Network", self.networks["sctnet"])
+
     def see(self, picture: Tensor) -> dict[str, StyleCovariance | Statistics]:
-        network = self.networks["sctnet"]
-        return network.see(self.networks["encoder"](picture, network.layers))
+        return self.network.see(self.networks["encoder"](picture, self.network.layers))
 
     def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
-        network = self.networks["sctnet"]
-        content = self.networks["encoder"](frames, network.layers)
-
-        def styled(layer: str, x: Tensor) -> Tensor:
-            return self.styled(x, layer, look, means)
-
-        return network.draw(content, styled)
+        content = self.networks["encoder"](frames, self.network.layers)
+        return self.network.draw(content, lambda layer, x: self.styled(x, layer, look, means))
 
     def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics:
         from ..core.adain import statistics
@@ -63,7 +62,7 @@ class SCTNet(Transfer):
     def put(
         self, features: Tensor, own: Statistics, wanted: StyleCovariance | Statistics
     ) -> Tensor:
-        return self.networks["sctnet"].put(features, own, wanted, self.options.style_strength)
+        return self.network.put(features, own, wanted, self.options.style_strength)
 
 
 def load(options: SCTNetOptions, device: torch.device, dtype: torch.dtype) -> Loaded:

@@ -18,8 +18,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Huang et al. 2023: all four conditions, 30 steps.
     "paper": {"preset": "paper", "num_inference_steps": 30, "attention_scale": 0.5},
 }
-"""What an option `preset` stands for, beneath what is given explicitly; fast: the model's own. Their
-formulas: `core.guidance.FORMULAS`."""
+"""What an option `preset` stands for, beneath what is given explicitly; fast: the model's own.
+
+Their formulas: `core.guidance.FORMULAS`."""
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
