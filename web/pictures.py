@@ -269,10 +269,10 @@ def stylize_video(pipeline: StyleAVideoPipeline) -> Image.Image:
     return tiled(tiles, 5)
 
 
-def in_style(name: str, engine: str, *pictures: StylePicture) -> Tensor:
-    """A photo (3,H,W) after these pictures, as Load Engine is set by default."""
+def in_style(name: str, engine: str, *pictures: StylePicture, **options: str) -> Tensor:
+    """A photo (3,H,W) after these pictures, as Load Engine is set by default but for `options`."""
     kind, frame = kind_named(engine), film(name, (320, 256))
-    loaded = kind.load(kind.options(), torch.device("cpu"), torch.float32)
+    loaded = kind.load(kind.options(**options), torch.device("cpu"), torch.float32)
     made = InOrder(loaded.engine(Style(pictures=pictures)), None)(frame, [0])
     return made[0]
 
@@ -292,6 +292,7 @@ def load_engine(_: StyleAVideoPipeline) -> Image.Image:
     tiles = [("frame", film("coffee", (320, 256))[0]), ("picture", cropped(picture.image))]
     names = [kind.name for kind in KINDS if OF_PICTURES in kind.takes]
     tiles += [(name, in_style("coffee", name, picture)) for name in names]
+    tiles.insert(3, ("sctnet, photo", in_style("coffee", "sctnet", picture, mode="photo")))
     return tiled(tiles, len(tiles))
 
 
@@ -305,7 +306,7 @@ def style_picture(_: StyleAVideoPipeline) -> Image.Image:
     words = ("one", "the other", "both", "one in each half")
     tiles = [("frame", film("astronaut", (320, 256))[0])]
     tiles += [
-        (word, in_style("astronaut", "wct", *pictures))
+        (word, in_style("astronaut", "sctnet", *pictures))
         for word, pictures in zip(words, given, strict=True)
     ]
     return tiled(tiles, len(tiles))

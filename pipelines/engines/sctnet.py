@@ -25,8 +25,8 @@ VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
 class SCTNetOptions(PictureOptions):
     mode: str = option(
         "video",
-        "video: strokes, by statistics carried along a shot; art: by each frame's own; photo: the "
-        "picture's colours alone, lines and surfaces stay",
+        "of the picture: strokes, calm along a shot (video) or frame by frame (art), or its colours "
+        "alone (photo)",
         choices=tuple(VARIANTS),
     )
 
