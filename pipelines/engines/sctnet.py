@@ -25,8 +25,8 @@ VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
 class SCTNetOptions(PictureOptions):
     mode: str = option(
         "video",
-        "of the picture: strokes, calm along a shot (video) or frame by frame (art), or its colours "
-        "alone (photo)",
+        "of the picture: strokes, calm along a shot (video) or frame by frame (art), or its "
+        "colours alone (photo)",
         choices=tuple(VARIANTS),
     )
 
