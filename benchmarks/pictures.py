@@ -6,8 +6,8 @@
     python benchmarks/pictures.py --data DIR --speed [--json FILE]
 
 DIR holds clips/*.mp4 and paintings/*.jpg, of which no training saw these. An engine with one of its
-options is NAME:OPTION=VALUE, such as sctnet:mode=art. `--network` adds a row: SCTNet with weights
-of training.train_sctnet, or AdaIN where the file holds a decoder alone, each frame by itself.
+options is NAME:OPTION=VALUE, such as sctnet:mode=art. `--network` adds a row: what
+training.train_sctnet left, each frame by itself. MicroAST is benchmarks/microast.py.
 `--speed` measures the engines at 512x288, without the refiner and with it, beside the diffusion
 engine in one run.
 """
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -29,23 +30,22 @@ import microast
 import numpy as np
 import torch
 from quality import gradient_correlation
-from safetensors.torch import load_file
 from style_a_video.pipelines.core.gram import style_distance
-from style_a_video.pipelines.core.perceptual import WIDTHS
-from style_a_video.pipelines.core.sctnet import LEVELS, SCTNet
 from style_a_video.pipelines.device import hardware, pick_dtype
 from style_a_video.pipelines.engines.kinds import PICTURES, Loaded
+from style_a_video.pipelines.engines.options import kind_of
 from style_a_video.pipelines.engines.registry import KINDS, kind_named
 from style_a_video.pipelines.engines.style import Style, StylePicture, read_style_picture
-from style_a_video.pipelines.engines.transfer import at_size
+from style_a_video.pipelines.engines.transfer import GRID, at_size
 from style_a_video.pipelines.media import Frame, Part, fit, probe
 from style_a_video.pipelines.refine.frames import InOrder, Refining, refine_frames
 from style_a_video.pipelines.report import sheet
 from style_a_video.pipelines.report.measures import measure
 from style_a_video.pipelines.run.stylize import stylize_video
-from style_a_video.training.train_sctnet import AdaINNet
+from style_a_video.training import train_sctnet
 from style_a_video.weights.perceptual_encoder import load_encoder
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import pad
 
 CLIPS = (
     "face_woman_pexels",
@@ -78,7 +78,9 @@ def load(name: str) -> Loaded:
     name, _, option = name.partition(":")
     key, _, value = option.partition("=")
     kind = kind_named(name)
-    return kind.load(kind.options(**({key: value} if key else {})), CPU, pick_dtype("auto", CPU))
+    types = {one.name: kind_of(kind.options, one) for one in fields(kind.options)}
+    options = kind.options(**({key: types[key](value)} if key else {}))
+    return kind.load(options, CPU, pick_dtype("auto", CPU))
 
 
 def by_engine(name: str) -> Callable[[StylePicture], Stylize]:
@@ -102,32 +104,21 @@ def by_microast(folder: Path) -> Callable[[StylePicture], Stylize]:
 
 
 def by_network(file: Path) -> Callable[[StylePicture], Stylize]:
-    network, encoder = read_network(file), load_encoder()
+    network, encoder = train_sctnet.read(file), load_encoder()
 
     def of(picture: StylePicture) -> Stylize:
         style = encoder(at_size(picture.image[None], 512), network.layers)
 
         @torch.no_grad()
-        def stylize(frames: list[Tensor]) -> list[Tensor]:
-            seen = (encoder(f[None], network.layers) for f in frames)
-            return [network(x, style)[0].clamp(0, 1) for x in seen]
+        def one(frame: Tensor) -> Tensor:
+            height, width = frame.shape[1:]
+            border = (0, -width % GRID, 0, -height % GRID)
+            seen = encoder(pad(frame[None], border, mode="replicate"), network.layers)
+            return network(seen, style)[0, :, :height, :width].clamp(0, 1)
 
-        return stylize
+        return lambda frames: [one(frame) for frame in frames]
 
     return of
-
-
-def read_network(file: Path) -> nn.Module:
-    """What training.train_sctnet left."""
-    state = load_file(file)
-    restored = state.get("sct.restore.weight")
-    if restored is None:
-        network: nn.Module = AdaINNet("art")
-    else:
-        deepest = {WIDTHS[level - 1]: variant for variant, level in LEVELS.items()}
-        network = SCTNet(deepest[len(restored)])
-    network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
 
 
 def contenders(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
@@ -172,12 +163,17 @@ def row(judge: Judge, source: list[Tensor], plain: list[Tensor], picture: Tensor
         "gradient_correlation": gradient_correlation(plain[last], source[last]),
         **{f"{k}_unrefined": unrefined.means[k] for k in ("temporal_1", "temporal_10")},
         **{k: calm.means[k] for k in ("temporal_1", "temporal_10")},
-        "edited": unrefined.means["strength"],
+        "strength_unrefined": unrefined.means["strength"],
         "warping": calm.means["warping"] / floor.means["warping"],
         "warping_unrefined": unrefined.means["warping"] / floor.means["warping"],
-        "strength": calm.means["strength"] / unrefined.means["strength"],
-        "sharpness": calm.means["sharpness"] / unrefined.means["sharpness"],
+        "strength_kept": calm.means["strength"] / unrefined.means["strength"],
+        "sharpness_kept": calm.means["sharpness"] / unrefined.means["sharpness"],
     }
+
+
+def mean(values: list[float | None]) -> float:
+    """Of those there are: a shot shorter than eleven frames has no temporal loss over ten."""
+    return float(np.mean([v for v in values if v is not None] or [np.nan]))
 
 
 def quality(args: argparse.Namespace) -> dict:
@@ -197,9 +193,7 @@ def quality(args: argparse.Namespace) -> dict:
             shown.append((engine, [source[-1], *results]))
             seconds = time.perf_counter() - began
             print(f"{engine}, {clip}: {seconds:.0f} s", file=sys.stderr, flush=True)
-        means = {
-            k: float(np.mean([r[k] for r in rows.values()])) for k in next(iter(rows.values()))
-        }
+        means = {k: mean([r[k] for r in rows.values()]) for k in next(iter(rows.values()))}
         found[engine] = {"mean": means, "rows": rows}
         print(engine, json.dumps({k: round(v, 3) for k, v in means.items()}), flush=True)
     if args.picture:

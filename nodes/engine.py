@@ -194,7 +194,15 @@ class LoadEngine(io.ComfyNode):
             display_name="Load Engine",
             category="Style-A-Video/pictures",
             description="A way to stylize frames after pictures, with its networks and settings.",
-            search_aliases=["style transfer", "sctnet", "ccpl", "adain", "wct", "gatys"],
+            search_aliases=[
+                "style transfer",
+                "neural style",
+                "sctnet",
+                "ccpl",
+                "adain",
+                "wct",
+                "gatys",
+            ],
             inputs=[
                 io.MultiType.Input(
                     "style",

@@ -26,7 +26,9 @@ def main() -> None:
         if run := getattr(args, variant):
             state = load_file(args.work / run / "network.safetensors")
             state = {k: v.half().contiguous() for k, v in state.items()}
-            save_file(state, FOLDER / f"{variant}.safetensors")
+            file = FOLDER / f"{variant}.safetensors"
+            save_file(state, file)
+            file.chmod(0o644)
 
 
 if __name__ == "__main__":

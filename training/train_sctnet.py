@@ -1,7 +1,8 @@
 """SCTNet, or AdaIN's decoder, with the contrastive coherence preserving loss or without it.
 
     python -m training.train_sctnet --data DIR [--variant art|photo] [--network sctnet|adain]
-        [--loss-encoder slim|vgg16|vgg19] [--hed HED] [--no-ccpl] [--minutes 40] [--start RUN]
+        [--loss-encoder slim|vgg16|vgg19] [--hed HED] [--no-ccpl] [--centres 64] [--no-links]
+        [--minutes 40] [--rate 1e-3] [--start RUN] [--name RUN] [--work FOLDER]
 
 DIR as training/pictures.py, HED as training/teachers.py describe. The decoder begins as the one
 that gives pictures back. Wu et al. 2022 weigh content 1, style 10 and coherence 5; features are in
@@ -11,11 +12,12 @@ units of their mean, as those of the VGG that they use. No video is seen.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from style_a_video.pipelines.core.adain import adain, statistics
 from style_a_video.pipelines.core.ccpl import DifferenceHeads, ccpl
@@ -48,7 +50,19 @@ class AdaINNet(nn.Module):
         return self.decoder(adain(content[layer], *statistics(style[layer])))
 
 
-NETWORKS = {"sctnet": SCTNet, "adain": AdaINNet}
+NETWORKS: dict[str, Callable[[str, bool], nn.Module]] = {
+    "sctnet": lambda variant, links: SCTNet(variant, links=links),
+    "adain": lambda variant, links: AdaINNet(variant),
+}
+
+
+def read(file: Path) -> nn.Module:
+    """What a run of this left."""
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata()
+    network = NETWORKS[about["network"]](about["variant"], about["links"] == "True")
+    network.load_state_dict(load_file(file))
+    return network.eval().requires_grad_(False)
 
 
 class Losses:
@@ -122,8 +136,9 @@ def train(
         run.log(**{k: v.item() for k, v in parts.items()})
 
 
-def build(network: str, variant: str, start: Path | None) -> nn.Module:
-    built = NETWORKS[network](variant)
+def build(network: str, variant: str, links: bool, start: Path | None) -> nn.Module:
+    """From a run's weights, or with the decoder that gives pictures back."""
+    built = NETWORKS[network](variant, links)
     if start is None:
         built.decoder.load_state_dict(load_decoder(LEVELS[variant]).state_dict())
     else:
@@ -139,6 +154,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--loss-encoder", choices=("slim", "vgg16", "vgg19"), default="slim")
     parser.add_argument("--hed", type=Path)
     parser.add_argument("--no-ccpl", action="store_true")
+    parser.add_argument(
+        "--links", action=argparse.BooleanOptionalAction, default=True, help="of SCTNet's decoder"
+    )
     parser.add_argument("--centres", type=int, default=64, help="N of the loss, a layer")
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--name", default="sctnet", help="of the run")
@@ -157,15 +175,15 @@ def main() -> None:
     images = torch.cat([photos.batch(8, SIDE), styles.batch(8, SIDE)])
     losses = Losses(encoder, args.variant, images)
     start = args.work / args.start if args.start else None
-    modules = {"network": build(args.network, args.variant, start)}
+    modules = {"network": build(args.network, args.variant, args.links, start)}
     if not args.no_ccpl:
         modules["heads"] = losses.heads
     run = Run(args.name, args.work, args.minutes, args.rate, modules)
     photos.rng, styles.rng = (np.random.default_rng([run.step, k]) for k in (0, 1))
     train(run, losses, photos, styles, 0 if args.no_ccpl else args.centres)
-    for name in modules:
-        state = run.averaged(name).state_dict()
-        save_file({k: v.contiguous() for k, v in state.items()}, run.folder / f"{name}.safetensors")
+    state = {k: v.contiguous() for k, v in run.averaged("network").state_dict().items()}
+    about = {k: str(getattr(args, k)) for k in ("network", "variant", "links")}
+    save_file(state, run.folder / "network.safetensors", about)
 
 
 if __name__ == "__main__":

@@ -292,7 +292,7 @@ def load_engine(_: StyleAVideoPipeline) -> Image.Image:
     tiles = [("frame", film("coffee", (320, 256))[0]), ("picture", cropped(picture.image))]
     names = [kind.name for kind in KINDS if OF_PICTURES in kind.takes]
     tiles += [(name, in_style("coffee", name, picture)) for name in names]
-    tiles.insert(3, ("sctnet, photo", in_style("coffee", "sctnet", picture, mode="photo")))
+    tiles += [("sctnet, photo", in_style("coffee", "sctnet", picture, mode="photo"))]
     return tiled(tiles, len(tiles))
 
 

@@ -39,6 +39,14 @@ def statistics(features: Tensor, mask: Tensor | None = None) -> Statistics:
     return Statistics(mean, (variance + EPSILON).sqrt())
 
 
+def steadied(carried: Statistics, own: Statistics) -> Statistics:
+    """Statistics carried along a shot, the deviation no less than half the frame's own.
+
+    Ours: a shot that fades in from black begins with next to none, which would blow the rest up.
+    """
+    return Statistics(carried.mean, torch.maximum(carried.deviation, own.deviation / 2))
+
+
 def adain(
     content: Tensor,
     style_mean: Tensor,

@@ -9,7 +9,7 @@ T = TypeVar("T", bound=tuple)
 
 
 def mix(pictures: Sequence[T], weights: Sequence[float]) -> T:
-    """`adain.Statistics` or `wct.Colour` of several pictures by weight, part by part.
+    """`adain.Statistics`, `wct.Colour` or `sctnet.StyleCovariance` of several pictures by weight.
 
     What `adain.adain` or `wct.wct` makes of it is the mean of what it makes of each, by weight.
 

@@ -7,6 +7,7 @@ picture's covariance is put onto them, and back; then a decoder. Trained with `c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from .decoder import StyleDecoder
 from .perceptual import CONVOLUTIONS, LAYERS, WIDTHS
 
 COMPRESSED = 32  # channels that the covariance is of
-SMALLEST = 5  # places a side that two 3x3 convolutions without a border need
+SMALLEST = 5  # places a side: what two 3x3 convolutions without a border need, the most there are
 LEVELS = {"art": 4, "photo": 3}
 """Variant → level of the layer it works at: the shallower one leaves every line in its place."""
 SKIPS = {"art": ("relu3_1",), "photo": ("relu2_1", "relu1_1")}
@@ -25,7 +26,8 @@ SKIPS = {"art": ("relu3_1",), "photo": ("relu2_1", "relu1_1")}
 
 
 class StyleCovariance(NamedTuple):
-    """Of a picture, float32: covariance (1,32,32) of the compressed features, mean (1,C,1,1)."""
+    """Of pictures, float32: second moments (T,32,32) of the compressed features, which are not
+    centred again (nor in the authors' code), and the mean (T,C,1,1) of the features."""
 
     covariance: Tensor
     mean: Tensor
@@ -42,9 +44,9 @@ class SCT(nn.Module):
     def __init__(self, width: int, level: int) -> None:
         super().__init__()
         steps = [width, width // 2, *([width // 4] if level >= 4 else []), COMPRESSED]
-        self.content = nn.Sequential(*_with_relu([nn.Conv2d(*c, 1) for c in _pairs(steps)]))
+        self.content = nn.Sequential(*_with_relu([nn.Conv2d(*c, 1) for c in pairwise(steps)]))
         sides = [3] * (len(steps) - 2) + [1]
-        convolutions = [nn.Conv2d(*c, k) for c, k in zip(_pairs(steps), sides, strict=True)]
+        convolutions = [nn.Conv2d(*c, k) for c, k in zip(pairwise(steps), sides, strict=True)]
         self.style = nn.Sequential(*_with_relu(convolutions))
         self.restore = nn.Conv2d(COMPRESSED, width, 1)
 
@@ -67,8 +69,8 @@ class SCT(nn.Module):
         """
         mean, deviation = own or statistics(features)
         x = self.content((features - mean.to(features)) / deviation.to(features))
-        y = style.covariance.to(x) @ x.flatten(2)
-        return self.restore(y.view_as(x)) + style.mean.to(features)
+        y = (style.covariance @ x.float().flatten(2)).view_as(x)  # float16 may not hold it
+        return self.restore(y.to(x)) + style.mean.to(features)
 
 
 class SCTNet(nn.Module):
@@ -110,7 +112,10 @@ class SCTNet(nn.Module):
         return {deepest: self.sct.see(features[deepest]), **finer_looks}
 
     def forward(self, content: Mapping[str, Tensor], style: Mapping[str, Tensor]) -> Tensor:
-        """Features of `layers`, of frames (T,...) and pictures (T,...) → (T,3,H,W), unclamped."""
+        """Features of `layers`, of frames (T,...) and pictures (T,...) → (T,3,H,W), unclamped.
+
+        The frames' sides are multiples of 2^(level - 1).
+        """
         looks = self.see(style)
         return self.draw(content, lambda layer, x: self.put(x, statistics(x), looks[layer]))
 
@@ -128,20 +133,12 @@ class SCTNet(nn.Module):
         return self.decoder(x, finer if self.links else None)
 
     def put(
-        self,
-        features: Tensor,
-        own: Statistics,
-        wanted: StyleCovariance | Statistics,
-        strength: float = 1.0,
+        self, features: Tensor, own: Statistics, wanted: StyleCovariance | Statistics
     ) -> Tensor:
-        """One of `see` onto features (T,C,h,w), mixed with them by `strength` in [0,1]."""
+        """One of `see` onto features (T,C,h,w) whose own statistics are known."""
         if isinstance(wanted, StyleCovariance):
-            return features.lerp(self.sct(features, wanted, own).to(features), strength)
-        return adain(features, *wanted, *own, strength)
-
-
-def _pairs(steps: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(steps, steps[1:], strict=False))
+            return self.sct(features, wanted, own)
+        return adain(features, *wanted, *own)
 
 
 def _with_relu(convolutions: list[nn.Conv2d]) -> list[nn.Module]:

@@ -25,6 +25,11 @@ class AdaIN(Cascade):
 
         return statistics(features, region)
 
+    def steadied(self, carried: Statistics, own: Statistics) -> Statistics:
+        from ..core.adain import steadied
+
+        return steadied(carried, own)
+
     def of_picture(self, features: Tensor) -> Statistics:
         return self.statistics(features)
 
@@ -40,7 +45,7 @@ def load(options: TransferOptions, device: torch.device, dtype: torch.dtype) -> 
 
 KIND = EngineKind(
     name="adain",
-    what="a picture's colours, softly, by means and deviations (Huang and Belongie 2017)",
+    what="a picture's colours, more softly still, by means and deviations (Huang and Belongie 2017)",
     takes=frozenset({PICTURES}),
     speed="5 frames/s at 512x288 on two cores, refiner included",
     licence="Apache-2.0; the encoder's weights CC BY 4.0",

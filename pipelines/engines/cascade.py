@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
     from ..core.running import RunningMeans
 
-LEVELS = {"relu4_1": 4, "relu2_1": 2, "relu1_1": 1}  # in their order (NOTES.md)
+CASCADE = {"relu4_1": 4, "relu2_1": 2, "relu1_1": 1}  # in their order (NOTES.md)
 
 
 class Cascade(Transfer):
@@ -27,15 +27,15 @@ class Cascade(Transfer):
     def own_networks(self) -> dict[str, nn.Module]:
         from ...weights.perceptual_encoder import load_decoder
 
-        return {f"decoder of {layer}": load_decoder(level) for layer, level in LEVELS.items()}
+        return {f"decoder{level}": load_decoder(level) for level in CASCADE.values()}
 
     def see(self, picture: Tensor) -> dict[str, Any]:
-        features = self.networks["encoder"](picture, list(LEVELS))
-        return {layer: self.of_picture(features[layer]) for layer in LEVELS}
+        features = self.networks["encoder"](picture, list(CASCADE))
+        return {layer: self.of_picture(features[layer]) for layer in CASCADE}
 
     def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
-        for layer in LEVELS:
+        for layer, level in CASCADE.items():
             features = self.networks["encoder"](frames, [layer])[layer]
-            styled = self.styled(features, layer, look, means).to(self.dtype)
-            frames = self.networks[f"decoder of {layer}"](styled)
+            features = self.styled(features, layer, look, means).to(self.dtype)
+            frames = self.networks[f"decoder{level}"](features)
         return frames

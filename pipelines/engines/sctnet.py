@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from .kinds import PICTURES, EngineKind, Loaded
@@ -15,8 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
     from ..core.adain import Statistics
     from ..core.running import RunningMeans
-    from ..core.sctnet import SCTNet as Network
-    from ..core.sctnet import StyleCovariance
+    from ..core.sctnet import SCTNet, StyleCovariance
 
 VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
 
@@ -35,7 +35,7 @@ class SCTNetOptions(PictureOptions):
         return self.mode != "art"
 
 
-class SCTNet(Transfer):
+class SCTNetTransfer(Transfer):
     options: SCTNetOptions
 
     def own_networks(self) -> dict[str, nn.Module]:
@@ -44,29 +44,46 @@ class SCTNet(Transfer):
         return {"sctnet": load_sctnet(VARIANTS[self.options.mode])}
 
     @property
-    def network(self) -> Network:
-        return cast("Network", self.networks["sctnet"])
+    def network(self) -> SCTNet:
+        return cast("SCTNet", self.networks["sctnet"])
 
     def see(self, picture: Tensor) -> dict[str, StyleCovariance | Statistics]:
         return self.network.see(self.networks["encoder"](picture, self.network.layers))
 
     def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         content = self.networks["encoder"](frames, self.network.layers)
+        look = self._by_strength(look, content)
         return self.network.draw(content, lambda layer, x: self.styled(x, layer, look, means))
+
+    def _by_strength(self, look: Look, content: Mapping[str, Tensor]) -> Look:
+        """Each picture mixed with the frame itself as a picture: so much of the style."""
+        from ..core.mixing import mix
+
+        strength = self.options.style_strength
+        if strength == 1:
+            return look
+        own, shares = self.network.see(content), (1 - strength, strength)
+        mixed = [{k: mix((own[k], p[k]), shares) for k in own} for p in look.pictures]
+        return replace(look, pictures=mixed)
 
     def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics:
         from ..core.adain import statistics
 
         return statistics(features, region)
 
+    def steadied(self, carried: Statistics, own: Statistics) -> Statistics:
+        from ..core.adain import steadied
+
+        return steadied(carried, own)
+
     def put(
         self, features: Tensor, own: Statistics, wanted: StyleCovariance | Statistics
     ) -> Tensor:
-        return self.network.put(features, own, wanted, self.options.style_strength)
+        return self.network.put(features, own, wanted)
 
 
 def load(options: SCTNetOptions, device: torch.device, dtype: torch.dtype) -> Loaded:
-    return SCTNet(options, device, dtype)
+    return SCTNetTransfer(options, device, dtype)
 
 
 KIND = EngineKind(
@@ -74,7 +91,7 @@ KIND = EngineKind(
     what="a picture's strokes, or its colours alone, by a trained network (Wu et al. 2022)",
     takes=frozenset({PICTURES}),
     speed="8 frames/s at 512x288 on two cores",
-    licence="Apache-2.0; the encoder's weights CC BY 4.0",
+    licence="Apache-2.0; the weights CC BY 4.0",
     options=SCTNetOptions,
     load=load,
 )

@@ -128,6 +128,10 @@ class Transfer(ABC):
     def put(self, features: Tensor, own: Any, wanted: Any) -> Tensor:
         """What was made of a picture onto features (T,C,h,w) whose own statistics are known."""
 
+    def steadied(self, carried: Any, own: Any) -> Any:
+        """Statistics carried along the shot, brought near enough to the frame's own."""
+        return carried
+
     def remarks(self, style: Style) -> list[str]:
         return []
 
@@ -191,7 +195,8 @@ class Transfer(ABC):
         own = self.statistics(features, region)
         if means is None:
             return own
-        return type(own)(*(means(f"{name}.{part}", v) for part, v in own._asdict().items()))
+        carried = (means(f"{name}.{part}", v) for part, v in own._asdict().items())
+        return self.steadied(type(own)(*carried), own)
 
 
 class _AlongShot:

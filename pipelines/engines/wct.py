@@ -47,7 +47,7 @@ def load(options: WCTOptions, device: torch.device, dtype: torch.dtype) -> Loade
 
 KIND = EngineKind(
     name="wct",
-    what="a picture's colours and brushwork by covariances, coarse to fine (Li et al. 2017)",
+    what="a picture's colours, softly, by covariances, coarse to fine (Li et al. 2017)",
     takes=frozenset({PICTURES}),
     speed="4 frames/s at 512x288 on two cores, refiner included",
     licence="Apache-2.0; the encoder's weights CC BY 4.0",

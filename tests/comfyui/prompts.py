@@ -10,8 +10,8 @@ from typing import Any
 
 API = Path(__file__).parents[2] / "workflows" / "api"
 WORKFLOWS = ("quick_start", "any_length", "attention_inspector", "correction_on_off") + (
-    *("prompt_travel", "style_from_picture", "temporal_consistency"),
-    *("two_pictures_two_regions", "two_regions"),
+    *("prompt_travel", "style_from_picture", "temporal_consistency", "two_regions"),
+    *("two_pictures_two_regions", "colours_of_a_picture"),
 )
 SMALL = {"max_side": 64, "max_frames": 1, "steps": 1, "end": 0.1, "first_frame_only": True}
 """Of what a workflow asks for, so that ten thousand end in a night."""
@@ -69,12 +69,18 @@ def _choice(draw: random.Random, prompt: dict[str, Any], definitions: dict[str, 
         return
     declared = definitions[node["class_type"]]["input"]
     fields = {**declared.get("required", {}), **declared.get("optional", {})}
+    for name, (_, about, *_) in [f for f in fields.items() if len(f[1]) > 1]:
+        for option in about.get("options", []):  # of a list that brings inputs of its own
+            if isinstance(option, dict):
+                inner = option["inputs"].get("required", {}) | option["inputs"].get("optional", {})
+                fields |= {f"{name}.{key}": field for key, field in inner.items()}
     inputs = [k for k, v in node["inputs"].items() if k in fields and not isinstance(v, list)]
     if not inputs:
         return
     name = draw.choice(inputs)
     kind, about = fields[name][0], fields[name][1] if len(fields[name]) > 1 else {}
     choices = kind if isinstance(kind, list) else about.get("options", [])
+    choices = [c["key"] if isinstance(c, dict) else c for c in choices]
     if choices and all(isinstance(c, str) for c in choices):
         node["inputs"][name] = draw.choice(choices)
     elif kind in ("INT", "FLOAT"):
@@ -102,7 +108,7 @@ def _remove(draw: random.Random, prompt: dict[str, Any], definitions: dict[str, 
 
 
 def _class(draw: random.Random, prompt: dict[str, Any], definitions: dict[str, Any]) -> None:
-    """Another of our blocks in the place of a node, with the inputs of the one before."""
+    """Another of our blocks, or none there is, in the place of a node, with its inputs."""
     ours = sorted(name for name in definitions if name.startswith("StyleAVideo"))
     prompt[draw.choice(list(prompt))]["class_type"] = draw.choice([*ours, "NoSuchNode", ""])
 

@@ -33,10 +33,11 @@ def main() -> int:
         print("", "!" * len(line), line, "!" * len(line), "", sep="\n", file=sys.stderr)
         return 0
     python = find_python(comfyui)
-    command = [python, "-m", "pytest", "--import-mode=importlib", "-p", "no:cacheprovider"]
-    command += sys.argv[1:] or ["tests/comfyui"]
     if sys.argv[1:2] == ["--fuzz"]:
         command = [python, "tests/comfyui/fuzz.py", *sys.argv[2:]]
+    else:
+        command = [python, "-m", "pytest", "--import-mode=importlib", "-p", "no:cacheprovider"]
+        command += sys.argv[1:] or ["tests/comfyui"]
     return subprocess.call(
         command,
         cwd=ROOT,

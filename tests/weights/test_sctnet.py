@@ -52,7 +52,7 @@ def test_frames_come_nearer_to_the_picture_that_was_asked_for(results, variant, 
         assert own < nearer * before and own < other
 
 
-def test_photo_leaves_the_lines_where_they_are_and_adds_none(results):
+def test_photo_leaves_the_lines_where_they_are(results):
     _, frame, _, found = results
     lines = edges(frame)
     for k in (0, 1):
