@@ -45,7 +45,7 @@ def load(options: TransferOptions, device: torch.device, dtype: torch.dtype) -> 
 
 KIND = EngineKind(
     name="adain",
-    what="a picture's colours, more softly still, by means and deviations (Huang and Belongie 2017)",
+    what="a picture's colours, softest, by means and deviations (Huang and Belongie 2017)",
     takes=frozenset({PICTURES}),
     speed="5 frames/s at 512x288 on two cores, refiner included",
     licence="Apache-2.0; the encoder's weights CC BY 4.0",
