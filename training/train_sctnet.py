@@ -1,8 +1,8 @@
 """SCTNet, or AdaIN's decoder, with the contrastive coherence preserving loss or without it.
 
     python -m training.train_sctnet --data DIR [--variant art|photo] [--network sctnet|adain]
-        [--loss-encoder slim|vgg16|vgg19] [--hed HED] [--no-ccpl] [--centres 64] [--no-links]
-        [--minutes 40] [--rate 1e-3] [--start RUN] [--name RUN] [--work FOLDER]
+        [--no-links] [--loss-encoder slim|vgg16|vgg19] [--hed HED] [--no-ccpl] [--ccpl-weight 5]
+        [--centres 64] [--minutes 40] [--rate 1e-3] [--start RUN] [--name RUN] [--work FOLDER]
 
 DIR as training/pictures.py, HED as training/teachers.py describe. The decoder begins as the one
 that gives pictures back. Wu et al. 2022 weigh content 1, style 10 and coherence 5; features are in
@@ -111,8 +111,14 @@ def encoder_named(name: str, hed: Path | None) -> PerceptualEncoder:
 
 
 def train(
-    run: Run, losses: Losses, photos: pictures.Crops, styles: pictures.Crops, centres: int
+    run: Run,
+    losses: Losses,
+    photos: pictures.Crops,
+    styles: pictures.Crops,
+    weights: dict[str, float],
+    centres: int,
 ) -> None:
+    """`weights` of the losses by name; `centres` 0: without coherence."""
     network, own = run.modules["network"], load_encoder()
     content = None
     for step in run.steps():
@@ -132,7 +138,7 @@ def train(
             in_own_style = network(half, half).float()
         parts = losses(result, frame, wanted, centres)
         parts["identity"] = F.mse_loss(in_own_style, content[: BATCH // 2])
-        run.descend(sum(WEIGHTS[name] * part for name, part in parts.items()))
+        run.descend(sum(weights[name] * part for name, part in parts.items()))
         run.log(**{k: v.item() for k, v in parts.items()})
 
 
@@ -154,6 +160,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--loss-encoder", choices=("slim", "vgg16", "vgg19"), default="slim")
     parser.add_argument("--hed", type=Path)
     parser.add_argument("--no-ccpl", action="store_true")
+    parser.add_argument("--ccpl-weight", type=float, default=WEIGHTS["ccpl"])
     parser.add_argument(
         "--links", action=argparse.BooleanOptionalAction, default=True, help="of SCTNet's decoder"
     )
@@ -180,7 +187,8 @@ def main() -> None:
         modules["heads"] = losses.heads
     run = Run(args.name, args.work, args.minutes, args.rate, modules)
     photos.rng, styles.rng = (np.random.default_rng([run.step, k]) for k in (0, 1))
-    train(run, losses, photos, styles, 0 if args.no_ccpl else args.centres)
+    weights = {**WEIGHTS, "ccpl": args.ccpl_weight}
+    train(run, losses, photos, styles, weights, 0 if args.no_ccpl else args.centres)
     state = {k: v.contiguous() for k, v in run.averaged("network").state_dict().items()}
     about = {k: str(getattr(args, k)) for k in ("network", "variant", "links")}
     save_file(state, run.folder / "network.safetensors", about)

@@ -40,11 +40,14 @@ def statistics(features: Tensor, mask: Tensor | None = None) -> Statistics:
 
 
 def steadied(carried: Statistics, own: Statistics) -> Statistics:
-    """Statistics carried along a shot, the deviation no less than half the frame's own.
+    """Statistics carried along a shot, kept near the frame's own: the mean within one deviation of
+    it, the deviation no less than half of it.
 
     Ours: a shot that fades in from black begins with next to none, which would blow the rest up.
     """
-    return Statistics(carried.mean, torch.maximum(carried.deviation, own.deviation / 2))
+    away = carried.mean - own.mean
+    mean = own.mean + torch.minimum(torch.maximum(away, -own.deviation), own.deviation)
+    return Statistics(mean, torch.maximum(carried.deviation, own.deviation / 2))
 
 
 def adain(

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from style_a_video.pipelines.core.adain import adain, statistics
+from style_a_video.pipelines.core.adain import adain, statistics, steadied
 from style_a_video.pipelines.core.mixing import mix
 
 
@@ -93,3 +93,13 @@ def test_weights_that_make_no_mix_are_refused(weights):
     picture = statistics(features(1))
     with pytest.raises(ValueError, match="[Ww]eight"):
         mix([picture, picture], weights)
+
+
+def test_carried_statistics_stay_near_the_frame_s_own():
+    own = statistics(features(1))
+    same = steadied(own, own)
+    assert all(torch.equal(a, b) for a, b in zip(same, own, strict=True))
+    black = type(own)(0 * own.mean, 0 * own.deviation + 3e-3)
+    found = steadied(black, own)
+    torch.testing.assert_close(found.mean, (own.mean - own.deviation).clamp(min=0))
+    torch.testing.assert_close(found.deviation, own.deviation / 2)
