@@ -49,6 +49,18 @@ def gaussian(features: Tensor, mask: Tensor | None = None) -> Gaussian:
     return Gaussian(mean[..., 0].cpu().double(), covariance.cpu().double())
 
 
+def steadied(carried: Gaussian, own: Gaussian) -> Gaussian:
+    """As `adain.steadied`: the mean within one deviation of the frame's own, the covariance no less
+    than a quarter of it, by the trace.
+    """
+    deviation = own.covariance.diagonal(dim1=1, dim2=2).sqrt()
+    away = carried.mean - own.mean
+    mean = own.mean + torch.minimum(torch.maximum(away, -deviation), deviation)
+    size, least = (x.diagonal(dim1=1, dim2=2).sum(1) for x in (carried.covariance, own.covariance))
+    scale = (least / 4 / size.clamp(min=1e-12)).clamp(min=1)
+    return Gaussian(mean, carried.covariance * scale[:, None, None])
+
+
 def colour(of: Gaussian, ridge: float = 0.0) -> Colour:
     """`ridge`: see `wct`."""
     return Colour(of.mean, _power(of.covariance, 0.5, ridge))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .kinds import PICTURES, EngineKind, Loaded
 from .options import option
@@ -16,8 +16,11 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
     from ..core.adain import Statistics
     from ..core.running import RunningMeans
-    from ..core.sctnet import SCTNet, StyleCovariance
+    from ..core.sctnet import SCTNet
+    from ..core.wct import Gaussian
 
+PIXELS = "pixels"  # beside the layers
+RIDGE = 0.02  # of the colours' whitening, see core.wct
 VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
 
 
@@ -36,6 +39,10 @@ class SCTNetOptions(PictureOptions):
 
 
 class SCTNetTransfer(Transfer):
+    """By the network; last, its pixels get the covariance of the picture's colours (core/wct.py),
+    which means and deviations of features do not hold.
+    """
+
     options: SCTNetOptions
 
     def own_networks(self) -> dict[str, nn.Module]:
@@ -47,38 +54,48 @@ class SCTNetTransfer(Transfer):
     def network(self) -> SCTNet:
         return cast("SCTNet", self.networks["sctnet"])
 
-    def see(self, picture: Tensor) -> dict[str, StyleCovariance | Statistics]:
-        return self.network.see(self.networks["encoder"](picture, self.network.layers))
+    def see(self, picture: Tensor) -> dict[str, Any]:
+        return self._seen(picture, self.networks["encoder"](picture, self.network.layers))
+
+    def _seen(self, images: Tensor, features: Mapping[str, Tensor]) -> dict[str, Any]:
+        from ..core.wct import colour, gaussian
+
+        return {**self.network.see(features), PIXELS: colour(gaussian(images), RIDGE)}
 
     def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         content = self.networks["encoder"](frames, self.network.layers)
-        look = self._by_strength(look, content)
-        return self.network.draw(content, lambda layer, x: self.styled(x, layer, look, means))
+        look = self._by_strength(look, frames, content)
+        drawn = self.network.draw(content, lambda layer, x: self.styled(x, layer, look, means))
+        return self.styled(drawn.float().clamp(0, 1), PIXELS, look, means)
 
-    def _by_strength(self, look: Look, content: Mapping[str, Tensor]) -> Look:
+    def _by_strength(self, look: Look, frames: Tensor, content: Mapping[str, Tensor]) -> Look:
         """Each picture mixed with the frame itself as a picture: so much of the style."""
         from ..core.mixing import mix
 
         strength = self.options.style_strength
         if strength == 1:
             return look
-        own, shares = self.network.see(content), (1 - strength, strength)
+        own, shares = self._seen(frames, content), (1 - strength, strength)
         mixed = [{k: mix((own[k], p[k]), shares) for k in own} for p in look.pictures]
         return replace(look, pictures=mixed)
 
-    def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics:
+    def statistics(self, features: Tensor, region: Tensor | None = None) -> Statistics | Gaussian:
         from ..core.adain import statistics
+        from ..core.wct import gaussian
 
-        return statistics(features, region)
+        pixels = features.shape[1] == 3
+        return gaussian(features, region) if pixels else statistics(features, region)
 
-    def steadied(self, carried: Statistics, own: Statistics) -> Statistics:
-        from ..core.adain import steadied
+    def steadied(self, carried: Any, own: Any) -> Any:
+        from ..core import adain, wct
 
-        return steadied(carried, own)
+        return (wct if isinstance(own, wct.Gaussian) else adain).steadied(carried, own)
 
-    def put(
-        self, features: Tensor, own: Statistics, wanted: StyleCovariance | Statistics
-    ) -> Tensor:
+    def put(self, features: Tensor, own: Any, wanted: Any) -> Tensor:
+        from ..core.wct import Colour, wct
+
+        if isinstance(wanted, Colour):
+            return wct(features, *wanted, *own, 1.0, RIDGE)
         return self.network.put(features, own, wanted)
 
 

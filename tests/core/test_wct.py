@@ -1,7 +1,7 @@
 import pytest
 import torch
 from style_a_video.pipelines.core.mixing import mix
-from style_a_video.pipelines.core.wct import Colour, colour, gaussian, wct
+from style_a_video.pipelines.core.wct import Colour, Gaussian, colour, gaussian, steadied, wct
 
 
 def features(t=2, c=6, size=(16, 20), seed=0):
@@ -111,3 +111,14 @@ def test_weights_that_fit_no_picture_are_refused():
     style = Colour(torch.zeros(1, 6), torch.eye(6)[None])
     with pytest.raises(ValueError, match="2 pictures need a weight each, not 3"):
         mix([style, style], [1, 1, 1])
+
+
+def test_carried_statistics_stay_near_the_frame_s_own():
+    own = gaussian(features(1))
+    same = steadied(own, own)
+    assert all(torch.equal(a, b) for a, b in zip(same, own, strict=True))
+    dark = Gaussian(0 * own.mean, own.covariance / 1e4)
+    found = steadied(dark, own)
+    torch.testing.assert_close(found.covariance, own.covariance / 4)
+    deviation = own.covariance.diagonal(dim1=1, dim2=2).sqrt()
+    assert ((found.mean - own.mean).abs() <= deviation * 1.0001).all()
