@@ -95,7 +95,8 @@ class SCTNetTransfer(Transfer):
         from ..core.wct import Colour, wct
 
         if isinstance(wanted, Colour):
-            return wct(features, *wanted, *own, 1.0, RIDGE)
+            of_frame = own.mean, own.covariance
+            return wct(features, wanted.mean, wanted.root, *of_frame, 1.0, RIDGE)
         return self.network.put(features, own, wanted)
 
 
