@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +20,7 @@ from .perceptual import CONVOLUTIONS, LAYERS, WIDTHS
 
 COMPRESSED = 32  # channels that the covariance is of
 SMALLEST = 5  # places a side: what two 3x3 convolutions without a border need, the most there are
+SPIKE = 5.0  # deviations
 LEVELS = {"art": 4, "photo": 3}
 """Variant → level of the layer it works at: the shallower one leaves every line in its place."""
 SKIPS = {"art": ("relu3_1",), "photo": ("relu2_1", "relu1_1")}
@@ -135,7 +137,13 @@ class SCTNet(nn.Module):
     def put(
         self, features: Tensor, own: Statistics, wanted: StyleCovariance | Statistics
     ) -> Tensor:
-        """One of `see` onto features (T,C,h,w) whose own statistics are known."""
+        """One of `see` onto features (T,C,h,w) whose own statistics are known.
+
+        Features further than `SPIKE` deviations from their mean are brought there: a decoder that
+        is normalised learns to draw spikes, which show as dark drops (Karras et al. 2020).
+        """
+        least, most = own.mean - SPIKE * own.deviation, own.mean + SPIKE * own.deviation
+        features = torch.maximum(torch.minimum(features, most.to(features)), least.to(features))
         if isinstance(wanted, StyleCovariance):
             return self.sct(features, wanted, own)
         return adain(features, *wanted, *own)

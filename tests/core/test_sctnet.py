@@ -90,7 +90,7 @@ def test_what_reaches_the_last_convolution_has_the_picture_s_statistics(variant)
         tuple(seen) == network.layers == tuple(f"relu{k}_1" for k in range(LEVELS[variant], 0, -1))
     )
     found, wanted = statistics(seen["relu1_1"]), statistics(style["relu1_1"])
-    torch.testing.assert_close(found.mean, wanted.mean)
+    torch.testing.assert_close(found.mean, wanted.mean, atol=0.05, rtol=0.05)
     assert (found.deviation < wanted.deviation + 1e-3).all()  # less where a channel is 0 all over
 
 
@@ -102,6 +102,20 @@ def test_the_published_network_sees_the_picture_at_the_deepest_layer_alone():
     linked, *_ = network_and_features("art")
     linked.load_state_dict(network.state_dict())
     assert not torch.allclose(linked(content, finer), linked(content, style))
+
+
+def test_a_spike_does_not_get_through():
+    network, content, style = network_and_features("art")
+    looks, x = network.see(style), content["relu1_1"].clone()
+    own = statistics(x)
+    x[0, 1, 5, 7] += 100 * own.deviation[0, 1, 0, 0]
+    for spike, plain in zip(
+        network.put(x, own, looks["relu1_1"]),
+        network.put(content["relu1_1"], own, looks["relu1_1"]),
+        strict=True,
+    ):
+        gap = (spike - plain).abs()
+        assert gap.max() <= 10 * looks["relu1_1"].deviation.max()
 
 
 def test_half_precision_is_near_to_full(sct):
