@@ -40,6 +40,8 @@ WAVE, SCREAM = "The Great Wave, Hokusai", "The Scream, Munch"
 SEEN = {"style_size": 128}  # px: small pictures are as good here, and faster
 FEW = {"gatys": {"iterations": 3}}
 FAST = [name for name in NAMES if name not in FEW]
+FRAME_BY_FRAME = [(name, {"statistics": "frame"}) for name in ("wct", "adain")]
+FRAME_BY_FRAME += [("sctnet", {"mode": mode}) for mode in ("art", "photo")]
 
 
 # In this process: the same pixels as the Python engine
@@ -109,7 +111,7 @@ def wave(**settings):
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [(name, {}) for name in NAMES] + [(name, {"statistics": "frame"}) for name in FAST],
+    [(name, {}) for name in NAMES] + FRAME_BY_FRAME,
 )
 def test_the_blocks_are_the_python_engine(name, settings, frames):
     """Shot by shot: what is carried begins anew at the cut."""
