@@ -314,6 +314,8 @@ def test_many_trials_of_one_frame_make_a_video(folder, tmp_path):
     ("settings", "text"),
     [
         ({"start": 2.0, "end": 1.0}, r"end \(1 s\) must be later than start \(2 s\)"),
+        ({"start": float("nan")}, "start must be a finite number, not nan"),
+        ({"end": float("inf")}, "end must be a finite number, not inf"),
         ({"start": 9.0}, r"no frame from 9 s on, it ends at 1\.20 s"),
         ({"start": 0.11, "end": 0.12}, r"no frame from 0\.11 s on to 0\.12 s"),
     ],
