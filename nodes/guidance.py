@@ -304,7 +304,10 @@ class WeightedConditionNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, weight, schedule=None, mask=None) -> io.NodeOutput:
-        curve = None if schedule is None else CurveInput.from_raw(schedule)
+        try:
+            curve = None if schedule is None else CurveInput.from_raw(schedule)
+        except (TypeError, ValueError) as error:
+            raise StyleAVideoError("schedule is no curve: points of two numbers each.") from error
         if curve is not None and all(y == 1.0 for _, y in curve.points):
             curve = None
         return io.NodeOutput(WeightedCondition(conditioning, weight, curve, mask))
