@@ -18,9 +18,9 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..pipelines.checks import check_number
 from ..pipelines.core import attention
 from ..pipelines.core.noise import MODES, frame_noise
-from ..pipelines.checks import check_number
 from ..pipelines.errors import StyleAVideoError
 from . import host
 
