@@ -11,6 +11,7 @@ from .correction import ClipCorrectionNode
 from .edit_model import LoadEditModel
 from .engine import EngineFrames, LoadEngine, StylePictureNode
 from .guidance import MultiConditionGuiderNode, PresetGuiderNode, WeightedConditionNode
+from .learning import LearnedStyleNode, LearnStyle
 from .noise import FrameNoiseNode
 from .stream import StylizeVideo
 from .stylize import Stylize
@@ -37,6 +38,8 @@ NODES: list[type[io.ComfyNode]] = [
     FrameNoiseNode,
     Stylize,
     StylePictureNode,
+    LearnedStyleNode,
+    LearnStyle,
     LoadEngine,
     EngineFrames,
     StylizeVideo,

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from ..pipelines.device import pick_dtype
 from ..pipelines.engines.kinds import (
+    LEARNED,
     PICTURES,
     Carried,
     CarryingEngine,
@@ -25,7 +26,14 @@ from ..pipelines.engines.kinds import (
 )
 from ..pipelines.engines.options import Options, kind_of
 from ..pipelines.engines.registry import KINDS, kind_named
-from ..pipelines.engines.style import SEEN, SIDES, Style, StylePicture, read_style_picture
+from ..pipelines.engines.style import (
+    SEEN,
+    SIDES,
+    LearnedStyle,
+    Style,
+    StylePicture,
+    read_style_picture,
+)
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.refine.frames import InOrder
 from ..pipelines.run.shots import Cuts
@@ -33,9 +41,10 @@ from ..weights.paintings import PAINTINGS
 from ..weights.paintings import painting as painting_named
 
 StyleType = io.Custom("STYLEAVIDEO_STYLE")
-"""Carries style pictures, a tuple: only Load Engine knows that they are all."""
+"""Carries pictures or learned styles, a tuple: only Load Engine knows that they are all."""
 EngineType = io.Custom("STYLEAVIDEO_ENGINE")
 
+LOADABLE = [kind for kind in KINDS if {PICTURES, LEARNED} & kind.takes]
 LARGEST = 2.0**53  # of a widget that has no upper end
 
 
@@ -167,13 +176,13 @@ class StylePictureNode(io.ComfyNode):
             pictures = (read_style_picture(painting_named(painting).path),)
         else:
             pictures = pictures_of(image, len(before) + 1)
-        region = None if mask is None else _region(mask)
+        region = None if mask is None else region_of(mask)
         mine = (replace(one, weight=weight, mask=region) for one in pictures)
         shown = torch.stack([one.image.movedim(0, -1) for one in pictures])
         return io.NodeOutput((*before, *mine), shown)
 
 
-def _region(mask: Tensor) -> Tensor:
+def region_of(mask: Tensor) -> Tensor:
     """MASK (H,W) or (1,H,W) → (1,H,W)."""
     masks = mask.reshape(-1, *mask.shape[-2:])
     if len(masks) > 1:
@@ -184,6 +193,14 @@ def _region(mask: Tensor) -> Tensor:
 
 
 # engines
+
+
+def style_of(given: Tensor | tuple[StylePicture | LearnedStyle, ...]) -> Style:
+    """Of an IMAGE or a STYLE."""
+    if isinstance(given, Tensor):
+        return Style(pictures=pictures_of(given))
+    pictures = tuple(one for one in given if isinstance(one, StylePicture))
+    return Style("", pictures, tuple(one for one in given if isinstance(one, LearnedStyle)))
 
 
 class LoadEngine(io.ComfyNode):
@@ -211,7 +228,7 @@ class LoadEngine(io.ComfyNode):
                 ),
                 io.DynamicCombo.Input(
                     "engine",
-                    options=[choice(kind) for kind in KINDS if PICTURES in kind.takes],
+                    options=[choice(kind) for kind in LOADABLE],
                     tooltip="How it is done: each has its own settings, which appear below.",
                 ),
             ],
@@ -226,13 +243,12 @@ class LoadEngine(io.ComfyNode):
     def validate_inputs(cls, style=None, engine=None) -> bool | str:
         # style, though not looked at: ComfyUI asks only where an input of these is given.
         if engine is None:
-            names = (kind.name for kind in KINDS if PICTURES in kind.takes)
-            return f"engine must be one of: {', '.join(names)}."
+            return f"engine must be one of: {', '.join(kind.name for kind in LOADABLE)}."
         return True
 
     @classmethod
     def execute(cls, style, engine) -> io.NodeOutput:
-        wanted = Style(pictures=pictures_of(style) if isinstance(style, Tensor) else style)
+        wanted = style_of(style)
         settings = dict(engine)
         kind = kind_named(settings.pop("engine"))
         kind.check(wanted)

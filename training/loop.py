@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,12 @@ class Crops:
                 top = int(self.rng.integers((h - height) // align + 1)) * align
                 left = int(self.rng.integers((w - width) // align + 1)) * align
                 return array, top, left
+
+
+def length_of(parameters: Sequence[nn.Parameter]) -> float:
+    """Of their gradient, all together."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
 
 
 class Run:
@@ -99,15 +105,28 @@ class Run:
         self.save()
         self.draw()
 
-    def descend(self, loss: torch.Tensor) -> None:
+    def descend(
+        self,
+        loss: torch.Tensor,
+        shared: Sequence[nn.Parameter] | None = None,
+        length: float | None = None,
+    ) -> float:
+        """A step. The gradient is brought to `length` in the parameters `shared`, where it is
+        given; else it is cut to a length of 1. Its length in `shared`, of all where None.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if length is not None:
+            own = length_of(shared or self.parameters)
+            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], length / own)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        length = length_of(shared or self.parameters)
         self.optimizer.step()
         decay = min(0.999, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             for name, module in self.modules.items():
                 torch._foreach_lerp_(self.averages[name], list(module.parameters()), 1 - decay)
+        return length
 
     def log(self, every: int = 50, **values: torch.Tensor | float) -> None:
         if self.step % every == 0:

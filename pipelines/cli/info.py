@@ -8,19 +8,29 @@ from importlib import import_module
 from typing import Any
 
 from ..engines.registry import KINDS
-from . import options
+from . import doctor, options
 
 
 def add(commands: Any) -> None:
     to = commands.add_parser("info", help="engines, models, styles, device and precision")
     options.devices(to)
+    to.add_argument(
+        "--check",
+        action="store_true",
+        help="look for problems instead: versions, speed, codecs, room; the output is for an issue",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.check:
+        for line in doctor.check(args.device):
+            print(line, flush=True)
+        return
     import torch
 
     from ...weights import styles
     from ...weights.registry import MODELS
+    from ...weights.stylebank import SHIPPED, own_styles, style_names
     from ..device import hardware, pick_device, pick_dtype
 
     version = import_module("...", __package__).__version__
@@ -38,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
         there = model.name != "embedded" or (styles.EMBEDDED / "model_index.json").is_file()
         print(f"  {model.name}{'' if there else '  [not in this installation]'}")
         print(f"      {model.what}\n      licence: {model.licence}\n      {model.how}")
+    print("\nlearned styles (--style; your own by style-a-video learn):")
+    print(f"  {', '.join(style_names((own_styles(), SHIPPED)))}")
     if styles.are_listed():
         print("\nstyles of the built-in model (in your own words, in English or Chinese):")
         for style in styles.styles():

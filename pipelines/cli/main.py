@@ -1,4 +1,4 @@
-"""style-a-video stylize | demo | refine | report | shots | info
+"""style-a-video stylize | demo | learn | refine | report | shots | info
 
 Exit codes: 0 done, 2 arguments or input that cannot be used (one line on stderr says which and what
 to do), 130 interrupted, 1 anything unforeseen (with its traceback).
@@ -15,12 +15,13 @@ from typing import NoReturn
 
 from ..errors import StyleAVideoError
 from ..files import unusable
-from . import demo, info, refine, report, shots, stylize
+from . import demo, info, learn, refine, report, shots, stylize
 from .words import WORDS
 
 COMMANDS = {
     "stylize": stylize,
     "demo": demo,
+    "learn": learn,
     "refine": refine,
     "report": report,
     "shots": shots,

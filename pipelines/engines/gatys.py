@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .kinds import PICTURES, Carried, EngineKind, Loaded
 from .options import option
-from .style import Style
-from .transfer import GRID, Look, PictureOptions, look_at
+from .style import Style, StylePicture
+from .transfer import GRID, Look, PictureOptions, at_size, look_at
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -90,14 +90,15 @@ class Gatys:
         import torch
 
         with torch.inference_mode(False), torch.no_grad():
-            size = self.options.style_size
-            return _AlongShot(self, look_at(style, size, self._see, self.device, self.dtype))
+            return _AlongShot(self, look_at(style, self._see, self.device))
 
-    def _see(self, picture: Tensor) -> Seen:
+    def _see(self, picture: StylePicture) -> Seen:
         from ..core.gatys import roughness
         from ..core.gram import gram
 
-        return Seen({k: gram(x) for k, x in self.encoder(picture).items()}, roughness(picture))
+        image = at_size(picture.image[None].float(), self.options.style_size)
+        image = image.to(self.device, self.dtype)
+        return Seen({k: gram(x) for k, x in self.encoder(image).items()}, roughness(image))
 
     def stylize(self, frame: Tensor, look: Look, before: Carried | None) -> Tensor:
         """A frame (1,3,H,W), sides in multiples of `GRID` → the stylized one."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
     from torch import Tensor
 
-WORDS, PICTURES = "words", "pictures"
+WORDS, PICTURES, LEARNED = "words", "pictures", "learned styles"
 
 Engine: TypeAlias = "Callable[[Tensor, Sequence[int]], Tensor]"
 """(frames (T,3,H,W) in [0,1], frame_indices) → frames (T,3,H',W'); what it does is its own affair.
@@ -68,6 +68,12 @@ class Loaded(Protocol):
     def engine(self, style: Style) -> Engine | CarryingEngine: ...
 
 
+def forms_of(style: Style) -> frozenset[str]:
+    """Which of WORDS, PICTURES and LEARNED a style has."""
+    there = {WORDS: style.text, PICTURES: style.pictures, LEARNED: style.learned}
+    return frozenset(form for form, given in there.items() if given)
+
+
 @dataclass(frozen=True)
 class EngineKind:
     """One way to stylize.
@@ -75,7 +81,7 @@ class EngineKind:
     Attributes:
         name: as --engine takes it.
         what: it is, with its source.
-        takes: WORDS, PICTURES, both; or neither, where its style is its own.
+        takes: some of WORDS, PICTURES and LEARNED; none where its style is its own.
         speed, licence: in words.
         options: what a user can choose.
         load: (options, device, dtype) → Loaded.
@@ -91,9 +97,9 @@ class EngineKind:
 
     def check(self, style: Style) -> None:
         """Refuse a style of a form that it does not take, before anything is loaded."""
-        given = {WORDS: bool(style.text), PICTURES: bool(style.pictures)}
-        for form, there in given.items():
-            if there and form not in self.takes:
+        given = forms_of(style)
+        for form in (WORDS, PICTURES, LEARNED):
+            if form in given and form not in self.takes:
                 own = (
                     f"takes {' and '.join(sorted(self.takes))}"
                     if self.takes
@@ -103,7 +109,7 @@ class EngineKind:
                     f"The engine {self.name} {own}, no {form}: leave them out, or choose another "
                     "engine."
                 )
-        if self.takes and not any(there for form, there in given.items() if form in self.takes):
+        if self.takes and not given & self.takes:
             raise StyleAVideoError(
                 f"The engine {self.name} needs {' or '.join(sorted(self.takes))} of the style."
             )

@@ -1,4 +1,4 @@
-"""Which style is asked for: words, pictures with weights and regions, or both."""
+"""Which style is asked for: words, pictures or learned styles with weights and regions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import StyleAVideoError
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from torch import Tensor
 
-MAX_PICTURES = 16
+MAX_MEMBERS = 16  # pictures or learned styles
 MAX_WEIGHT = 1e6
 SIDES = (16, 16384)  # px of a picture of a style
 SEEN = 1024  # px: the longer side that engines are shown; larger pictures are scaled down
@@ -40,16 +40,7 @@ class StylePicture:
     name: str = "picture"
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.weight) or self.weight < 0:
-            raise StyleAVideoError(
-                f"The weight of the style picture {self.name} must be 0 or more, not "
-                f"{self.weight:g}."
-            )
-        if self.weight > MAX_WEIGHT:
-            raise StyleAVideoError(
-                f"The weight of the style picture {self.name} must be {MAX_WEIGHT:g} or less, not "
-                f"{self.weight:g}."
-            )
+        _check_weight(f"style picture {self.name}", self.weight)
         if self.image.ndim != 3 or self.image.shape[0] != 3:
             raise StyleAVideoError(
                 f"The style picture {self.name} must have the shape (3,H,W), not "
@@ -65,48 +56,99 @@ class StylePicture:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides the pixels, as JSON values."""
-        mask = None if self.mask is None else _sha256(self.mask)
-        return {"picture": _sha256(self.image), "weight": self.weight, "mask": mask}
+        return {"picture": _sha256(self.image), **_place(self)}
 
 
 @dataclass(frozen=True, eq=False)
-class Style:
-    """A style in words, in pictures, in both, or the only one that an engine has.
+class LearnedStyle:
+    """A style as an engine has learned it.
 
-    Raises:
-        StyleAVideoError: on making one: too many pictures, weights that are all 0.
+    Attributes:
+        filters: what was learned (weights/learned_styles.py reads them from a file).
+        weight, mask, name: as of a `StylePicture`.
     """
 
-    text: str = ""
-    pictures: tuple[StylePicture, ...] = ()
+    filters: Tensor
+    weight: float = 1.0
+    mask: Tensor | None = None
+    name: str = "style"
 
     def __post_init__(self) -> None:
-        if len(self.pictures) > MAX_PICTURES:
-            raise StyleAVideoError(
-                f"A style has at most {MAX_PICTURES} pictures, not {len(self.pictures)}."
-            )
-        if self.pictures and not sum(picture.weight for picture in self.pictures):
-            raise StyleAVideoError("The weights of the style pictures are all 0.")
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.text or self.pictures)
-
-    @property
-    def shares(self) -> list[float]:
-        """The pictures' weights, brought to a sum of 1."""
-        total = sum(picture.weight for picture in self.pictures)
-        return [picture.weight / total for picture in self.pictures]
-
-    @property
-    def words(self) -> str:
-        """How it is called in messages and on sheets."""
-        return self.text or " + ".join(_title(picture.name) for picture in self.pictures)
+        _check_weight(f"learned style {self.name}", self.weight)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides the pixels, as JSON values."""
-        return {"text": self.text, "pictures": [picture.identity for picture in self.pictures]}
+        return {"learned": _sha256(self.filters), **_place(self)}
+
+
+def _check_weight(of: str, weight: float) -> None:
+    if not math.isfinite(weight) or weight < 0:
+        raise StyleAVideoError(f"The weight of the {of} must be 0 or more, not {weight:g}.")
+    if weight > MAX_WEIGHT:
+        raise StyleAVideoError(
+            f"The weight of the {of} must be {MAX_WEIGHT:g} or less, not {weight:g}."
+        )
+
+
+def _place(member: StylePicture | LearnedStyle) -> dict[str, Any]:
+    mask = None if member.mask is None else _sha256(member.mask)
+    return {"weight": member.weight, "mask": mask}
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """A style in words, in pictures, in learned styles, or the only one that an engine has.
+
+    Raises:
+        StyleAVideoError: on making one: too many pictures or learned styles, both, weights that
+            are all 0.
+    """
+
+    text: str = ""
+    pictures: tuple[StylePicture, ...] = ()
+    learned: tuple[LearnedStyle, ...] = ()
+
+    def __post_init__(self) -> None:
+        kind = "pictures" if self.pictures else "learned styles"
+        if self.pictures and self.learned:
+            raise StyleAVideoError(
+                "A style is made of pictures or of learned styles, not of both: leave one out."
+            )
+        if len(self.members) > MAX_MEMBERS:
+            raise StyleAVideoError(
+                f"A style has at most {MAX_MEMBERS} {kind}, not {len(self.members)}."
+            )
+        if self.members and not sum(member.weight for member in self.members):
+            of = "style pictures" if self.pictures else "learned styles"
+            raise StyleAVideoError(f"The weights of the {of} are all 0.")
+
+    @property
+    def members(self) -> tuple[StylePicture, ...] | tuple[LearnedStyle, ...]:
+        """What is mixed, or put into regions."""
+        return self.pictures or self.learned
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.text or self.members)
+
+    @property
+    def shares(self) -> list[float]:
+        """The members' weights, brought to a sum of 1."""
+        total = sum(member.weight for member in self.members)
+        return [member.weight / total for member in self.members]
+
+    @property
+    def words(self) -> str:
+        """How it is called in messages and on sheets."""
+        return self.text or " + ".join(_title(member.name) for member in self.members)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decides the pixels, as JSON values."""
+        pictures = {"pictures": [picture.identity for picture in self.pictures]}
+        learned = {"learned": [one.identity for one in self.learned]} if self.learned else {}
+        return {"text": self.text, **pictures, **learned}
 
     @cached_property
     def key(self) -> str:
@@ -128,8 +170,28 @@ def read_style_picture(
     from ..media import read_still
 
     image = read_still(path, SIDES, SEEN)
-    region = None if mask is None else read_still(mask, SIDES, SEEN).mean(0, keepdim=True)
-    return StylePicture(image, weight, region, Path(path).name)
+    return StylePicture(image, weight, _region(mask), Path(path).name)
+
+
+def read_learned_style(
+    name: str, weight: float = 1.0, mask: str | os.PathLike[str] | None = None
+) -> LearnedStyle:
+    """A style by its name, among those that ship and those that the user has learned, or by its
+    file; `mask` as for a picture.
+
+    Raises:
+        StyleAVideoError: there is none, or its file cannot be used.
+    """
+    from ...weights.stylebank import SHIPPED, find_style, own_styles, read_style
+
+    path = find_style(name, (own_styles(), SHIPPED))
+    return LearnedStyle(read_style(path), weight, _region(mask), path.stem)
+
+
+def _region(mask: str | os.PathLike[str] | None) -> Tensor | None:
+    from ..media import read_still
+
+    return None if mask is None else read_still(mask, SIDES, SEEN).mean(0, keepdim=True)
 
 
 def _title(name: str) -> str:
@@ -164,14 +226,34 @@ def read_pictures(
     Raises:
         StyleAVideoError: another number of masks than pictures; see `read_style_picture`.
     """
-    if masks and len(masks) != len(given):
-        raise StyleAVideoError(
-            f"There are {len(masks)} masks for {len(given)} style pictures: give one for each."
-        )
+    masks = _masks_for(len(given), "style pictures", masks)
     return tuple(
-        read_style_picture(path, weight, masks[k] if masks else None)
-        for k, (path, weight) in enumerate(given)
+        read_style_picture(path, weight, mask)
+        for (path, weight), mask in zip(given, masks, strict=True)
     )
+
+
+def read_learned(
+    given: Sequence[tuple[Path, float]], masks: Sequence[Path] = ()
+) -> tuple[LearnedStyle, ...]:
+    """These names or files; the masks as for pictures.
+
+    Raises:
+        StyleAVideoError: another number of masks than styles; see `read_learned_style`.
+    """
+    masks = _masks_for(len(given), "learned styles", masks)
+    return tuple(
+        read_learned_style(str(name), weight, mask)
+        for (name, weight), mask in zip(given, masks, strict=True)
+    )
+
+
+def _masks_for(count: int, of: str, masks: Sequence[Path]) -> Sequence[Path | None]:
+    if masks and len(masks) != count:
+        raise StyleAVideoError(
+            f"There are {len(masks)} masks for {count} {of}: give one for each."
+        )
+    return masks or [None] * count
 
 
 def _sha256(values: Tensor) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .kinds import Carried, CarryingEngine, Engine
 from .options import Options, option
-from .style import Style
+from .style import Style, StylePicture
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -150,13 +150,17 @@ class Transfer(ABC):
         from ..core.mixing import mix
 
         with torch.no_grad():
-            look = look_at(style, self.options.style_size, self.see, self.device, self.dtype)
+            look = look_at(style, self._seen_at_size, self.device)
         if look.masks is None:  # once for all frames
             layers = {k: mix([p[k] for p in look.pictures], look.shares) for k in look.pictures[0]}
             look = Look([layers], [1.0], None)
         if self.options.along_shot:
             return _AlongShot(self, look)
         return lambda frames, frame_indices: self.stylize(frames, look, None)
+
+    def _seen_at_size(self, picture: StylePicture) -> dict[str, Any]:
+        shown = at_size(picture.image[None].float(), self.options.style_size)
+        return self.see(shown.to(self.device, self.dtype))
 
     def stylize(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         import torch
@@ -214,29 +218,20 @@ class _AlongShot:
         return self.transfer.stylize(frames, self.look, means), means.after
 
 
-def look_at(
-    style: Style,
-    longer_side: int,
-    see: Callable[[Tensor], Any],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Look:
-    """What `see` makes of each picture (1,3,H,W), shown with a longer side of so many px."""
+def look_at(style: Style, see: Callable[[Any], Any], device: torch.device) -> Look:
+    """What `see` makes of each picture or learned style."""
     import torch
     from torch.nn.functional import interpolate
 
-    given = [(p, share) for p, share in zip(style.pictures, style.shares, strict=True) if share]
-    shares, pictures = [share for _, share in given], []
-    for picture, _ in given:
-        shown = at_size(picture.image[None].float(), longer_side)
-        pictures.append(see(shown.to(device, dtype)))
-    if all(picture.mask is None for picture, _ in given):
-        return Look(pictures, shares, None)
+    given = [(one, share) for one, share in zip(style.members, style.shares, strict=True) if share]
+    shares, seen = [share for _, share in given], [see(one) for one, _ in given]
+    if all(one.mask is None for one, _ in given):
+        return Look(seen, shares, None)
     whole = torch.ones(1, 1, 1)
-    masks = [whole if picture.mask is None else picture.mask for picture, _ in given]
+    masks = [whole if one.mask is None else one.mask for one, _ in given]
     size = max(mask.shape[-2] for mask in masks), max(mask.shape[-1] for mask in masks)
     fitted = [interpolate(mask[None].float(), size, mode="nearest") for mask in masks]
-    return Look(pictures, shares, torch.cat(fitted, 1).to(device))
+    return Look(seen, shares, torch.cat(fitted, 1).to(device))
 
 
 def at_size(picture: Tensor, longer_side: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..checks import check_prompts
 from ..core import refiner
-from ..engines.style import Style, read_style_picture
+from ..engines.style import Style, read_learned_style, read_style_picture
 from ..errors import StyleAVideoError
 from ..files import parse_json, read_bounded, shown
 from ..flow import both_ways
@@ -214,7 +214,8 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
     """A file {"shots": [{"start": FRAME, "prompt": TEXT or null, "pictures": [...]}, ...]}.
 
     A picture is {"path": FILE, "weight": 1, "mask": FILE}, its files beside the shots file where
-    their paths are not absolute; weight and mask may be left out. Other keys are not read.
+    their paths are not absolute; weight and mask may be left out. In the place of pictures there
+    may be learned "styles", {"name": NAME, "weight": 1, "mask": FILE}. Other keys are not read.
 
     Raises:
         StyleAVideoError: no such file, other content, starts that do not begin at 0 or do not grow,
@@ -224,7 +225,10 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
     try:
         listed = parse_json(read_bounded(path, MAX_FILE))["shots"]
         starts = [shot["start"] for shot in listed]
-        given = [(shot.get("prompt"), shot.get("pictures") or []) for shot in listed]
+        given = [
+            (shot.get("prompt"), shot.get("pictures") or [], shot.get("styles") or [])
+            for shot in listed
+        ]
     except StyleAVideoError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -245,7 +249,12 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
             f"{shown(path)} has {len(different):,} different styles, and {MAX_STYLES:,} at most "
             "are taken: use some of them for several shots."
         )
-    pictures = sum(len(listed) for *_, listed in different.values() if isinstance(listed, list))
+    pictures = sum(
+        len(listed)
+        for *_, pictures, learned in different.values()
+        for listed in (pictures, learned)
+        if isinstance(listed, list)
+    )
     if pictures > MAX_PICTURES:
         raise StyleAVideoError(
             f"{shown(path)} has {pictures:,} pictures in different styles, and {MAX_PICTURES:,} at "
@@ -255,23 +264,36 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
     return [Begin(start, styles[key]) for start, key in zip(starts, keys, strict=True)]
 
 
-def _style(folder: Path, start: int, prompt: Any, pictures: Any) -> Style | None:
-    if not isinstance(pictures, list):
-        pictures = [None]  # said below
+def _style(folder: Path, start: int, prompt: Any, pictures: Any, learned: Any) -> Style | None:
     if prompt is not None:
         check_prompts(f"The prompt of the shot at frame {start}", [prompt], 1)
-    try:
-        listed = [
-            (folder / one["path"], float(one.get("weight", 1)), one.get("mask")) for one in pictures
-        ]
-        masks = [None if mask is None else folder / mask for _, _, mask in listed]
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise StyleAVideoError(
-            f"The pictures of the shot at frame {start} cannot be read: write "
-            '[{"path": "painting.jpg", "weight": 1}].'
-        ) from error
-    read = tuple(
-        read_style_picture(path, weight, mask)
-        for (path, weight, _), mask in zip(listed, masks, strict=True)
+    shot = f"of the shot at frame {start}"
+    listed = _members(
+        folder, pictures, "path", f'The pictures {shot} cannot be read: write [{{"path": '
+        '"painting.jpg", "weight": 1}].',
     )
-    return Style(prompt or "", read) if prompt or read else None
+    named = _members(
+        folder, learned, "name", f'The styles {shot} cannot be read: write [{{"name": "scream", '
+        '"weight": 1}].',
+    )
+    read = tuple(read_style_picture(folder / path, *rest) for path, *rest in listed)
+    known = tuple(read_learned_style(name, *rest) for name, *rest in named)
+    return Style(prompt or "", read, known) if prompt or read or known else None
+
+
+def _members(
+    folder: Path, given: Any, key: str, refusal: str
+) -> list[tuple[str, float, Path | None]]:
+    """The pictures or learned styles of a shot, called by `key`: which, weight, mask."""
+    try:
+        found = [
+            (one[key], float(one.get("weight", 1)), one.get("mask"))
+            for one in (given if isinstance(given, list) else [None])
+        ]
+        if not all(isinstance(name, str) for name, *_ in found):
+            raise TypeError(f"no text as {key}")
+        return [
+            (name, weight, None if mask is None else folder / mask) for name, weight, mask in found
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise StyleAVideoError(refusal) from error

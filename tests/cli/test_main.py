@@ -104,6 +104,24 @@ def test_size_and_range(clip, model, tmp_path):
     assert clips.times(target) == [0, Fraction(1, 10)] and probe(target).width == 32
 
 
+def test_the_quality_is_the_file_s(clip, model, tmp_path, capsys):
+    options = ("--model", model, "--device", "cpu")
+    sizes = []
+    for quality in ("high", "low"):
+        target = tmp_path / f"{quality}.mp4"
+        assert stylize(clip, target, *options, "--quality", quality) == 0
+        again = tmp_path / f"calm {quality}.mp4"
+        assert run("refine", clip, target, again, "--quality", quality) == 0
+        sizes.append((target.stat().st_size, again.stat().st_size))
+    assert sizes[0][0] > sizes[1][0] and sizes[0][1] > sizes[1][1]
+    capsys.readouterr()
+    assert stylize(clip, tmp_path / "a.gif", *options, "--quality", "high") == 2
+    assert "With gif there is no quality to choose" in capsys.readouterr().err
+    assert stylize(clip, tmp_path / "a.mp4", *options, "--quality", "20") == 2
+    assert "--quality" in capsys.readouterr().err
+    assert not list(tmp_path.glob("a.*"))
+
+
 def test_the_demo_shows_source_and_styles(clip, model, tmp_path, capsys):
     options = ("--model", model, "--device", "cpu", "--output", tmp_path / "new" / "demo")
     prompts = ("--prompt", "oil", "--prompt", "水彩画")
@@ -212,7 +230,7 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
         (("--style-image", "p.png:-1"), "picture p.png must be 0 or more, not -1."),
         (("--style-image", "p.png:x"), "picture p.png must be a number, not 'x'."),
         (("--style-image", "p.png:0"), "The weights of the style pictures are all 0."),
-        (("--style-mask", "p.png"), "--style-mask says where a --style-image counts: give both."),
+        (("--style-mask", "p.png"), "--style-mask says where a --style-image or --style counts: give both."),
         (
             ("--style-image", "p.png", "--style-mask", "p.png", "--style-mask", "p.png"),
             "There are 2 masks for 1 style pictures: give one for each.",
@@ -222,6 +240,14 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
             "The engine diffusion takes words, no pictures: leave them out, or choose another",
         ),
         (("--engine", "best"), "There is no engine 'best'; choose one of: diffusion"),
+        (("--style", "no"), "There is no learned style 'no'; there are: "),
+        (("--style", "p.safetensors"), "There is no file p.safetensors: check the path."),
+        (("--style", "scream:x"), "scream must be a number, not 'x'."),
+        (("--style", "scream:0"), "The weights of the learned styles are all 0."),
+        (
+            ("--style", "scream", "--style-image", "p.png"),
+            "--style-image and --style cannot be mixed: leave one out.",
+        ),
     ],
 )
 def test_bad_pictures_and_engines(options, message, clip, tmp_path, no_model, capsys, monkeypatch):
