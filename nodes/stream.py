@@ -169,11 +169,11 @@ class _Told:
             self.bar, self.stage = comfy.utils.ProgressBar(total), stage
         assert self.bar is not None
         picture = self.engine.last if stage == "stylize" else None
-        preview = None if picture is None else ("JPEG", _to_pil(picture), PREVIEW)
+        preview = None if picture is None else ("JPEG", to_pil(picture), PREVIEW)
         self.bar.update_absolute(done, total, preview)
 
 
-def _to_pil(image: Tensor) -> Image.Image:
+def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((image * 255).round().clamp(0, 255).byte().cpu().numpy())
 
 
@@ -220,6 +220,7 @@ def stylized_video(
     max_side: int,
     chunk: int,
     refining: Refining | None,
+    quality: str = files.NORMAL,
 ) -> tuple[Input.Video, str]:
     """The stylized VIDEO, a file in ComfyUI's temporary folder, and what is to be said about it.
 
@@ -238,6 +239,7 @@ def stylized_video(
             info,
             temp / f"style_a_video_{name}.mp4",
             engine,
+            quality=quality,
             refining=refining,
             part=files.Part.of(begin, end),
             size=files.fit(info.width, info.height, max_side, multiple=8),
@@ -323,6 +325,13 @@ class StylizeVideo(io.ComfyNode):
                     step=0.05,
                     tooltip="How much of the flicker the temporal refiner takes out; 0 is off.",
                 ),
+                io.Combo.Input(
+                    "quality",
+                    options=list(files.QUALITIES),
+                    default=files.NORMAL,
+                    optional=True,  # graphs of version 0.1 do not have it
+                    tooltip="Of the encoded file. high: for further editing, larger; low: smaller.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="VIDEO", tooltip="For Save Video, with the sound."),
@@ -333,7 +342,15 @@ class StylizeVideo(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, video, start_from, max_side, frames_per_batch, refine, engine=None, **parts
+        cls,
+        video,
+        start_from,
+        max_side,
+        frames_per_batch,
+        refine,
+        quality=files.NORMAL,
+        engine=None,
+        **parts,
     ) -> io.NodeOutput:
         maker = sampled_or_engine(engine, parts, start_from == "frames")
         graph = signature(cls.hidden.dynprompt, cls.hidden.unique_id)
@@ -341,7 +358,7 @@ class StylizeVideo(io.ComfyNode):
             graph = _sha256([graph, engine.identity])
         refining = Refining(refine) if refine else None
         return io.NodeOutput(
-            *stylized_video(video, maker, graph, max_side, frames_per_batch, refining)
+            *stylized_video(video, maker, graph, max_side, frames_per_batch, refining, quality)
         )
 
 

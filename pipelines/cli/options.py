@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..engines.kinds import EngineKind
 from ..engines.options import Options, add_options, from_args
 from ..engines.registry import KINDS, default_for, kind_named
-from ..engines.style import Style, parse_picture, read_pictures
+from ..engines.style import Style, parse_picture, read_learned, read_pictures
 from ..errors import StyleAVideoError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -79,6 +79,11 @@ def codec(to: argparse.ArgumentParser) -> None:
         "--codec",
         metavar="NAME",
         help="h264, hevc, av1, vp9, prores (alpha: 4444) or ffv1 (what OUT's suffix stands for)",
+    )
+    to.add_argument(
+        "--quality",
+        choices=("high", "normal", "low"),
+        help="high: for further editing, about 1.6 times the size; low: under half (normal)",
     )
 
 
@@ -165,24 +170,39 @@ def pictures(to: argparse.ArgumentParser) -> None:
         help="a picture of the style; repeat to mix several, by their weights (1)",
     )
     to.add_argument(
+        "--style",
+        action="append",
+        metavar="NAME[:WEIGHT]",
+        help="a learned style, by its name (see style-a-video info) or its file; repeat to mix "
+        "several, by their weights (1)",
+    )
+    to.add_argument(
         "--style-mask",
         action="append",
         type=Path,
         metavar="FILE",
-        help="where in the frame a --style-image counts: white; one for each of them",
+        help="where in the frame a --style-image or --style counts: white; one for each of them",
     )
 
 
 def style_of(args: argparse.Namespace, prompt: str | None) -> Style:
-    """What --prompt and --style-image ask for."""
+    """What --prompt, --style-image and --style ask for."""
     given = [parse_picture(text) for text in args.style_image or []]
-    if args.style_mask and not given:
-        raise StyleAVideoError("--style-mask says where a --style-image counts: give both.")
+    learned = [parse_picture(text) for text in args.style or []]
+    if given and learned:
+        raise StyleAVideoError("--style-image and --style cannot be mixed: leave one out.")
+    masks = args.style_mask or []
+    if masks and not (given or learned):
+        raise StyleAVideoError(
+            "--style-mask says where a --style-image or --style counts: give both."
+        )
     if prompt is not None:
         from ..checks import check_prompts
 
         check_prompts("The prompt", prompt, 1)
-    return Style(prompt or "", read_pictures(given, args.style_mask or []))
+    if learned:
+        return Style(prompt or "", learned=read_learned(learned, masks))
+    return Style(prompt or "", read_pictures(given, masks))
 
 
 def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[EngineKind, Options]:
@@ -196,8 +216,8 @@ def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[Engine
     for style in styles:
         if kind.takes and style.is_empty:
             raise StyleAVideoError(
-                "Name the style: --prompt TEXT or --style-image FILE (see style-a-video stylize "
-                "--help)."
+                "Name the style: --prompt TEXT, --style-image FILE or --style NAME (see "
+                "style-a-video stylize --help)."
             )
         kind.check(style)
     check_number("--refine-strength", args.refine_strength, high=1)

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
         settings,
         start=args.start,
         codec=args.codec,
+        quality=args.quality,
         progress=partial(Bars(), "refine"),
     )
     for note in notes:

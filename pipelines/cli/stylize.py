@@ -156,7 +156,7 @@ def _videos(args: argparse.Namespace, part: Part) -> list[tuple[VideoInfo, Path]
             sources = [(path, args.target / f"{path.name}{suffix}") for path in several]
     found = []
     for source, target in sources:
-        kind_of(check_target(target), args.codec)
+        kind_of(check_target(target), args.codec, quality=args.quality)
         if several and target.exists() and not args.fresh:
             say(f"{target} is there already; --fresh makes it anew.")
             continue
@@ -260,6 +260,7 @@ def _stylize_one(
             part=asked.part,
             size=answer.size,
             codec=args.codec,
+            quality=args.quality,
             refining=options.refining_of(args),
             chunk_size=answer.chunk,
             begins=asked.begins,

@@ -1,7 +1,7 @@
 """Video files as streams, as the rest of the tree uses them; the parts are in `media`."""
 
 from .encoded import to_picture
-from .formats import CODECS, check_target, kind_of, suffix_of
+from .formats import CODECS, NORMAL, QUALITIES, check_target, kind_of, suffix_of
 from .frames import Frame, VideoInfo, seconds
 from .opening import open_input, origin_of, video_stream
 from .part import WHOLE, Part
@@ -14,6 +14,8 @@ from .writing import VideoWriter, check_not_input, foreseen
 __all__ = [
     "CODECS",
     "MAX_SIDE",
+    "NORMAL",
+    "QUALITIES",
     "WHOLE",
     "Frame",
     "Part",

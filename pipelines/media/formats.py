@@ -21,6 +21,8 @@ from ..files import MAX_NAME, kind_of_place, shown, told
 
 ROOM = 12  # bytes of a name for what stands beside it until it is done, such as .NAME.job.done
 FOLDER = ""  # the suffix of a folder of pictures: none
+QUALITIES = ("high", "normal", "low")
+NORMAL = "normal"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Codec:
     `pixels` are those that a picture is made in, one that FFV1 can hold; `alpha` those with
     transparency, "" where it cannot be held; `encoded` what the encoder is given where that is
     another form of the same; `tag` the name in an mp4 or mov; `shape`: pixels need not be square,
-    wherever the stream is put.
+    wherever the stream is put; `levels` what the option `level` is for each of `QUALITIES`, none
+    where there is nothing to choose.
     """
 
     encoder: str
@@ -41,6 +44,8 @@ class Codec:
     alpha_options: dict[str, str] = field(default_factory=dict)
     tag: str = ""
     shape: bool = True
+    levels: tuple[str, ...] = ()
+    level: str = "crf"
 
 
 @dataclass(frozen=True)
@@ -76,35 +81,28 @@ CODECS = {
     "h264": Codec(
         "libx264",
         "yuv420p",
-        options={
-            "crf": "16",
-            "preset": "medium",
-            "threads": "6",
-            "x264-params": "cpu-independent=1",
-        },
+        options={"preset": "medium", "threads": "6", "x264-params": "cpu-independent=1"},
+        levels=("16", "20", "26"),
     ),
     "hevc": Codec(
         "libx265",
         "yuv420p10le",
-        options={
-            "crf": "18",
-            "preset": "medium",
-            "x265-params": "log-level=error:frame-threads=3",
-        },
+        options={"preset": "medium", "x265-params": "log-level=error:frame-threads=3"},
         tag="hvc1",  # what Apple's players know it by
+        levels=("18", "24", "30"),
     ),
     "av1": Codec(
         "libsvtav1",
         "yuv420p10le",
-        options={"crf": "22", "preset": "8"},
+        options={"preset": "8"},
         shape=False,
+        levels=("22", "32", "42"),
     ),
     "vp9": Codec(
         "libvpx-vp9",
         "yuv420p",
         alpha="yuva420p",
         options={
-            "crf": "24",
             "b": "0",
             "deadline": "good",
             "cpu-used": "4",
@@ -113,6 +111,7 @@ CODECS = {
         },
         alpha_options={"auto-alt-ref": "0"},
         shape=False,
+        levels=("24", "32", "42"),
     ),
     "prores": Codec("prores_ks", "yuv422p10le", alpha="yuva444p10le", options={"vendor": "apl0"}),
     "ffv1": Codec(
@@ -126,8 +125,10 @@ CODECS = {
         "libwebp_anim",
         "bgra",
         alpha="bgra",
-        options={"quality": "90", "loop": "0"},
+        options={"loop": "0"},
         shape=False,
+        levels=("95", "90", "70"),
+        level="quality",
     ),
     "png": Codec("png", "bgr0", alpha="bgra", encoded="rgb24", shape=False),
 }
@@ -154,12 +155,14 @@ CONTAINERS = {
 SUFFIXES = tuple(suffix for suffix in CONTAINERS if suffix != FOLDER)
 
 
-def kind_of(target: Path, codec: str | None = None, alpha: bool = False) -> Kind:
+def kind_of(
+    target: Path, codec: str | None = None, alpha: bool = False, quality: str | None = None
+) -> Kind:
     """How `target` is written: by its suffix's first codec, or by the one that is named.
 
     Raises:
         StyleAVideoError: an unknown suffix or codec, one that does not go with the other, one that
-            this machine's PyAV was built without.
+            this machine's PyAV was built without; a quality where there is none to choose.
     """
     suffix = target.suffix.lower()
     if suffix not in CONTAINERS:
@@ -182,10 +185,28 @@ def kind_of(target: Path, codec: str | None = None, alpha: bool = False) -> Kind
             f"The PyAV of this machine was built without {chosen.encoder}: choose another codec, "
             "or install PyAV from PyPI."
         )
+    options = chosen.options | _level(name, chosen, quality)
     if alpha and chosen.alpha:
-        options = chosen.options | chosen.alpha_options
+        options |= chosen.alpha_options
         return Kind(suffix, name, chosen, container, chosen.alpha, options)
-    return Kind(suffix, name, chosen, container, chosen.pixels, chosen.options)
+    return Kind(suffix, name, chosen, container, chosen.pixels, options)
+
+
+def _level(name: str, codec: Codec, quality: str | None) -> dict[str, str]:
+    """The encoder's option for a quality, `NORMAL` where none is named."""
+    if quality is not None and quality not in QUALITIES:
+        raise StyleAVideoError(
+            f"There is no quality {quality!r}; choose one of: {', '.join(QUALITIES)}."
+        )
+    if codec.levels:
+        return {codec.level: codec.levels[QUALITIES.index(quality or NORMAL)]}
+    if quality is not None:
+        others = ", ".join(other for other, one in CODECS.items() if one.levels)
+        raise StyleAVideoError(
+            f"With {name} there is no quality to choose: leave the quality out, or choose one of "
+            f"the codecs {others}."
+        )
+    return {}
 
 
 def suffix_of(codec: str | None) -> str:

@@ -59,11 +59,12 @@ class VideoWriter:
     """Writes frames with their own timestamps, and what another file holds beside its pictures.
 
     The suffix of `target` decides the form (`formats.CONTAINERS`), `codec` another codec than its
-    first. Pictures are BT.709. `aspect` is the shape of the picture as shown: the pixel shape is
-    set so that it is kept exactly whatever the frame size. `alpha`: frames come with transparency,
-    which is kept where the form has room for it. `tracks_from` names a file whose audio, subtitles,
-    chapters and tags are copied untouched; `since` (s on that file's clock) becomes 0, None keeps
-    the clock; `trimmed` ends them with the last frame. What could not be kept is said in `notes`.
+    first, `quality` is one of `formats.QUALITIES`. Pictures are BT.709. `aspect` is the shape of
+    the picture as shown: the pixel shape is set so that it is kept exactly whatever the frame size.
+    `alpha`: frames come with transparency, which is kept where the form has room for it.
+    `tracks_from` names a file whose audio, subtitles, chapters and tags are copied untouched;
+    `since` (s on that file's clock) becomes 0, None keeps the clock; `trimmed` ends them with the
+    last frame. What could not be kept is said in `notes`.
 
     Raises:
         StyleAVideoError: the target cannot be written, the codec does not go with it.
@@ -80,10 +81,11 @@ class VideoWriter:
         since: Fraction | None = None,
         trimmed: bool = False,
         codec: str | None = None,
+        quality: str | None = None,
         alpha: bool = False,
     ) -> None:
         self.target = check_target(target)
-        self.kind = kind_of(self.target, codec, alpha)
+        self.kind = kind_of(self.target, codec, alpha, quality)
         self.frame_rate = Fraction(frame_rate)
         self.time_base = self.kind.container.clock or time_base or 1 / self.frame_rate
         self.aspect = aspect

@@ -36,6 +36,7 @@ def refine_video(
     *,
     start: Fraction | float | None = None,
     codec: str | None = None,
+    quality: str | None = None,
     progress: Progress | None = None,
 ) -> list[str]:
     """Refine frame n of `stylized` beside frame n of `source` into `target`, → what is to be said.
@@ -45,7 +46,8 @@ def refine_video(
 
     Args:
         start: where in the source the stylized part begins, s; the source may then go on after it.
-        codec: of the target, by its name in `video.CODECS`; None: what its suffix stands for.
+        codec: of the target, by its name in `media.CODECS`; None: what its suffix stands for.
+        quality: of the encoded pictures, one of `media.QUALITIES`; None: normal.
 
     Raises:
         StyleAVideoError: a file that cannot be read or written, a source of another length. Nothing
@@ -64,6 +66,7 @@ def refine_video(
         aspect=y.aspect,
         tracks_from=x.path if as_long and not y.has_audio and x.has_audio else y.path,
         codec=codec,
+        quality=quality,
         alpha=y.alpha,
     )
     frames: list[Frame] = []

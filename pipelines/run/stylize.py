@@ -137,6 +137,7 @@ def stylize_video(
     part: Part = WHOLE,
     size: tuple[int, int] | None = None,
     codec: str | None = None,
+    quality: str | None = None,
     refining: Refining | None = None,
     chunk_size: int = MAX_CHUNK,
     begins: Sequence[Begin] | None = None,
@@ -157,6 +158,7 @@ def stylize_video(
         engine: makes the frames in this process; or a `Runner`, which has them made elsewhere.
         part: of the source that is stylized.
         codec: of the target, by its name in `media.CODECS`; None: what its suffix stands for.
+        quality: of the encoded pictures, one of `media.QUALITIES`; None: normal.
         refining: takes the flicker out; None leaves the frames as the engine gave them.
         chunk_size: frames at a time.
         begins: the shots, where they are known (`shots.read_shots`); else cuts are looked for.
@@ -184,6 +186,7 @@ def stylize_video(
         tracks_from=info.path,
         trimmed=part.is_trimmed,
         codec=codec,
+        quality=quality,
         alpha=info.alpha,
     )
     work = Work(info, size, chunk_size, writer.kind.pixels, refining, part.start)

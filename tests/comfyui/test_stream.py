@@ -228,13 +228,13 @@ def decoded(path):
         return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
-def made(built_in, clip, engine=None, chunk=4, graph="a graph", max_side=96):
+def made(built_in, clip, engine=None, chunk=4, graph="a graph", max_side=96, quality="normal"):
     """The block's result of a VIDEO."""
     noise = FrameNoise(7, "shared", 0.5, None)
     guider = styled(built_in, torch.rand(1, SIZE[1], SIZE[0], 3))
     engine = engine or stream._Sampled(guider, noise, *stepped(built_in, 1), built_in[2], False)
     with torch.inference_mode():
-        return stream.stylized_video(clip, engine, graph, max_side, chunk, None)
+        return stream.stylized_video(clip, engine, graph, max_side, chunk, None, quality)
 
 
 def test_a_trimmed_video_keeps_its_trim(built_in, path):
@@ -246,6 +246,14 @@ def test_a_trimmed_video_keeps_its_trim(built_in, path):
     assert 0.3 <= float(part.get_duration()) <= 0.5
     a, b = (decoded(v.get_stream_source()).astype(float) for v in (whole, part))
     assert np.abs(a[3:7] - b).mean() < 4
+
+
+def test_a_higher_quality_is_a_larger_file(built_in, path):
+    sizes = []
+    for quality in files.QUALITIES:
+        result, _ = made(built_in, as_video(path), graph=quality, quality=quality)
+        sizes.append(Path(result.get_stream_source()).stat().st_size)
+    assert sizes[0] > sizes[1] > sizes[2]
 
 
 def test_a_video_in_memory_is_stylized(built_in, path, tmp_path):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from style_a_video.pipelines.cli.words import WORDS
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.media import Part, probe, read_frames
+from style_a_video.pipelines.media import NORMAL, QUALITIES, Part, probe, read_frames
 from style_a_video.pipelines.run.stylize import stylize_video
 
 odd = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "odd.py")))
@@ -625,6 +625,42 @@ def test_codecs_that_do_not_go_with_the_suffix(tmp_path, name, codec, message):
     source = odd.make(tmp_path / "a.mp4")
     with pytest.raises(StyleAVideoError, match=message):
         stylize_video(source, tmp_path / name, same, codec=codec)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+LOSSY = [(name, codec) for name, codec in CODECS if codec not in ("prores", "ffv1", "gif")]
+
+
+@pytest.mark.parametrize(("name", "codec"), LOSSY)
+def test_a_higher_quality_is_larger_and_nearer_to_the_frames(tmp_path, name, codec):
+    source = odd.make(tmp_path / "a.mkv", size=(256, 144), frames=4)
+    frames = [frame.image for frame in read_frames(source)]
+    sizes, errors, written = [], [], []
+    for quality in (*QUALITIES, None):
+        stylize_video(source, tmp_path / name, same, codec=codec, quality=quality)
+        images = [frame.image for frame in read_frames(tmp_path / name)]
+        pairs = zip(frames, images, strict=True)
+        errors.append(sum((a - b).square().mean().item() for a, b in pairs))
+        sizes.append((tmp_path / name).stat().st_size)
+        written.append((tmp_path / name).read_bytes())
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert errors[0] < errors[2]
+    assert written[3] == written[QUALITIES.index(NORMAL)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "quality", "message"),
+    [
+        ("o.mkv", "ffv1", "high", "With ffv1 there is no quality.*h264, hevc, av1, vp9, webp"),
+        ("o.gif", None, "low", "With gif there is no quality"),
+        ("o", None, "normal", "With png there is no quality"),
+        ("o.mp4", None, "20", "no quality '20'; choose one of: high, normal, low"),
+    ],
+)
+def test_qualities_that_there_are_not(tmp_path, name, codec, quality, message):
+    source = odd.make(tmp_path / "a.mp4")
+    with pytest.raises(StyleAVideoError, match=message):
+        stylize_video(source, tmp_path / name, same, codec=codec, quality=quality)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 

@@ -562,6 +562,16 @@ def test_another_chunk_size_may_go_on(begun, whole):
     assert counted.calls == [[14, 15, 16], [17], [18]] and target.read_bytes() == whole
 
 
+def test_another_quality_may_go_on(begun, source, tmp_path):
+    """It decides how the finished frames are encoded, not what they are."""
+    again, _, target = begun
+    counted = Failing()
+    again(counted, quality="low")
+    assert counted.calls and min(map(min, counted.calls)) == 14
+    run(source, tmp_path / "low.mp4", quality="low")
+    assert target.read_bytes() == (tmp_path / "low.mp4").read_bytes()
+
+
 def test_words_no_encoding_has_are_kept(tmp_path):
     """An argument of the command line may be bytes that are no text."""
     strange = {"prompt": "oil \udcff 水彩画"}
