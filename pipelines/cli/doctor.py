@@ -1,0 +1,248 @@
+"""style-a-video info --check: what an issue needs to know of this machine, in some seconds.
+
+A section is a function that gives lines. One that fails or hangs says so and stops no other: what
+is broken is what a reader is looking for. Lines that need attention begin with "!".
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+SECONDS = 10.0  # for all sections together
+PACKAGES = (
+    *("torch", "torchvision", "diffusers", "transformers", "accelerate", "safetensors", "numpy"),
+    *("av", "pillow", "opencv-python", "opencv-python-headless", "opencv-contrib-python"),
+    *("opencv-contrib-python-headless", "onnxruntime", "onnxruntime-gpu", "ray"),
+)
+TIMED = 0.2  # s of each precision
+LITTLE = 2.0  # GB
+COMFYUI = (0, 26)
+DECODERS = ("h264", "hevc", "av1", "libdav1d", "vp9", "prores", "mpeg4", "mjpeg")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def check(device: str) -> Iterator[str]:
+    """The lines of the report, section by section."""
+    sections: dict[str, Callable[[], Iterable[str]]] = {  # the quick ones first
+        "versions": versions,
+        "room": room,
+        "ComfyUI": comfyui,
+        "device": partial(devices, device),
+        "video": video,
+        "built-in model": networks,
+    }
+    until = time.monotonic() + SECONDS
+    problems = 0
+    for name, section in sections.items():
+        yield f"{name}:"
+        left = until - time.monotonic()
+        for line in within(left, section) if left > 0 else ["left out: the time is over"]:
+            problems += line.startswith("!")
+            yield f"  {line}"
+    yield "No problem was found." if not problems else f"To look at, marked with !: {problems}."
+
+
+def within(seconds: float, section: Callable[[], Iterable[str]]) -> list[str]:
+    """The lines of a section; what it said so far and why it ended, where it fails or hangs."""
+    said: list[str] = []
+
+    def work() -> None:
+        try:
+            for line in section():
+                said.append(line)
+        except Exception as error:  # any: the report goes on, and this is a part of it
+            said.append(f"! {type(error).__name__}: {private(error)}")
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return [*said, f"! no answer within {seconds:.1f} s"] if thread.is_alive() else said
+
+
+def private(text: object) -> str:
+    """Without the user's name, which the home folder has."""
+    return str(text).replace(str(Path.home()), "~")
+
+
+# sections
+
+
+def versions() -> Iterator[str]:
+    from ... import __version__
+
+    yield f"style-a-video {__version__}, in {private(ROOT)}"
+    yield f"Python {platform.python_version()}, {platform.platform()}, {platform.machine()}"
+    for name in PACKAGES:
+        try:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+
+
+def devices(name: str) -> Iterator[str]:
+    import torch
+
+    from ..device import DTYPES, hardware, pick_device, pick_dtype
+
+    device = pick_device(name)
+    chosen = pick_dtype("auto", device)
+    yield f"{device}: {hardware(device)}"
+    if device.type == "cpu" and shutil.which("nvidia-smi"):
+        yield "! There is an NVIDIA GPU, which this torch does not use: install a torch for CUDA."
+    for dtype in DTYPES.values():
+        used = ", the one in use" if dtype == chosen else ""
+        yield f"{str(dtype).removeprefix('torch.')}: {speed(device, dtype)}{used}"
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        yield f"memory of the GPU: {gigabytes(free)} free of {gigabytes(total)}"
+
+
+def speed(device: torch.device, dtype: torch.dtype) -> str:
+    """Of a convolution such as the networks are made of."""
+    import torch
+
+    count, channels, side = (1 if device.type == "cpu" else 64), 64, 32
+    try:
+        x = torch.randn(count, channels, side, side, device=device).to(dtype)
+        weight = torch.randn(channels, channels, 3, 3, device=device).to(dtype)
+        operations = 2 * 9 * channels**2 * side**2 * count
+        rounds, took = -1, 0.0  # the first one prepares
+        while took < TIMED:
+            began = time.perf_counter()
+            torch.nn.functional.conv2d(x, weight, padding=1).sum().item()  # waits for a GPU
+            rounds += 1
+            took += (time.perf_counter() - began) * (rounds > 0)
+            if rounds == 0 and time.perf_counter() - began > TIMED:
+                return "too slow to use"
+        return f"{operations * rounds / took / 1e9:,.0f} GFLOP/s"
+    except (RuntimeError, TypeError) as error:
+        return f"not to be had ({str(error).splitlines()[0]})"
+
+
+def video() -> Iterator[str]:
+    import av
+
+    from ..media import CODECS, VideoWriter, read_frames
+    from ..media.frames import Frame
+
+    yield f"FFmpeg {av.ffmpeg_version_info} of PyAV {av.__version__}"
+    there = [name for name, codec in CODECS.items() if codec.encoder in av.codecs_available]
+    yield f"writes: {', '.join(there)}"
+    if missing := [name for name in CODECS if name not in there]:
+        yield f"! cannot write: {', '.join(missing)} (install PyAV from PyPI)"
+    yield f"reads: {', '.join(name for name in DECODERS if name in av.codecs_available)}"
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, rate = Path(folder, "a.mp4"), Fraction(10)
+        with VideoWriter(path, frame_rate=rate) as writer:
+            for i in range(3):
+                writer.write(Frame(torch.full((3, 64, 64), 0.5), i / rate, 1 / rate))
+        grey = [frame.image.mean().item() for frame in read_frames(path)]
+    fine = len(grey) == 3 and all(abs(value - 0.5) < 0.02 for value in grey)
+    yield "an mp4 was written and read" if fine else f"! an mp4 came back as {grey}"
+    from ..flow import check_flow
+
+    check_flow("dis")
+    yield "optical flow is there"
+
+
+def room() -> Iterator[str]:
+    yield from _enough("memory", *memory())
+    for what, folder in (("this folder", Path.cwd()), ("temporary files", tempfile.gettempdir())):
+        usage = shutil.disk_usage(folder)
+        yield from _enough(f"disk, {what} ({private(folder)})", usage.free, usage.total)
+
+
+def _enough(what: str, free: int | None, total: int | None) -> Iterator[str]:
+    if free is None or total is None:
+        yield f"{what}: the system does not say"
+        return
+    mark = "! " if free < LITTLE * 1e9 else ""
+    yield f"{mark}{what}: {gigabytes(free)} free of {gigabytes(total)}"
+
+
+def memory() -> tuple[int | None, int | None]:
+    """Bytes that are free and that there are."""
+    try:
+        import psutil
+    except ImportError:
+        return _memory_of_linux(Path("/proc/meminfo"))
+    return psutil.virtual_memory().available, psutil.virtual_memory().total
+
+
+def _memory_of_linux(meminfo: Path) -> tuple[int | None, int | None]:
+    try:
+        text = meminfo.read_text(encoding="ascii")
+    except OSError:
+        return None, None
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE))
+    free, total = (found.get(key) for key in ("MemAvailable", "MemTotal"))
+    return free and int(free) << 10, total and int(total) << 10
+
+
+def gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def comfyui() -> Iterator[str]:
+    found = [folder for folder in places() if (folder / "comfyui_version.py").is_file()]
+    if not found:
+        yield "not found; COMFYUI_PATH says where it is"
+    for folder in found:
+        text = (folder / "comfyui_version.py").read_text(encoding="utf-8", errors="replace")
+        stated = re.search(r"""^__version__ = ["']((\d+)\.(\d+)[^"']*)""", text, re.MULTILINE)
+        name = stated[1] if stated else "of a version that it does not say"
+        old = stated is not None and (int(stated[2]), int(stated[3])) < COMFYUI
+        pack = pack_in(folder)
+        with_it = "without this pack" if pack is None else f"with this pack as {pack}"
+        yield f"{'! ' if old else ''}{name} in {private(folder)}, {with_it}"
+        if old:
+            yield f"! this pack wants {'.'.join(map(str, COMFYUI))} or later"
+
+
+def places() -> list[Path]:
+    """Where ComfyUI may be: named, around this pack, around here, where its installer puts it."""
+    named = [Path(os.environ["COMFYUI_PATH"])] if os.environ.get("COMFYUI_PATH") else []
+    around = [ROOT.parents[1]] if ROOT.parent.name == "custom_nodes" else []
+    usual = [Path.home() / "comfy" / "ComfyUI", Path.home() / "ComfyUI", Path.cwd() / "ComfyUI"]
+    unique = {folder.resolve(): folder for folder in (*named, *around, Path.cwd(), *usual)}
+    return list(unique)
+
+
+def pack_in(comfyui: Path) -> str | None:
+    """The name of this pack's folder there; of any copy of it."""
+    packs = comfyui / "custom_nodes"
+    folders = sorted(packs.iterdir()) if packs.is_dir() else []
+    marked = (folder for folder in folders if (folder / "pipelines/style_a_video.py").is_file())
+    return next((folder.name for folder in marked), None)
+
+
+def networks() -> Iterator[str]:
+    from ...weights.loading import load
+
+    began = time.perf_counter()
+    pipeline = load("embedded")
+    count = sum(p.numel() for part in pipeline.components.values() for p in _weights(part))
+    took = time.perf_counter() - began
+    yield f"it loads: {count / 1e6:.1f} million weights in {took:.1f} s"
+
+
+def _weights(part: object) -> Iterable[torch.Tensor]:
+    parameters = getattr(part, "parameters", None)
+    return parameters() if callable(parameters) else ()

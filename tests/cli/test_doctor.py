@@ -1,0 +1,119 @@
+"""The report of this machine: what it finds, and that nothing broken stops it."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from style_a_video.pipelines.cli import doctor
+from style_a_video.pipelines.cli import main as cli
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A home and a working folder without anything."""
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def install(folder, stated='__version__ = "0.26.2"\n', pack=None):
+    folder.mkdir(parents=True)
+    (folder / "comfyui_version.py").write_text(stated)
+    if pack is not None:
+        (folder / "custom_nodes" / pack / "pipelines").mkdir(parents=True)
+        (folder / "custom_nodes" / pack / "pipelines" / "style_a_video.py").touch()
+    return folder
+
+
+def test_what_an_issue_needs_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "SECONDS", 300.0)  # a busy machine must not shorten it
+    assert cli.main(["info", "--check", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        f"torch {torch.__version__}",
+        f"Python {sys.version.split()[0]}",
+        "GFLOP/s, the one in use",
+        "writes: h264, hevc, av1, vp9, prores",
+        "an mp4 was written and read",
+        "optical flow is there",
+        "free of",
+        "it loads: ",
+    ):
+        assert words in said
+    assert "no answer" not in said and "left out" not in said
+
+
+def test_a_broken_section_stops_no_other(monkeypatch):
+    def broken():
+        yield "so far"
+        raise ImportError("DLL load failed")
+
+    def hanging():
+        yield "begun"
+        time.sleep(60)
+
+    monkeypatch.setattr(doctor, "versions", broken)
+    monkeypatch.setattr(doctor, "room", hanging)
+    monkeypatch.setattr(doctor, "SECONDS", 0.2)
+    said = list(doctor.check("cpu"))
+    assert said[:3] == ["versions:", "  so far", "  ! ImportError: DLL load failed"]
+    assert said[3:5] == ["room:", "  begun"]
+    assert said[5].startswith("  ! no answer within")
+    assert said[6:-1] == [
+        line
+        for name in ("ComfyUI", "device", "video", "built-in model")
+        for line in (f"{name}:", "  left out: the time is over")
+    ]
+    assert said[-1] == "To look at, marked with !: 2."
+
+
+def test_a_device_that_is_not_there_is_a_line():
+    (line,) = doctor.within(60, lambda: doctor.devices("tpu"))
+    assert line.startswith("! StyleAVideoError: There is no device 'tpu' here")
+
+
+def test_a_codec_that_pyav_lacks_is_marked(monkeypatch):
+    import av
+
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx265"})
+    said = list(doctor.video())
+    assert "! cannot write: hevc (install PyAV from PyPI)" in said
+    assert not any(line.startswith("writes") and "hevc" in line for line in said)
+
+
+def test_comfyui_is_found_where_it_is(elsewhere, monkeypatch):
+    assert list(doctor.comfyui()) == ["not found; COMFYUI_PATH says where it is"]
+    install(elsewhere / "comfy" / "ComfyUI", pack="style-a-video")
+    named = install(elsewhere / "other", "__version__ = '0.25.9'\n")
+    monkeypatch.setenv("COMFYUI_PATH", str(named))
+    old, marked, new = doctor.comfyui()
+    assert old == f"! 0.25.9 in {Path('~/other')}, without this pack"
+    assert marked == "! this pack wants 0.26 or later"
+    assert new == f"0.26.2 in {Path('~/comfy/ComfyUI')}, with this pack as style-a-video"
+
+
+def test_a_newer_comfyui_is_no_problem(elsewhere):
+    install(elsewhere / "ComfyUI", '__version__ = "1.3.0"\n')
+    assert not any(line.startswith("!") for line in doctor.comfyui())
+
+
+def test_little_room_is_marked(monkeypatch):
+    monkeypatch.setattr(doctor, "memory", lambda: (10**9, 8 * 10**9))
+    assert next(doctor.room()) == "! memory: 1.0 GB free of 8.0 GB"
+    monkeypatch.setattr(doctor, "memory", lambda: (None, None))
+    assert next(doctor.room()) == "memory: the system does not say"
+
+
+def test_memory_is_read_where_psutil_is_missing(tmp_path):
+    file = tmp_path / "meminfo"
+    file.write_text("MemTotal:       24684800 kB\nMemFree: 1 kB\nMemAvailable:   1024 kB\n")
+    assert doctor._memory_of_linux(file) == (1024 * 1024, 24684800 * 1024)
+    assert doctor._memory_of_linux(tmp_path / "none") == (None, None)
+
+
+def test_the_user_s_name_is_left_out(elsewhere):
+    assert doctor.private(elsewhere / "films" / "a.mp4") == str(Path("~/films/a.mp4"))
