@@ -204,17 +204,48 @@ def test_one_version():
     assert re.search(r"^version: (.+)$", citation, re.MULTILINE)[1] == style_a_video.__version__
 
 
-def test_comfyui_requirements_are_the_package_s_without_torch_and_opencv():
-    """Which ComfyUI's Python has already (torch) or in a build of its own (OpenCV: install.py)."""
+def test_comfyui_requirements_are_the_package_s_without_torch():
+    """Which ComfyUI's Python has already."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)[1]
     dependencies = set(re.findall(r'"(.+)"', block))
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = {line for line in lines if line and not line.startswith("#")}
-    assert listed - {"matplotlib"} == {
-        d for d in dependencies if not re.match(r"torch\b|opencv", d)
-    }
-    assert {"torch>=2.4", "opencv-python-headless"} <= dependencies
+    assert listed - {"matplotlib"} == dependencies - {"torch>=2.4"}
+    assert "torch>=2.4" in dependencies
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_nothing_is_installed_or_evaluated_while_it_runs(path):
+    """The registry of ComfyUI refuses packs that do; install.py counts as a part of them."""
+    assert not (ROOT / "install.py").exists()
+    calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
+    assert not {n.func.id for n in calls if isinstance(n.func, ast.Name)} & {"eval", "exec"}
+    assert not imports(path) & {"subprocess", "pip"}
+
+
+NEEDED = ("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md")
+NEEDED_BELOW = ("nodes", "pipelines", "weights", "locales", "web/docs", "workflows/api")
+
+
+def test_comfyui_s_archive_has_what_runs_and_little_else():
+    """Of .comfyignore, whose rules are those of .gitignore."""
+
+    def tracked(*options):
+        done = run("git", "ls-files", "-z", *options, cwd=ROOT)
+        if done.returncode:
+            pytest.skip("no git here")
+        return set(filter(None, done.stdout.split("\0")))
+
+    left_out = tracked("--cached", "--ignored", "--exclude-from=.comfyignore")
+    assert not left_out & set(NEEDED)
+    assert not [name for name in left_out if name.startswith(tuple(f"{d}/" for d in NEEDED_BELOW))]
+    kept = {name for name in tracked() - left_out if (ROOT / name).is_file()}
+    assert not [name for name in kept if name.startswith(("tests/", "training/", "benchmarks/"))]
+    templates = {name for name in kept if re.fullmatch(r"workflows/\w+\.json", name)}
+    assert templates and {name.replace(".json", ".jpg") for name in templates} <= kept
+    rest = [ROOT / name for name in kept if not name.startswith("weights/")]
+    assert sum(path.stat().st_size for path in rest) <= 8_000_000
 
 
 def test_every_package_is_shipped():

@@ -20,10 +20,9 @@ TOOLS = {
     "pytest": "pytest>=8",
     "skimage": "scikit-image",
     "playwright": "playwright",
-    "cv2": "opencv-python-headless",
 }
 """What the tests import beyond the two requirements.txt → its package."""
-NEEDED = (*TOOLS, "diffusers", "einops", "accelerate", "matplotlib")
+NEEDED = (*TOOLS, "diffusers", "einops", "accelerate", "cv2", "matplotlib")
 
 
 def main() -> int:
