@@ -255,6 +255,24 @@ def test_every_package_is_shipped():
     assert set(re.findall(r'"(.+)"', block)) == present
 
 
+def test_every_file_beside_the_code_is_shipped():
+    """Weights, cards, pictures, pages: what an installed wheel would miss."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = project.split("[tool.setuptools.package-data]")[1].split("\n[")[0]
+    given = re.findall(rf'^"{PACKAGE}\.(.+)" = \[(.+)\]$', block, re.MULTILINE)
+    shipped = {
+        path
+        for package, patterns in given
+        for pattern in re.findall(r'"(.+?)"', patterns)
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    done = run("git", "ls-files", "-z", "pipelines", "weights", cwd=ROOT)
+    if done.returncode:
+        pytest.skip("no git here")
+    tracked = {ROOT / name for name in done.stdout.split("\0") if name}
+    assert given and not {p for p in tracked - shipped if p.suffix != ".py" and p.is_file()}
+
+
 def test_built_in_model_is_small():
     embedded = ROOT / "weights" / "embedded"
     if not (embedded / "model_index.json").exists():
