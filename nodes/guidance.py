@@ -82,14 +82,15 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
                 "ComfyUI's CFGGuider for such a model."
             )
         for name, entries in self.original_conds.items():
-            host.check_frame_count(name, entries, len(noise))
+            host.check_frame_count(name, entries, noise)
         self._mask_before: Tensor | None = None
-        self._controls: dict[tuple[int, int], Any] = {}
+        self._controls: dict[Any, Any] = {}
+        self._cache = host.DividedCache()
         try:
             return super().sample(noise, latent_image, *args, **kwargs)
         finally:
             # ComfyUI keeps the guider for the next prompt; what the run made goes now.
-            self._mask_before, self._controls = None, {}
+            self._mask_before, self._controls, self._cache = None, {}, host.DividedCache()
 
     def predict_noise(
         self,
@@ -103,17 +104,25 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         # cfg_pp samplers read the base even where its weight is 0.
         keep = bool(options.get("disable_cfg1_optimization"))
         names, weights = self._needed(x, timestep, weights, keep)
-        step = self.frames_per_batch or host.frames_that_fit(self.inner_model, x, len(names))
+        parts = self._parts(x, names)
+        own_options = self._cache.options(self.inner_model, x, timestep, parts, options)
         outputs = [
-            self._predict(names, weights, x, timestep, slice(i, i + step), options)
-            for i in range(0, len(x), step)
+            self._predict(names, weights, x, timestep, part, own)
+            for part, own in zip(parts, own_options, strict=True)
         ]
         denoised = torch.cat([o[0] for o in outputs])
         masks = [o[1] for o in outputs if o[1] is not None]
-        if masks:
+        if len(masks) == len(parts):  # else a cache left the network out
             self._mask_before = torch.cat(masks)
         base, fullest = torch.cat([o[2] for o in outputs]), torch.cat([o[3] for o in outputs])
         return host.post_cfg(self, denoised, fullest, base, x, timestep, options)
+
+    def _parts(self, x: Tensor, names: list[str]) -> list[slice]:
+        """Which frames go together."""
+        step = self.frames_per_batch or host.frames_that_fit(
+            self.inner_model, x, len(names), [self.conds[n] for n in names]
+        )
+        return [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
 
     def _needed(
         self, x: Tensor, timestep: Tensor, weights: list[float], keep_base: bool

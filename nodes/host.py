@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import uuid5
 
+import comfy.conds
+import comfy.model_base
 import comfy.model_management
 import comfy.samplers
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +21,17 @@ FRAME_LATENTS = "concat_latent_image"
 """Where ComfyUI keeps the latent that is concatenated to z_t."""
 MASK, PROBED = "style_a_video_mask", "style_a_video_probed"
 """In an entry: the MASK that its frame latent was multiplied by; that it was probed from frames."""
+PER_FRAME = {
+    FRAME_LATENTS: "frames",
+    "cross_attn": "prompts",
+    "mask": "masks",
+    "concat_mask": "masks",
+    "reference_latents": "reference frames",
+    "context_latents": "context frames",
+    "vace_frames": "VACE frames",
+    "vace_mask": "VACE masks",
+}
+"""What a CONDITIONING can hold for every frame, alone or as a list of such, in people's words."""
 
 
 # Models
@@ -33,11 +49,21 @@ def sees_frames(model: Any) -> bool:
 
 def check_frame_condition(model: Any, conditioning: list[Any]) -> None:
     """Refuse a frame condition on a model that would not see it, or not as it is meant."""
+    references = [r for _, extra in conditioning for r in extra.get("reference_latents") or []]
+    if isinstance(model.model, comfy.model_base.HiDreamO1):
+        if any(len(r) > 1 for r in references):
+            raise StyleAVideoError(
+                "HiDreamO1 sees the first picture of a reference in every frame: give references "
+                "of one picture, or choose a model that takes one a frame (Flux Kontext)."
+            )
+        return
     have = model.model.model_config.unet_config.get("in_channels")
     if not any(FRAME_LATENTS in entry[1] for entry in conditioning):
         return
     # Others than InstructPix2Pix concatenate too (inpainting, image to video): as they mean it.
     if have is not None and have != latent_channels(model):
+        return
+    if isinstance(model.model, comfy.model_base.HiDream):  # takes it as tokens (HiDream-E1)
         return
     raise StyleAVideoError(
         f"A frame condition needs a model with {2 * latent_channels(model)} input channels "
@@ -46,26 +72,62 @@ def check_frame_condition(model: Any, conditioning: list[Any]) -> None:
     )
 
 
-def check_frame_count(name: str, entries: list[dict[str, Any]], count: int) -> None:
-    """Refuse a condition for another number of frames: ComfyUI would stretch it silently."""
+def check_frame_count(name: str, entries: list[dict[str, Any]], latents: Tensor) -> None:
+    """Refuse a condition for another number of frames than latents (T,...).
+
+    ComfyUI would stretch it silently. A MASK may come without frames: (H,W), of a video (T,H,W).
+
+    Raises:
+        StyleAVideoError: another number than one for all frames, or one a frame.
+    """
+    count = len(latents)
     for entry in entries:
-        for what in (FRAME_LATENTS, "cross_attn", "mask"):
+        for what, words in PER_FRAME.items():
             value = entry.get(what)
-            if isinstance(value, Tensor) and len(value) not in (1, count):
-                known = {FRAME_LATENTS: "frames", "cross_attn": "prompts", "mask": "masks"}[what]
-                raise StyleAVideoError(
-                    f"The {name} condition has {len(value)} {known} and the latent has {count} "
-                    "frames: give both the same number of frames."
-                )
+            for v in value if isinstance(value, list | tuple) else [value]:
+                if not isinstance(v, Tensor) or "mask" in what and v.ndim <= latents.ndim - 2:
+                    continue
+                if len(v) not in (1, count):
+                    raise StyleAVideoError(
+                        f"The {name} condition has {len(v)} {words} and the latent has {count} "
+                        "frames: give both the same number of frames."
+                    )
 
 
-def frames_that_fit(model: Any, x: Tensor, conditions: int) -> int:
-    """Frames at a time whose conditions fit into free memory as one batch, at least 1."""
+def frames_that_fit(
+    model: Any, x: Tensor, conditions: int, prepared: Sequence[list[dict[str, Any]]] = ()
+) -> int:
+    """Frames at a time whose conditions fit into free memory as one batch, at least 1.
+
+    Args:
+        conditions: how many of them.
+        prepared: the conditions inside a guider, where a model counts what they bring (references).
+    """
     free = model.current_patcher.get_free_memory(x.device)
+    one = _sizes_of_a_frame(model, prepared, len(x))
     count = len(x)
-    while count > 1 and 1.5 * model.memory_required([conditions * count, *x.shape[1:]]) > free:
+    while count > 1:
+        shapes = {what: [[count * s[0], *s[1:]] for s in sizes] for what, sizes in one.items()}
+        shape = [conditions * count, *x.shape[1:]]
+        if 1.5 * model.memory_required(shape, cond_shapes=shapes) <= free:
+            break
         count = -(-count // 2)
     return count
+
+
+def _sizes_of_a_frame(
+    model: Any, prepared: Sequence[list[dict[str, Any]]], count: int
+) -> dict[str, list[list[int]]]:
+    """By name, the sizes that ComfyUI's estimate of memory counts beside the latent's."""
+    return {
+        what: [
+            cond_of_frames(what, entry["model_conds"][what], slice(0, 1), count).size()
+            for entries in prepared
+            for entry in entries
+            if what in entry["model_conds"]
+        ]
+        for what in model.memory_usage_factor_conds
+    }
 
 
 def on_one_device(options: dict[str, Any]) -> dict[str, Any]:
@@ -213,53 +275,206 @@ def masked_frame(entry: dict[str, Any], mask: Tensor) -> dict[str, Any]:
     return {**entry, "model_conds": conds}
 
 
+def cond_of_frames(what: str, cond: Any, part: slice, count: int) -> Any:
+    """A condition of `count` frames, as comfy/conds.py has them, for the frames in `part`.
+
+    A CONDConstant is one value for all frames. The others hold a tensor (1 or T,...), a CONDList
+    several.
+
+    Args:
+        what: its name in ComfyUI, for people.
+
+    Raises:
+        StyleAVideoError: tensors of another number of frames; where `part` is not all of them, a
+            kind that does not say which of it belongs to a frame, or a model that looks at all
+            frames together.
+    """
+
+    def some(tensor: Tensor) -> Tensor:
+        if tensor.ndim == 0 or len(tensor) == 1:
+            return tensor
+        if len(tensor) != count:
+            raise StyleAVideoError(
+                f"The condition {what} is for {len(tensor)} frames and the latent has {count}: "
+                "give one for all frames, or one a frame."
+            )
+        return tensor[part]
+
+    value = getattr(cond, "cond", None)
+    if not isinstance(cond, comfy.conds.CONDConstant):
+        if isinstance(value, Tensor):
+            return cond._copy_with(some(value))
+        if isinstance(value, list | tuple) and all(isinstance(v, Tensor) for v in value):
+            return cond._copy_with([some(v) for v in value])
+    elif what != "num_video_frames":
+        return cond
+    if not _is_all(part, count):
+        raise StyleAVideoError(
+            f"The frames cannot be divided, for this model's condition {what} belongs to all of "
+            f"them together: set frames_per_batch to {count}, or take fewer or smaller frames."
+        )
+    return cond
+
+
+def _is_all(part: slice, count: int) -> bool:
+    return part.start == 0 and part.stop >= count
+
+
 def frames_of(
     entries: list[dict[str, Any]],
     part: slice,
     count: int,
     model: Any,
-    controls: dict[tuple[int, int], Any],
+    controls: dict[Any, Any],
 ) -> list[dict[str, Any]]:
     """Prepared conditions of some of the frames.
 
     controls: ControlNets for parts of the frames, kept for a run: conditions that share one go on
     sharing, and its hints are prepared once.
-    """
-    if part.start == 0 and part.stop >= count:
-        return entries
 
-    def some(value: Any) -> Any:
-        per_frame = isinstance(value, Tensor) and value.ndim > 0 and len(value) == count
-        return value[part] if per_frame else value
+    Raises:
+        StyleAVideoError: what `cond_of_frames` refuses.
+    """
 
     def control_of(control: Any) -> Any:
-        key = (id(control), part.start)
+        key = (id(control), part.start, part.stop)
         if key not in controls:
-            controls[key] = _control_of(control, some)
+            controls[key] = _control_of(control, range(count)[part])
             controls[key].pre_run(model, model.model_sampling.percent_to_sigma)
         return controls[key]
 
-    return [_frames_of(entry, some, control_of) for entry in entries]
+    conds = [
+        {what: cond_of_frames(what, cond, part, count) for what, cond in e["model_conds"].items()}
+        for e in entries
+    ]
+    if _is_all(part, count):
+        return entries
+    return [
+        _frames_of({**entry, "model_conds": own}, part, count, control_of)
+        for entry, own in zip(entries, conds, strict=True)
+    ]
 
 
-def _frames_of(entry: dict[str, Any], some: Any, control_of: Any) -> dict[str, Any]:
-    conds = {
-        name: c._copy_with(some(c.cond)) if hasattr(c, "cond") else c
-        for name, c in entry["model_conds"].items()
-    }
-    changed = {**entry, "model_conds": conds}
-    if "mask" in entry:
-        changed["mask"] = some(entry["mask"])
+def _frames_of(
+    entry: dict[str, Any], part: slice, count: int, control_of: Callable[[Any], Any]
+) -> dict[str, Any]:
+    changed = dict(entry)
+    # Caches know a condition by it: each part is one of its own, the same at every step.
+    changed["uuid"] = uuid5(entry["uuid"], f"{part.start} {part.stop}")
+    if "mask" in entry and len(entry["mask"]) == count:
+        changed["mask"] = entry["mask"][part]
     if entry.get("control") is not None:
         changed["control"] = control_of(entry["control"])
     return changed
 
 
-def _control_of(control: Any, some: Any) -> Any:
-    """A ControlNet that sees the hints of some of the frames; the network itself is shared."""
+def _control_of(control: Any, frames: range) -> Any:
+    """A ControlNet that sees the hints of some of the frames; the network itself is shared.
+
+    As ComfyUI does it, hints (T,...) of fewer frames begin again where they end.
+    """
+
+    def some(hint: Any) -> Any:
+        if not isinstance(hint, Tensor) or len(hint) == 1:
+            return hint
+        return hint[[frame % len(hint) for frame in frames]]
+
     copied = control.copy()
     copied.cond_hint_original = some(control.cond_hint_original)
     copied.extra_concat_orig = [some(x) for x in control.extra_concat_orig]
     if control.previous_controlnet is not None:
-        copied.previous_controlnet = _control_of(control.previous_controlnet, some)
+        copied.previous_controlnet = _control_of(control.previous_controlnet, frames)
     return copied
+
+
+# EasyCache
+
+
+class DividedCache:
+    """ComfyUI's EasyCache (comfy_extras/nodes_easycache.py) where frames are divided.
+
+    It takes the output of the step before again while input and output change little in the mean
+    over all frames, and knows a condition by its uuid. So each part of the frames has a cache of
+    its own, and what these have measured becomes one mean, from which all decide alike: the same
+    steps are left out as where the frames are not divided.
+    """
+
+    def __init__(self) -> None:
+        self._begin([], [])
+
+    def _begin(self, places: list[tuple[int, int]], caches: list[Any]) -> None:
+        self._places, self._caches = places, caches
+        self._sum = self._sum_before = 0.0  # of the changes since a step was evaluated
+        self._changes: list[float] | None = None  # of the input, at the step last evaluated
+        self._now: list[float] | None = None  # the same at this step
+        self._seen: Tensor | None = None
+
+    def options(
+        self, model: Any, x: Tensor, timestep: Tensor, parts: list[slice], options: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The model options for each part of x (T,C,h,w) at this step."""
+        transformer = options.get("transformer_options", {})
+        cache = transformer.get("easycache")
+        # LazyCache has the same place, but stands around the guider and sees all frames.
+        if len(parts) == 1 or getattr(cache, "name", None) != "EasyCache":
+            return [options] * len(parts)
+        places = [(part.start, part.stop) for part in parts]
+        if places != self._places:
+            clones = [cache.clone().prepare_timesteps(model.model_sampling) for _ in parts]
+            self._begin(places, clones)
+        if self._decide(model, [x[p] for p in parts], [timestep[p] for p in parts]):
+            cache.total_steps_skipped += 1
+        return [
+            {**options, "transformer_options": {**transformer, "easycache": own}}
+            for own in self._caches
+        ]
+
+    def _decide(self, model: Any, frames: list[Tensor], timesteps: list[Tensor]) -> bool:
+        """Whether this step is left out; the caches of the parts follow."""
+        first = self._caches[0]
+        evaluated = first.x_prev_subsampled is not self._seen  # the step before
+        self._seen = first.x_prev_subsampled
+        if evaluated and self._now is not None:
+            self._changes, self._sum = self._now, 0.0
+        elif not first.skip_current_step:  # nothing was decided: the first condition had no part
+            self._sum = self._sum_before
+        self._now, self._sum_before = None, self._sum
+        if not first.should_do_easycache(timesteps[0]) or first.is_past_end_timestep(timesteps[0]):
+            return False
+        self._now = self._input_changes(model, frames, timesteps)
+        self._sum += self._change([len(f) for f in frames])
+        skip = self._sum < first.reuse_threshold
+        for cache in self._caches:  # each adds its own change and compares: this outweighs it
+            cache.cumulative_change_rate = -torch.inf if skip else torch.inf
+        return skip
+
+    def _input_changes(
+        self, model: Any, frames: list[Tensor], timesteps: list[Tensor]
+    ) -> list[float] | None:
+        """Mean change of what the network sees since its last evaluation; None before that."""
+        changes = []
+        for cache, x, timestep in zip(self._caches, frames, timesteps, strict=True):
+            x = model.model_sampling.calculate_input(timestep, x).to(model.get_dtype_inference())
+            x, before = x[:, : cache.output_channels], cache.x_prev_subsampled
+            if before is None:
+                return None
+            x = cache.subsample(x, [cache.first_cond_uuid], clone=False)
+            if x.shape != before.shape:  # a condition for an area
+                return None
+            changes.append(float((x - before).abs().mean()))
+        return changes
+
+    def _change(self, counts: list[int]) -> float:
+        """Expected change of the output in this step, in parts of it; infinite if unknown."""
+        rates = [cache.relative_transformation_rate for cache in self._caches]
+        if self._now is None or self._changes is None or None in rates:
+            return torch.inf
+        weights = [n / sum(counts) for n in counts]
+
+        def mean(values: Sequence[Any]) -> float:
+            return sum(w * float(v) for w, v in zip(weights, values, strict=True))
+
+        output = mean([rate * c for rate, c in zip(rates, self._changes, strict=True)])
+        norm = mean([cache.output_prev_norm for cache in self._caches])
+        whole = mean(self._changes) * norm
+        return output * mean(self._now) / whole if whole else torch.inf

@@ -207,12 +207,14 @@ def test_a_mask_keeps_a_condition_in_its_region(built_in, conds):
     everywhere = guidance.WeightedCondition(framed, 1.0)
     styled = run(guidance.MultiConditionGuider(built_in[0], frame, [everywhere]), empty, 1)
     plain = run(guidance.MultiConditionGuider(built_in[0], frame, []), empty, 1)
-    close(both[..., :6], styled[..., :6], 1e-5)
-    close(both[..., 6:], plain[..., 6:], 1e-5)
+    # One batch has another size than the other, so the sums of its convolutions another order; and
+    # x0 = x - σ ε has σ ≈ 15 times the rounding of ε: 1.5e-5 on one thread.
+    close(both[..., :6], styled[..., :6], 1e-4)
+    close(both[..., 6:], plain[..., 6:], 1e-4)
     # The same by ComfyUI's own mask on the CONDITIONING.
     stock = host.with_values(framed, mask=left, set_area_to_bounds=False, mask_strength=1.0)
     again = [guidance.WeightedCondition(stock, 1.0)]
-    close(run(guidance.MultiConditionGuider(built_in[0], frame, again), empty, 1), both, 1e-5)
+    close(run(guidance.MultiConditionGuider(built_in[0], frame, again), empty, 1), both, 1e-4)
 
 
 def test_a_time_range_leaves_the_base_in_place(built_in, conds):

@@ -1,0 +1,362 @@
+"""Frames in parts are the same frames: edit models' conditions of all kinds, and caches of steps.
+
+Every model is ComfyUI's own class, small, with random weights.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.samplers
+import comfy.supported_models as kinds
+import pytest
+import torch
+from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
+from style_a_video.nodes import guidance, host
+from style_a_video.nodes.guidance import CurveInput
+from style_a_video.pipelines.errors import StyleAVideoError
+from test_other_models import FLUX, SDXL
+
+FRAMES, STEPS = 3, 12
+FLUX_2 = FLUX | {
+    "image_model": "flux2",
+    "in_channels": 128,
+    "out_channels": 128,
+    "vec_in_dim": None,
+    "axes_dim": [8] * 4,
+    "txt_ids_dims": [3],
+    "patch_size": 1,
+    "qkv_bias": False,
+    "ops_bias": False,
+    "global_modulation": True,
+    "mlp_silu_act": True,
+    "default_ref_method": "index",
+    "ref_index_scale": 10.0,
+}
+QWEN = {
+    "image_model": "qwen_image",
+    "in_channels": 64,
+    "out_channels": 16,
+    "num_layers": 1,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 64,
+    "axes_dims_rope": (8, 12, 12),
+}
+OMNIGEN = {
+    "image_model": "omnigen2",
+    "in_channels": 16,
+    "hidden_size": 64,
+    "num_layers": 1,
+    "num_refiner_layers": 1,
+    "num_attention_heads": 2,
+    "num_kv_heads": 1,
+    "multiple_of": 32,
+    "axes_dim_rope": (8, 12, 12),
+    "text_feat_dim": 64,
+}
+HIDREAM = {
+    "image_model": "hidream",
+    "in_channels": 16,
+    "patch_size": 2,
+    "num_layers": 1,
+    "num_single_layers": 1,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "caption_channels": [64, 64],
+    "text_emb_dim": 64,
+    "num_routed_experts": 2,
+    "num_activated_experts": 1,
+    "axes_dims_rope": (16, 8, 8),
+    "max_resolution": (32, 32),
+    "llama_layers": [0, 1],
+}
+WAN = {
+    "image_model": "wan2.1",
+    "model_type": "t2v",
+    "dim": 64,
+    "ffn_dim": 128,
+    "freq_dim": 32,
+    "text_dim": 64,
+    "in_dim": 16,
+    "out_dim": 16,
+    "num_heads": 2,
+    "num_layers": 1,
+}
+VACE = WAN | {"model_type": "vace", "vace_layers": 1, "vace_in_dim": 96}
+T = FRAMES
+CASES = {
+    "Flux Kontext": (kinds.Flux, FLUX, (16, 8, 12), {"reference_latents": [(T, 16, 8, 12)]}),
+    "Flux 2": (kinds.Flux2, FLUX_2, (128, 4, 6), {"reference_latents": [(T, 128, 4, 6)]}),
+    "two references": (
+        kinds.Flux,
+        FLUX,
+        (16, 8, 12),
+        {"reference_latents": [(1, 16, 4, 4), (T, 16, 8, 12)]},
+    ),
+    "Qwen-Image-Edit": (
+        kinds.QwenImage,
+        QWEN,
+        (16, 1, 8, 12),
+        {"reference_latents": [(T, 16, 1, 8, 12)]},
+    ),
+    "OmniGen2": (kinds.Omnigen2, OMNIGEN, (16, 8, 12), {"reference_latents": [(T, 16, 8, 12)]}),
+    "HiDream-E1": (
+        kinds.HiDream,
+        HIDREAM,
+        (16, 8, 12),
+        {"concat_latent_image": (T, 16, 8, 12), "conditioning_llama3": (1, 2, 77, 64)},
+    ),
+    "Bernini": (
+        kinds.WAN21_T2V,
+        WAN,
+        (16, 3, 8, 12),
+        {"context_latents": [(T, 16, 3, 8, 12), (1, 16, 1, 8, 12)]},
+    ),
+    "VACE": (
+        kinds.WAN21_Vace,
+        VACE,
+        (16, 3, 8, 12),
+        {"vace_frames": [(T, 32, 3, 8, 12)], "vace_mask": [(T, 64, 3, 8, 12)]},
+    ),
+    "SDXL InstructPix2Pix": (
+        kinds.SDXL_instructpix2pix,
+        SDXL | {"in_channels": 8},
+        (4, 8, 12),
+        {"concat_latent_image": (T, 4, 8, 12)},
+    ),
+    "SDXL inpainting": (
+        kinds.SDXL,
+        SDXL | {"in_channels": 9},
+        (4, 8, 12),
+        {"concat_latent_image": (T, 4, 8, 12), "concat_mask": (T, 64, 96)},
+    ),
+}
+
+
+def build(kind, shape):
+    torch.manual_seed(0)
+    config = kind(dict(shape))
+    config.set_inference_dtype(torch.float32, None)
+    model = config.get_model({})
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(0.05 * torch.randn_like(p))
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def run(guider, shape, steps=1, rows=slice(None)):
+    """`rows` of FRAMES latents of zeros (C,...), each with noise of its own."""
+    sampling = guider.model_patcher.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", steps)
+    noise = torch.randn(FRAMES, *shape, generator=torch.Generator().manual_seed(0))[rows]
+    euler = comfy.samplers.sampler_object("euler")
+    with torch.inference_mode():
+        return guider.sample(
+            noise, torch.zeros_like(noise), euler, sigmas, disable_pbar=True, seed=0
+        )
+
+
+def text(model, seed, **extra):
+    made = torch.Generator().manual_seed(seed)
+    pooled = {kinds.SDXL: 1280, kinds.SDXL_instructpix2pix: 1280, kinds.Flux: 768}
+    width = pooled.get(type(model.model.model_config), 64)
+    values = {
+        "pooled_output": torch.randn(1, width, generator=made),
+        "attention_mask": torch.ones(1, 77, dtype=torch.long),
+        **extra,
+    }
+    return [[torch.randn(1, 77, 64, generator=made), values]]
+
+
+def guided(model, chunk=0, schedule=None, **extra):
+    positive, negative = (text(model, seed, **extra) for seed in (1, 2))
+    weighted = [guidance.WeightedCondition(positive, 2.0, schedule)]
+    return guidance.MultiConditionGuider(model, negative, weighted, chunk)
+
+
+def drawn(shape, seed=0):
+    if isinstance(shape, list):
+        return [drawn(s, seed) for s in shape]
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def row(value, i):
+    if isinstance(value, list):
+        return [row(v, i) for v in value]
+    return value[i : i + 1] if len(value) == FRAMES else value
+
+
+def error(a, b):
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_frame_has_its_own_condition_however_frames_are_divided(name):
+    kind, shape, latent, shapes = CASES[name]
+    model = build(kind, shape)
+    given = {what: drawn(s) for what, s in shapes.items()}
+    if "reference_latents" in given:
+        given["reference_latents"] = [4 * r for r in given["reference_latents"]]
+    whole = run(guided(model, **given), latent)
+    last = {what: row(v, FRAMES - 1) for what, v in given.items()}
+    alone = run(guided(model, **last), latent, rows=slice(FRAMES - 1, FRAMES))
+    assert error(alone, whole[-1:]) < 1e-5
+    for chunk in (1, 2):
+        assert error(run(guided(model, chunk, **given), latent), whole) < 1e-5
+    # The tests above see another frame's condition: it changes more than they allow.
+    others = {what: row(v, 0) for what, v in given.items()}
+    swapped = run(guided(model, **others), latent, rows=slice(FRAMES - 1, FRAMES))
+    assert error(swapped, whole[-1:]) > 5e-5
+
+
+COMING, PAUSING = (
+    CurveInput.from_raw({"points": points})
+    for points in (
+        [(0, 0), (0.3, 0), (0.31, 1), (1, 1)],
+        [(0, 1), (0.4, 1), (0.41, 0), (0.7, 0), (0.71, 1), (1, 1)],
+    )
+)
+"""The condition has no part in the first steps, or in some between."""
+
+
+def cached(node, model, start):
+    """A model with that cache, and a list of the frames × conditions of each evaluation."""
+    model = node.execute(model, 0.4, start, 0.95, False).args[0]
+    evaluated = []
+
+    def count(executor, *args, **kwargs):
+        evaluated.append(len(args[0]))
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "count", count)
+    return model, evaluated
+
+
+@pytest.fixture(scope="module", params=["SDXL", "Flux"])
+def plain(request):
+    if request.param == "SDXL":
+        return build(kinds.SDXL, SDXL), (4, 8, 12)
+    return build(kinds.Flux, FLUX), (16, 8, 12)
+
+
+@pytest.mark.parametrize(
+    "node, schedule, start",
+    [
+        (EasyCacheNode, None, 0.1),
+        (EasyCacheNode, COMING, 0.0),
+        (EasyCacheNode, PAUSING, 0.1),
+        (LazyCacheNode, None, 0.1),
+    ],
+)
+def test_a_cache_leaves_the_same_steps_out_however_frames_are_divided(plain, node, schedule, start):
+    model, evaluated = cached(node, plain[0], start)
+    whole = run(guided(model, 0, schedule), plain[1], STEPS)
+    work = sum(evaluated)
+    assert 2 * FRAMES < work < 0.8 * STEPS * 2 * FRAMES  # some steps are left out, not all
+    for chunk in (1, 2):
+        evaluated.clear()
+        parts = run(guided(model, chunk, schedule), plain[1], STEPS)
+        assert error(parts, whole) < 1e-5 and sum(evaluated) == work
+
+
+def test_caches_by_uuid_see_a_condition_of_other_frames_as_another(plain):
+    model, seen = plain[0].clone(), []
+
+    def look(executor, *args, **kwargs):
+        options = next(a for a in args if isinstance(a, dict) and "uuids" in a)
+        seen.append(options["uuids"])
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "look", look)
+    run(guided(model, 2), plain[1], 2)
+    assert len({uuid for uuids in seen[:2] for uuid in uuids}) == 4  # two conditions, two parts
+    assert seen[2:] == seen[:2]  # in the second step as in the first
+
+
+def test_no_cache_of_a_run_stays_in_the_guider(plain):
+    model, _ = cached(EasyCacheNode, plain[0], 0.1)
+    guider = guided(model, 1)
+    first = run(guider, plain[1], STEPS)
+    assert not guider._cache._caches
+    assert torch.equal(run(guider, plain[1], STEPS), first)
+
+
+@pytest.mark.parametrize(
+    "extra, sentence",
+    [
+        ({"reference_latents": (2, 16, 8, 12)}, "2 reference frames and the latent has 3 frames"),
+        ({"context_latents": (2, 16, 8, 12)}, "2 context frames and the latent has 3 frames"),
+        ({"concat_mask": (2, 64, 96)}, "2 masks and the latent has 3 frames"),
+        ({"pooled_output": (2, 768)}, "condition y is for 2 frames and the latent has 3: give one"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_another_number_of_frames_is_refused(extra, sentence, chunk):
+    model = build(kinds.Flux, FLUX)
+    given = {what: [drawn(s)] if "latents" in what else drawn(s) for what, s in extra.items()}
+    with pytest.raises(StyleAVideoError, match=sentence):
+        run(guided(model, chunk, **given), (16, 8, 12))
+
+
+def test_a_mask_without_frames_is_for_all():
+    model = build(kinds.SDXL, SDXL | {"in_channels": 9})
+    image, mask = drawn((FRAMES, 4, 8, 12)), drawn((64, 96))
+    given = {"concat_latent_image": image, "concat_mask": mask}
+    assert run(guided(model, 2, **given), (4, 8, 12)).isfinite().all()
+
+
+def test_every_kind_of_condition_divides_or_is_refused():
+    part, (one, all_) = slice(1, 3), (drawn((1, 2)), drawn((FRAMES, 2)))
+    for kind in (comfy.conds.CONDRegular, comfy.conds.CONDCrossAttn, comfy.conds.CONDNoiseShape):
+        divided = host.cond_of_frames("c", kind(all_), part, FRAMES)
+        assert type(divided) is kind and torch.equal(divided.cond, all_[1:3])
+        assert host.cond_of_frames("c", kind(one), part, FRAMES).cond is one
+    divided = host.cond_of_frames("c", comfy.conds.CONDList([one, all_]), part, FRAMES)
+    assert divided.cond[0] is one and torch.equal(divided.cond[1], all_[1:3])
+    # A constant is never a frame's, even if it is as long as there are frames.
+    for value in (2.5, [1, 2, 3], drawn((FRAMES,))):
+        constant = comfy.conds.CONDConstant(value)
+        assert host.cond_of_frames("c", constant, part, FRAMES) is constant
+    unknown = SimpleNamespace(cond={"tokens": all_})
+    assert host.cond_of_frames("c", unknown, slice(0, FRAMES), FRAMES) is unknown
+    with pytest.raises(StyleAVideoError, match="condition c belongs to all of them together"):
+        host.cond_of_frames("c", unknown, part, FRAMES)
+
+
+def test_a_model_that_looks_at_all_frames_together_is_not_divided():
+    """Stable Video Diffusion's frames are ComfyUI's batch."""
+    model = SimpleNamespace(embedder=lambda x: x.expand(1, 4), latent_format=None)
+    model.encode_adm = lambda **given: comfy.model_base.SVD_img2vid.encode_adm(model, **given)
+    latents = drawn((FRAMES, 4, 8, 12))
+    conds = comfy.model_base.SVD_img2vid.extra_conds(model, noise=latents, cross_attn=drawn((1, 1)))
+    entries = [{"model_conds": conds, "uuid": None}]
+    assert host.frames_of(entries, slice(0, FRAMES), FRAMES, model, {}) is entries
+    with pytest.raises(StyleAVideoError, match="num_video_frames .* set frames_per_batch to 3"):
+        host.frames_of(entries, slice(0, 2), FRAMES, model, {})
+
+
+def test_references_that_a_model_reads_one_picture_of_are_refused_a_frame():
+    base = comfy.model_base.HiDreamO1
+    model = SimpleNamespace(model=base.__new__(base))
+    host.check_frame_condition(model, [[None, {"reference_latents": [drawn((1, 8, 8, 3))]}]])
+    with pytest.raises(StyleAVideoError, match="HiDreamO1 .* first picture of a reference"):
+        host.check_frame_condition(model, [[None, {"reference_latents": [drawn((3, 8, 8, 3))]}]])
+
+
+def test_references_count_where_memory_decides_how_frames_are_divided(monkeypatch):
+    model = build(kinds.Flux, FLUX)
+    base, x = model.model, torch.zeros(8, 16, 8, 12)
+    base.current_patcher = model
+    free = 1.6 * base.memory_required([2 * 8, 16, 8, 12])
+    monkeypatch.setattr(model, "get_free_memory", lambda device: free)
+    assert host.frames_that_fit(base, x, 2) == 8
+    for frames in (1, 8):  # as large as the latents: each counts twice
+        references = comfy.conds.CONDList([drawn((frames, 16, 8, 12))])
+        entries = [{"model_conds": {"ref_latents": references}}]
+        assert host.frames_that_fit(base, x, 2, [entries, entries]) == 4
