@@ -101,7 +101,7 @@ def devices(name: str) -> Iterator[str]:
 
     device = pick_device(name)
     chosen = pick_dtype("auto", device)
-    yield f"{device}: {hardware(device)}"
+    yield f"{device}: {hardware(device)}; torch {torch.__version__}"
     if device.type == "cpu" and shutil.which("nvidia-smi"):
         yield "! There is an NVIDIA GPU, which this torch does not use: install a torch for CUDA."
     for dtype in DTYPES.values():
