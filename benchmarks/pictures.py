@@ -5,8 +5,9 @@
         [--json FILE] [--picture FILE]
     python benchmarks/pictures.py --data DIR --speed [--json FILE]
 
-DIR holds clips/*.mp4 and paintings/*.jpg, of which no training saw these. An engine with one of its
-options is NAME:OPTION=VALUE, such as sctnet:mode=art. `--network` adds a row: what
+DIR holds clips/*.mp4 and paintings/*.jpg, of which no training saw these; stylebank learned its
+paintings, and has most of them (weights.stylebank.BASE). An engine with one of its options is
+NAME:OPTION=VALUE, such as sctnet:mode=art. `--network` adds a row: what
 training.train_sctnet left, each frame by itself. MicroAST is benchmarks/microast.py.
 `--speed` measures the engines at 512x288, without the refiner and with it, beside the diffusion
 engine in one run.
@@ -32,10 +33,15 @@ import torch
 from quality import gradient_correlation
 from style_a_video.pipelines.core.gram import style_distance
 from style_a_video.pipelines.device import hardware, pick_dtype
-from style_a_video.pipelines.engines.kinds import PICTURES, Loaded
+from style_a_video.pipelines.engines.kinds import LEARNED, PICTURES, Loaded
 from style_a_video.pipelines.engines.options import kind_of
 from style_a_video.pipelines.engines.registry import KINDS, kind_named
-from style_a_video.pipelines.engines.style import Style, StylePicture, read_style_picture
+from style_a_video.pipelines.engines.style import (
+    Style,
+    StylePicture,
+    read_learned_style,
+    read_style_picture,
+)
 from style_a_video.pipelines.engines.transfer import GRID, at_size
 from style_a_video.pipelines.media import Frame, Part, fit, probe
 from style_a_video.pipelines.refine.frames import InOrder, Refining, refine_frames
@@ -44,6 +50,7 @@ from style_a_video.pipelines.report.measures import measure
 from style_a_video.pipelines.run.stylize import stylize_video
 from style_a_video.training import train_sctnet
 from style_a_video.weights.perceptual_encoder import load_encoder
+from style_a_video.weights.stylebank import BASE
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -65,6 +72,7 @@ PAINTINGS = (
     "mondrian",
     "water_lilies_monet_1919",
 )
+LEARNED_AS = {Path(style.source).stem: style.name for style in BASE}
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 CPU = torch.device("cpu")
 
@@ -83,11 +91,19 @@ def load(name: str) -> Loaded:
     return kind.load(options, CPU, pick_dtype("auto", CPU))
 
 
+def style_of(name: str, picture: StylePicture) -> Style:
+    """A painting as an engine takes it: words, the picture, or what was learned of it."""
+    takes = kind_named(name.partition(":")[0]).takes
+    if LEARNED in takes:
+        return Style(learned=(read_learned_style(LEARNED_AS[Path(picture.name).stem]),))
+    return Style(pictures=(picture,)) if PICTURES in takes else Style("watercolour")
+
+
 def by_engine(name: str) -> Callable[[StylePicture], Stylize]:
     loaded = load(name)
 
     def of(picture: StylePicture) -> Stylize:
-        engine = InOrder(loaded.engine(Style(pictures=(picture,))), None)
+        engine = InOrder(loaded.engine(style_of(name, picture)), None)
         return lambda frames: [engine(f[None], [i])[0].float() for i, f in enumerate(frames)]
 
     return of
@@ -208,8 +224,7 @@ def speed(args: argparse.Namespace) -> dict:
     found: dict[str, dict[str, float]] = {}
     for name in ("diffusion", *args.engines):
         loaded = load(name)
-        takes_pictures = PICTURES in kind_named(name.partition(":")[0]).takes
-        style = Style(pictures=(picture,)) if takes_pictures else Style("watercolour")
+        style = style_of(name, picture)
         found[name] = {}
         for key, refining in {"unrefined": None, "refined": Refining()}.items():
             with tempfile.TemporaryDirectory() as folder:

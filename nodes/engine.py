@@ -210,7 +210,8 @@ class LoadEngine(io.ComfyNode):
             node_id="StyleAVideoLoadEngine",
             display_name="Load Engine",
             category="Style-A-Video/pictures",
-            description="A way to stylize frames after pictures, with its networks and settings.",
+            description="A way to stylize frames after pictures or by learned styles, with its "
+            "networks and settings.",
             search_aliases=[
                 "style transfer",
                 "neural style",
@@ -219,12 +220,13 @@ class LoadEngine(io.ComfyNode):
                 "adain",
                 "wct",
                 "gatys",
+                "stylebank",
             ],
             inputs=[
                 io.MultiType.Input(
                     "style",
                     [io.Image, StyleType],
-                    tooltip="The picture: an IMAGE, or Style Picture for weights and regions.",
+                    tooltip="The picture: an IMAGE, or STYLE of Style Picture or Learned Style.",
                 ),
                 io.DynamicCombo.Input(
                     "engine",

@@ -23,6 +23,7 @@ from style_a_video.weights.stylebank import (
 
 from . import data
 
+SOURCE = "BuddiesOfBudgie/budgie-backgrounds"
 COUNT = 24  # photos
 SIDE = 192  # px of a photo
 QUALITY = 85  # of its JPEG
@@ -46,12 +47,12 @@ def main() -> None:
 
 
 def write_photos(folder: Path) -> None:
-    """Middles of photos of the training split that are CC0, evenly over the list of them."""
+    """Middles of photos of the training split from SOURCE, whose pictures are all CC0."""
     with open(folder / "photos.csv", newline="", encoding="utf-8") as file:
-        free = {row["file"] for row in csv.DictReader(file) if row["group"] == "cc0"}
+        free = {row["file"] for row in csv.DictReader(file) if row["repo"] == SOURCE}
     files = [path for path in data.photos(folder, "train") if path.name in free]
     PHOTOS.mkdir(exist_ok=True)
-    for path in files[:: -(-len(files) // COUNT)]:
+    for path in files[:COUNT]:
         image = data.read_rgb(path)
         side = min(image.shape[:2])
         top, left = ((length - side) // 2 for length in image.shape[:2])

@@ -20,6 +20,7 @@ from .files import finite, safetensors_of, tensor_shapes
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..pipelines.core.coherence import TracedMask
     from ..pipelines.core.stylebank import StyleBank
 
 FOLDER = Path(__file__).parent / "stylebank"
@@ -69,6 +70,16 @@ def load_network() -> StyleBank:
         network = StyleBank()
         network.load_state_dict(load_file(FOLDER / f"network{SUFFIX}"))
         return network.float().eval().requires_grad_(False)
+
+
+def load_traced_mask() -> TracedMask:
+    """The mask of what goes on from frame to frame, in float32, ready to use."""
+    from ..pipelines.core.coherence import TracedMask
+    from ..pipelines.core.stylebank import WIDTHS
+
+    network = TracedMask(WIDTHS[-1])
+    network.load_state_dict(load_file(FOLDER / f"traced_mask{SUFFIX}"))
+    return network.float().eval().requires_grad_(False)
 
 
 @cache

@@ -720,27 +720,50 @@ def any_length(g: Graph) -> None:
     g.add("PreviewAny", "Report", source=stylized["report"])
 
 
-def style_from_picture(g: Graph) -> None:
+def by_picture(g: Graph, painting: str, **engine: Any) -> None:
     g.stage("1 · Load · 载入")
     frames = load_clip(g, 0, first_frame_only=True)
     g.stage("2 · Picture and engine · 图片与引擎")
-    picture = g.add("StyleAVideoStylePicture", painting="The Great Wave, Hokusai")
+    picture = g.add("StyleAVideoStylePicture", painting=painting)
     g.add("PreviewImage", "The picture", images=picture["IMAGE"])
-    engine = g.add("StyleAVideoLoadEngine", style=picture["STYLE"])
+    loaded = g.add("StyleAVideoLoadEngine", style=picture["STYLE"], **engine)
+    g.stage("3 · Stylize, save · 风格化、保存")
+    stylize_video(g, frames, loaded)
+
+
+def style_from_picture(g: Graph) -> None:
+    by_picture(g, "The Great Wave, Hokusai")
+
+
+def colours_of_a_picture(g: Graph) -> None:
+    by_picture(g, "Starry Night, Van Gogh", engine="sctnet", engine__mode="photo")
+
+
+def learned_styles(g: Graph) -> None:
+    g.stage("1 · Load · 载入")
+    frames = load_clip(g, 0, first_frame_only=True)
+    g.stage("2 · From one style to the other · 从一种风格到另一种")
+    first = g.add("StyleAVideoLearnedStyle", "At the beginning", name="scream")
+    last = g.add(
+        "StyleAVideoLearnedStyle", "At the end", name="great_wave", previous=first["STYLE"]
+    )
+    engine = g.add(
+        "StyleAVideoLoadEngine", style=last["STYLE"], engine="stylebank", engine__fade_frames=36
+    )
     g.stage("3 · Stylize, save · 风格化、保存")
     stylize_video(g, frames, engine)
 
 
-def colours_of_a_picture(g: Graph) -> None:
+def learn_a_style(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     frames = load_clip(g, 0, first_frame_only=True)
-    g.stage("2 · Picture and engine · 图片与引擎")
-    picture = g.add("StyleAVideoStylePicture", painting="Starry Night, Van Gogh")
+    g.stage("2 · A picture of your own · 自己的图片")
+    picture = g.add("StyleAVideoStylePicture", painting="Shipwreck, Turner")
     g.add("PreviewImage", "The picture", images=picture["IMAGE"])
-    engine = g.add(
-        "StyleAVideoLoadEngine", style=picture["STYLE"], engine="sctnet", engine__mode="photo"
-    )
-    g.stage("3 · Stylize, save · 风格化、保存")
+    g.stage("3 · Learn · 学习")
+    learned = g.add("StyleAVideoLearnStyle", image=picture["IMAGE"], name="my_style")
+    engine = g.add("StyleAVideoLoadEngine", style=learned["STYLE"], engine="stylebank")
+    g.stage("4 · Stylize, save · 风格化、保存")
     stylize_video(g, frames, engine)
 
 
@@ -779,6 +802,8 @@ GRAPHS: tuple[Callable[[Graph], None], ...] = (
     style_from_picture,
     colours_of_a_picture,
     two_pictures_two_regions,
+    learned_styles,
+    learn_a_style,
 )
 
 

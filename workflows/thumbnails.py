@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from run import FOLDER, Client, Failure, Prompt, read_workflow
 SIZE, COLUMNS, LINE = (640, 360), 3, 2
 EVERY = 13  # of the example's frames: three shots of it
 SHOT = 9  # its first frames, without a cut
+LESSON = 300  # steps
 LIMIT = 60_000  # bytes
 CHARTS = 224  # px, the height of a row of them in pipelines/report/charts.py
 REPORT = "StyleAVideoConsistencyReport"
@@ -36,6 +38,8 @@ def simplified(prompt: Prompt) -> Prompt:
                 inputs["max_frames"] = SHOT
             case "StyleAVideoLoadFrames":
                 inputs |= {"every_nth": EVERY, "max_frames": COLUMNS}
+            case "StyleAVideoLearnStyle":
+                inputs |= {"name": f"thumbnail_{os.getpid()}", "steps": LESSON}
             case "CheckpointLoaderSimple":
                 prompt[key] = {"class_type": "StyleAVideoLoadBuiltIn", "inputs": {}}
                 _few_steps(prompt)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .kinds import LEARNED, Engine, EngineKind, Loaded
+from .kinds import LEARNED, Carried, CarryingEngine, Engine, EngineKind, Loaded
 from .options import Options, option
 from .style import LearnedStyle, Style
 from .transfer import GRID, Look, look_at
@@ -28,6 +28,12 @@ class StyleBankOptions(Options):
         high=1e9,
         metavar="N",
     )
+    coherence: str = option(
+        "none",
+        "what goes on from the frame before, along the flow: the drawing's features, the frame "
+        "itself (input), the drawn frame (output), or nothing",
+        choices=("none", "input", "features", "output"),
+    )
 
 
 class _LoadedBank:
@@ -41,11 +47,12 @@ class _LoadedBank:
     ) -> None:
         import torch
 
-        from ...weights.stylebank import load_network
+        from ...weights.stylebank import load_network, load_traced_mask
 
         self.options, self.device, self.dtype = options, device, dtype
         network = load_network().to(device, dtype)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.traced = load_traced_mask().to(device, dtype)
         self._seen: tuple[Tensor, Tensor] | None = None
 
     def remarks(self, style: Style) -> list[str]:
@@ -55,13 +62,15 @@ class _LoadedBank:
     def weights(self) -> str:
         from ...weights.fingerprint import fingerprint
 
-        return fingerprint({"network": self.network})
+        return fingerprint({"network": self.network, "traced": self.traced})
 
     def identity(self) -> dict[str, Any]:
         return {"weights": self.weights, **self.options.as_dict()}
 
-    def engine(self, style: Style) -> Engine:
+    def engine(self, style: Style) -> Engine | CarryingEngine:
         look = look_at(style, self._bank, self.device)
+        if self.options.coherence != "none":
+            return _Coherent(self, look)
         return lambda frames, frame_indices: self.stylize(frames, look, frame_indices)
 
     def _bank(self, style: LearnedStyle) -> Tensor:
@@ -71,32 +80,37 @@ class _LoadedBank:
         """Frames (T,3,H,W) in [0,1] → the same in the style."""
         import torch
 
+        with torch.no_grad():
+            styled = self.styled(self.features(frames), look, frame_indices)
+            return self.shown(self.drawn(styled), frames, look)
+
+    def drawn(self, styled: Tensor) -> Tensor:
+        """Features in the style → frames in [0,1], padded as `padded`."""
+        return self.network.decode(styled).float().clamp(0, 1)
+
+    def shown(self, drawn: Tensor, frames: Tensor, look: Look) -> Tensor:
+        """What of the drawn frames is shown, by size, colours, strength and regions."""
         from ..core.colour import keep_colour
 
         height, width = frames.shape[-2:]
-        source = frames.to(self.device)
-        with torch.no_grad():
-            styled = self._styled(self._features(source), look, frame_indices)
-            shown = self.network.decode(styled)[..., :height, :width].float().clamp(0, 1)
+        drawn = drawn[..., :height, :width]
+        source = frames.to(drawn)
         if self.options.keep_colour:
-            shown = keep_colour(shown, source.float())
+            drawn = keep_colour(drawn, source)
         # Not in the features: what the decoder makes of the frame's own has lost its colours.
-        shown = source.float().lerp(shown, self.options.style_strength)
-        return look.uncovered(source.float(), shown)
+        return look.uncovered(source, source.lerp(drawn, self.options.style_strength))
 
-    def _features(self, frames: Tensor) -> Tensor:
-        """Of frames; once for several styles that are asked for one after the other."""
+    def features(self, frames: Tensor) -> Tensor:
+        """Of frames, padded; once for several styles that are asked for one after the other."""
         import torch
-        from torch.nn.functional import pad
 
         if self._seen is None or self._seen[0] is not frames:
-            height, width = frames.shape[-2:]
-            shown = pad(frames, (0, -width % GRID, 0, -height % GRID), mode="replicate")
-            shown = shown.to(self.dtype).contiguous(memory_format=torch.channels_last)
+            shown = padded(frames).to(self.device, self.dtype)
+            shown = shown.contiguous(memory_format=torch.channels_last)
             self._seen = frames, self.network.encode(shown)
         return self._seen[1]
 
-    def _styled(self, features: Tensor, look: Look, frame_indices: Sequence[int]) -> Tensor:
+    def styled(self, features: Tensor, look: Look, frame_indices: Sequence[int]) -> Tensor:
         import torch
 
         from ..core.stylebank import faded, through_bank, through_banks, unchanged
@@ -115,6 +129,68 @@ class _LoadedBank:
             mixed = torch.einsum("n,nabcd->abcd", torch.tensor(share).to(banks), banks)
             parts.append(through_bank(frame, mixed))
         return torch.cat(parts)
+
+
+def padded(frames: Tensor) -> Tensor:
+    """(T,3,H,W) with sides in multiples of `GRID`, the border repeated."""
+    from torch.nn.functional import pad
+
+    height, width = frames.shape[-2:]
+    return pad(frames, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+
+
+class _Coherent:
+    """A `CarryingEngine`: what was drawn before goes on where the frame shows the same."""
+
+    def __init__(self, bank: _LoadedBank, look: Look) -> None:
+        self.bank, self.look, self.level = bank, look, bank.options.coherence
+
+    def carry(
+        self, frames: Tensor, frame_indices: Sequence[int], carried: Carried | None
+    ) -> tuple[Tensor, Carried]:
+        import torch
+
+        found = []
+        with torch.no_grad():
+            for frame, index in zip(frames.split(1), frame_indices, strict=True):
+                drawn, carried = self._drawn(padded(frame), index, carried)
+                found.append(self.bank.shown(drawn, frame, self.look))
+        assert carried is not None, "no frame"
+        return torch.cat(found), carried
+
+    def _drawn(
+        self, frame: Tensor, index: int, carried: Carried | None
+    ) -> tuple[Tensor, Carried]:
+        """A frame (1,3,H,W), padded → it in the style, and what the next one goes on from."""
+        bank, features = self.bank, self.bank.features(frame)
+        goes_on = self._goes_on(frame, features, carried)
+        source = goes_on("input", frame)
+        styled = bank.styled(bank.features(source), self.look, [index])
+        drawn = goes_on("output", bank.drawn(goes_on("features", styled)))
+        kept = {"input": source, "features": styled, "output": drawn}[self.level]
+        return drawn, {"frame": frame, "content": features, "composed": kept}
+
+    def _goes_on(
+        self, frame: Tensor, features: Tensor, carried: Carried | None
+    ) -> Callable[[str, Tensor], Tensor]:
+        """(level, values) → at the level that was chosen, composed with those before."""
+        from ..core.coherence import composed, flow_on_grid
+        from ..core.flow import warp
+        from ..flow import dis
+
+        if carried is None:
+            return lambda level, x: x
+        flow = dis(frame[0], carried["frame"][0])[None]
+        size = (features.shape[-2], features.shape[-1])
+        before = warp(carried["content"].to(features), flow_on_grid(flow, size).to(features))
+        mask = self.bank.traced(features, before)
+
+        def goes_on(level: str, x: Tensor) -> Tensor:
+            if level != self.level:
+                return x
+            return composed(x, carried["composed"].to(x), flow, mask)
+
+        return goes_on
 
 
 def load(options: StyleBankOptions, device: torch.device, dtype: torch.dtype) -> Loaded:

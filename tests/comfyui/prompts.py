@@ -11,7 +11,7 @@ from typing import Any
 API = Path(__file__).parents[2] / "workflows" / "api"
 WORKFLOWS = ("quick_start", "any_length", "attention_inspector", "correction_on_off") + (
     *("prompt_travel", "style_from_picture", "temporal_consistency", "two_regions"),
-    *("two_pictures_two_regions", "colours_of_a_picture"),
+    *("two_pictures_two_regions", "colours_of_a_picture", "learned_styles"),
 )
 SMALL = {"max_side": 64, "max_frames": 1, "steps": 1, "end": 0.1, "first_frame_only": True}
 """Of what a workflow asks for, so that ten thousand end in a night."""

@@ -19,7 +19,7 @@ from comfy_api.latest import InputImpl, Types
 from PIL import Image
 from style_a_video.nodes import engine, stream
 from style_a_video.pipelines.device import pick_dtype
-from style_a_video.pipelines.engines.kinds import PICTURES
+from style_a_video.pipelines.engines.kinds import LEARNED, PICTURES
 from style_a_video.pipelines.engines.options import kind_of
 from style_a_video.pipelines.engines.registry import KINDS, kind_named
 from style_a_video.pipelines.engines.style import Style, StylePicture, read_style_picture
@@ -34,6 +34,7 @@ encode, pan = clips["encode"], clips["pan"]
 SIZE = (96, 64)
 SHOTS = (5, 4)  # frames of each
 NAMES = [kind.name for kind in KINDS if PICTURES in kind.takes]
+CHOICES = [kind.name for kind in KINDS if {PICTURES, LEARNED} & kind.takes]
 EVERY_ENGINE = pytest.mark.parametrize("name", NAMES)
 CPU = torch.device("cpu")
 WAVE, SCREAM = "The Great Wave, Hokusai", "The Scream, Munch"
@@ -288,12 +289,12 @@ def specs(name):
     return {k: spec for section in chosen["inputs"].values() for k, spec in section.items()}
 
 
-def test_every_engine_for_pictures_can_be_chosen():
+def test_every_engine_for_pictures_and_learned_styles_can_be_chosen():
     (_, about) = engine.LoadEngine.GET_NODE_INFO_V1()["input"]["required"]["engine"]
-    assert [option["key"] for option in about["options"]] == NAMES
+    assert [option["key"] for option in about["options"]] == CHOICES
 
 
-@EVERY_ENGINE
+@pytest.mark.parametrize("name", CHOICES)
 def test_every_option_is_a_widget_of_its_range(name):
     options, shown = kind_named(name).options, specs(name)
     assert list(shown) == [one.name for one in fields(options)]

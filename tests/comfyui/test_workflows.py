@@ -92,6 +92,8 @@ def on(prompt, clip, **inputs):
     for node in prompt.values():
         if node["class_type"] == "StyleAVideoLoadFrames":
             node["inputs"] |= {"file": clip.name, "every_nth": 1, **inputs}
+        if node["class_type"] == "StyleAVideoLearnStyle":
+            node["inputs"]["steps"] = 2
     return prompt
 
 

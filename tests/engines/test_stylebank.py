@@ -122,3 +122,49 @@ def test_what_decides_the_pixels_is_the_identity():
     assert len({style.key for style in styles}) == 3
     assert learned("scream").key == styles[0].key
     assert loaded().identity() != loaded(fade_frames=3).identity()
+
+
+# coherence
+
+LEVELS = pytest.mark.parametrize("level", ["input", "features", "output"])
+
+
+def carried(frames, level, chunks=(3,)):
+    engine = loaded(coherence=level).engine(learned("great_wave"))
+    found, kept, first = [], None, 0
+    for count in chunks:
+        some, kept = engine.carry(frames[first : first + count], range(first, first + count), kept)
+        found.append(some)
+        first += count
+    return torch.cat(found)
+
+
+@LEVELS
+def test_what_is_carried_does_not_depend_on_chunks(frames, level):
+    torch.testing.assert_close(carried(frames, level), carried(frames, level, (1, 2)))
+
+
+@LEVELS
+def test_a_shot_begins_as_without_it(frames, level):
+    plain = stylized(learned("great_wave"), frames)
+    found = carried(frames, level)
+    torch.testing.assert_close(found[0], plain[0], atol=1e-4, rtol=0)
+    assert not torch.allclose(found[1], plain[1], atol=1e-3)
+
+
+@LEVELS
+def test_noise_in_a_still_scene_is_drawn_calmer(frames, level):
+    noise = 0.04 * torch.randn(4, 3, 50, 70, generator=torch.Generator().manual_seed(0))
+    still = (frames[:1] + noise).clamp(0, 1)
+    plain = stylized(learned("great_wave"), still)
+    calm = carried(still, level, (4,))
+    moves = [float((x[1:] - x[:-1]).abs().mean()) for x in (calm, plain)]
+    assert moves[0] < 0.8 * moves[1]
+
+
+def test_what_is_new_is_drawn_as_it_is(frames):
+    """Nothing of the scene before is left in another one."""
+    other = 1 - frames[:1].flip(2)
+    after = carried(torch.cat([frames[:1], other]), "features", (2,))[1]
+    alone = stylized(learned("great_wave"), other)[0]
+    assert float((after - alone).abs().mean()) < 0.03

@@ -1,0 +1,57 @@
+"""What is shown again stays as it was drawn: features of the frame before, moved along the flow
+(Chen et al. 2017, "Coherent Online Video Style Transfer").
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .flow import inside, warp
+from .perceptual import reflected
+
+
+class TracedMask(nn.Module):
+    """Where this frame's features are those of the frame before, moved: M of section 3.2.
+
+    Three convolutions on |F_t - W(F_{t-1})|, on the encoder's features: what the frames show, before
+    any style, so that one network serves all styles.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = (channels, 32, 16, 1)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3) for before, after in zip(widths, widths[1:], strict=False)
+        )
+
+    def forward(self, features: Tensor, warped: Tensor) -> Tensor:
+        """(T,C,h,w) both → (T,1,h,w) in [0,1]."""
+        return self.logits(features, warped).sigmoid()
+
+    def logits(self, features: Tensor, warped: Tensor) -> Tensor:
+        first, second, last = self.convolutions
+        x = (features - warped).abs()
+        x = F.relu(second(reflected(F.relu(first(reflected(x))))))
+        return last(reflected(x))
+
+
+def flow_on_grid(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """A flow (T,2,H,W) in px on a coarser grid, in that grid's own steps."""
+    height, width = flow.shape[-2:]
+    steps = flow.new_tensor([size[1] / width, size[0] / height]).view(1, 2, 1, 1)
+    return F.interpolate(flow, size, mode="area") * steps
+
+
+def composed(x: Tensor, before: Tensor, flow_to_prev: Tensor, mask: Tensor) -> Tensor:
+    """M W(F°_{t-1}) + (1 - M) F_t (their equation 4), where the frame before shows the place.
+
+    Args:
+        x, before: (T,C,h,w), features or frames; `before` as it was composed.
+        flow_to_prev: (T,2,H,W) px; mask (T,1,.,.) in [0,1]: of any size, brought to x's.
+    """
+    size = (x.shape[-2], x.shape[-1])
+    flow = flow_on_grid(flow_to_prev, size).to(x)
+    if mask.shape[-2:] != x.shape[-2:]:
+        mask = F.interpolate(mask, size, mode="bilinear")
+    return x.lerp(warp(before, flow), mask.to(x) * inside(flow))
