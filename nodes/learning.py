@@ -8,7 +8,6 @@ from pathlib import Path
 import comfy.model_management
 import comfy.utils
 import folder_paths
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 

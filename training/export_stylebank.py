@@ -1,6 +1,6 @@
-"""What train_stylebank left → weights/stylebank: the networks, a file a style, the photos to learn on.
+"""What train_stylebank left → weights/stylebank: networks, a file a style, photos to learn on.
 
-    python -m training.export_stylebank --data DIR [--run stylebank] [--work DIR]
+python -m training.export_stylebank --data DIR [--run stylebank] [--work DIR]
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     save_file({k: v.half() for k, v in network.items()}, FOLDER / f"network{SUFFIX}")
     banks = load_file(run / f"banks{SUFFIX}")
     for style in BASE:
-        about = {"title": style.title, "network": network_identity()}
+        about = {"network": network_identity()}
         write_style(SHIPPED / f"{style.name}{SUFFIX}", banks[f"banks.{style.name}"], about)
     write_photos(args.data)
 
@@ -61,7 +61,9 @@ def write_photos(folder: Path) -> None:
         )
         target = PHOTOS / f"{path.stem}.jpg"
         cv2.imwrite(
-            str(target), cv2.cvtColor(middle, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+            str(target),
+            cv2.cvtColor(middle, cv2.COLOR_RGB2BGR),
+            [cv2.IMWRITE_JPEG_QUALITY, QUALITY],
         )
 
 

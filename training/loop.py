@@ -118,7 +118,9 @@ class Run:
         loss.backward()
         if length is not None:
             own = length_of(shared or self.parameters)
-            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], length / own)
+            torch._foreach_mul_(
+                [p.grad for p in self.parameters if p.grad is not None], length / own
+            )
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         length = length_of(shared or self.parameters)
         self.optimizer.step()

@@ -3,9 +3,9 @@
     python -m training.train_stylebank --data DIR [--loss-encoder slim|vgg16|vgg19] [--hed HED]
         [--minutes 60] [--rate 1e-3] [--content 0.6] [--start RUN] [--name RUN] [--work FOLDER]
 
-DIR as training/pictures.py, HED as training/teachers.py describe. Two steps for the styles (encoder,
-bank, decoder) are followed by one that gives photos back (encoder, decoder), whose gradient is
-brought to the length of the former's. Losses are relative (core/gatys.py), so all styles count alike.
+DIR as training/pictures.py, HED as training/teachers.py describe. Two steps for the styles
+(encoder, bank, decoder) are followed by one that gives photos back (encoder, decoder), whose
+gradient is brought to the length of the former's.
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ class Looks:
         return losses(results, found, wanted, goals)
 
 
-def train(
-    run: Run, looks: Looks, photos: pictures.Crops, weights: dict[str, float]
-) -> None:
+def train(run: Run, looks: Looks, photos: pictures.Crops, weights: dict[str, float]) -> None:
     network, banks = run.modules["network"], run.modules["banks"].banks
     names = list(banks)
     shared = list(network.parameters())
@@ -109,7 +107,9 @@ def main() -> None:
     parser.add_argument("--start", help="a run to go on from")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=float, default=1e-3, help="of learning, at its highest")
-    parser.add_argument("--content", type=float, default=WEIGHTS["content"], help="weight of the content's loss")
+    parser.add_argument(
+        "--content", type=float, default=WEIGHTS["content"], help="weight of the content's loss"
+    )
     args = parser.parse_args()
     torch.manual_seed(0)
     files = {style.name: args.data / style.source for style in BASE}

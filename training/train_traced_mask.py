@@ -1,10 +1,10 @@
 """The mask of what can be traced from frame to frame (core/coherence.py), on photos in motion.
 
-    python -m training.train_traced_mask --data DIR [--clips 160] [--minutes 4] [--name traced_mask]
+    python -m training.train_traced_mask --data DIR [--clips 160] [--minutes 4] [--name RUN]
 
-It is shown the features of StyleBank's encoder and the flow that DIS finds, as in use. What it is to
-find is known exactly (training/motion.py): the frame before shows the place, and DIS is wrong by
-less than a pixel. No style is seen.
+It is shown the features of StyleBank's encoder and the flow that DIS finds, as in use. What it is
+to find is known exactly (training/motion.py): the frame before shows the place, and DIS is wrong
+by less than a pixel. No style is seen. What it leaves goes to weights/stylebank/traced_mask.
 """
 
 from __future__ import annotations

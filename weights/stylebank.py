@@ -1,4 +1,4 @@
-"""StyleBank's weights (stylebank/README.md): the shared networks, and learned styles, a file each."""
+"""StyleBank's networks, and learned styles, a file each (stylebank/README.md)."""
 
 from __future__ import annotations
 
@@ -37,29 +37,27 @@ class BaseStyle:
 
     Attributes:
         name: as --style takes it.
-        title: the picture and its maker.
-        source: the picture's file, in the folder of training data.
+        source: its picture, a file in the folder of training data.
     """
 
     name: str
-    title: str
     source: str
 
 
 BASE = (
-    BaseStyle("starry_night", "Starry Night, Van Gogh", "paintings/starry_night_vangogh_1889.jpg"),
-    BaseStyle("scream", "The Scream, Munch", "paintings/scream_munch_1893.jpg"),
-    BaseStyle("great_wave", "The Great Wave, Hokusai", "paintings/wave_hokusai_1831.jpg"),
-    BaseStyle("composition", "Composition VII, Kandinsky", "paintings/composition_vii_kandinsky_1913.jpg"),
-    BaseStyle("water_lilies", "Water Lilies, Monet", "paintings/water_lilies_monet_1919.jpg"),
-    BaseStyle("shipwreck", "Shipwreck, Turner", "paintings/shipwreck_turner_1810.jpg"),
-    BaseStyle("udnie", "Udnie, Picabia", "paintings/udnie_picabia_1913.jpg"),
-    BaseStyle("cubist", "Tableau, Mondrian", "paintings/mondrian.jpg"),
-    BaseStyle("gold_leaf", "Flowers, Sakai Hoitsu", "paintings/flowers_sakai_hoitsu.jpg"),
-    BaseStyle("dots_of_colour", "La Calanque, Signac", "styles/paul-signac-la-calanque-1.jpg"),
-    BaseStyle("stained_glass", "Windows of León Cathedral", "styles/anonymous-leon-cathedral-windows-13th-century-1.jpg"),
-    BaseStyle("engraving", "Alice in Wonderland, Tenniel", "styles/john-tenniel-alice-in-wonderland-illustration-22-1.jpg"),
-)  # fmt: skip
+    BaseStyle("starry_night", "paintings/starry_night_vangogh_1889.jpg"),
+    BaseStyle("scream", "paintings/scream_munch_1893.jpg"),
+    BaseStyle("great_wave", "paintings/wave_hokusai_1831.jpg"),
+    BaseStyle("composition", "paintings/composition_vii_kandinsky_1913.jpg"),
+    BaseStyle("water_lilies", "paintings/water_lilies_monet_1919.jpg"),
+    BaseStyle("shipwreck", "paintings/shipwreck_turner_1810.jpg"),
+    BaseStyle("udnie", "paintings/udnie_picabia_1913.jpg"),
+    BaseStyle("cubist", "paintings/mondrian.jpg"),
+    BaseStyle("gold_leaf", "paintings/flowers_sakai_hoitsu.jpg"),
+    BaseStyle("dots_of_colour", "styles/paul-signac-la-calanque-1.jpg"),
+    BaseStyle("stained_glass", "styles/anonymous-leon-cathedral-windows-13th-century-1.jpg"),
+    BaseStyle("engraving", "styles/john-tenniel-alice-in-wonderland-illustration-22-1.jpg"),
+)
 
 
 def load_network() -> StyleBank:

@@ -14,8 +14,8 @@ from .perceptual import reflected
 class TracedMask(nn.Module):
     """Where this frame's features are those of the frame before, moved: M of section 3.2.
 
-    Three convolutions on |F_t - W(F_{t-1})|, on the encoder's features: what the frames show, before
-    any style, so that one network serves all styles.
+    Three convolutions on |F_t - W(F_{t-1})| of the encoder's features: of what the frames show,
+    before any style, so that one network serves all styles.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,4 +1,4 @@
-"""StyleBank (Chen et al. 2017): one encoder and one decoder for all styles, and a filter bank a style.
+"""StyleBank (Chen et al. 2017): an encoder and a decoder for all styles, a filter bank for each.
 
 The filters are linear, so styles mix exactly by mixing filters, in the whole frame or by region.
 """

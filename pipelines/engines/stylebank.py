@@ -42,9 +42,7 @@ class _LoadedBank:
     side = 512  # px
     bytes_per_pixel = 1024  # 32 maps in float32 at the full size, some of them twice
 
-    def __init__(
-        self, options: StyleBankOptions, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, options: StyleBankOptions, device: torch.device, dtype: torch.dtype) -> None:
         import torch
 
         from ...weights.stylebank import load_network, load_traced_mask
@@ -120,7 +118,9 @@ class _LoadedBank:
             banks = [*look.pictures, unchanged().to(features)]
             return through_banks(features, banks, places)
         if self.options.fade_frames:
-            shares = [faded(i / self.options.fade_frames, len(look.pictures)) for i in frame_indices]
+            shares = [
+                faded(i / self.options.fade_frames, len(look.pictures)) for i in frame_indices
+            ]
         else:
             shares = [look.shares] * len(frame_indices)
         banks = torch.stack(list(look.pictures))
@@ -158,9 +158,7 @@ class _Coherent:
         assert carried is not None, "no frame"
         return torch.cat(found), carried
 
-    def _drawn(
-        self, frame: Tensor, index: int, carried: Carried | None
-    ) -> tuple[Tensor, Carried]:
+    def _drawn(self, frame: Tensor, index: int, carried: Carried | None) -> tuple[Tensor, Carried]:
         """A frame (1,3,H,W), padded → it in the style, and what the next one goes on from."""
         bank, features = self.bank, self.bank.features(frame)
         goes_on = self._goes_on(frame, features, carried)

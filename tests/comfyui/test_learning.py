@@ -1,4 +1,4 @@
-"""Learned styles as blocks: those that ship, and one learned from a picture, cancelled and gone on."""
+"""Learned styles as blocks: those that ship, and one learned from a picture, with Cancel."""
 
 from __future__ import annotations
 

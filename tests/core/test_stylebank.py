@@ -58,7 +58,9 @@ def test_a_region_has_its_own_style_up_to_the_filters_reach():
     regions[:, 0, :, :4], regions[:, 1, :, 4:] = 1, 1
     found = through_banks(x, (one, other), regions)
     torch.testing.assert_close(found[..., :3], through_bank(x, one)[..., :3], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found[..., 5:], through_bank(x, other)[..., 5:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        found[..., 5:], through_bank(x, other)[..., 5:], atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
