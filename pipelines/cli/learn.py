@@ -98,10 +98,10 @@ def _learn(learner: Learner, preview: Path | None, keep: Any) -> None:
                 last = time.monotonic()
                 keep()
                 if preview is not None:
-                    sheet.save(learner.preview(), preview)
+                    sheet.save(sheet.to_pil(learner.preview()), preview)
     except KeyboardInterrupt:
         keep()
         say("What is learned is kept: the same command goes on.")
         raise
     if preview is not None:
-        sheet.save(learner.preview(), preview)
+        sheet.save(sheet.to_pil(learner.preview()), preview)

@@ -124,7 +124,7 @@ class Style:
             raise StyleAVideoError(f"The weights of the {of} are all 0.")
 
     @property
-    def members(self) -> tuple[StylePicture, ...] | tuple[LearnedStyle, ...]:
+    def members(self) -> Sequence[StylePicture | LearnedStyle]:
         """What is mixed, or put into regions."""
         return self.pictures or self.learned
 
@@ -226,10 +226,10 @@ def read_pictures(
     Raises:
         StyleAVideoError: another number of masks than pictures; see `read_style_picture`.
     """
-    masks = _masks_for(len(given), "style pictures", masks)
+    regions = _masks_for(len(given), "style pictures", masks)
     return tuple(
         read_style_picture(path, weight, mask)
-        for (path, weight), mask in zip(given, masks, strict=True)
+        for (path, weight), mask in zip(given, regions, strict=True)
     )
 
 
@@ -241,18 +241,16 @@ def read_learned(
     Raises:
         StyleAVideoError: another number of masks than styles; see `read_learned_style`.
     """
-    masks = _masks_for(len(given), "learned styles", masks)
+    regions = _masks_for(len(given), "learned styles", masks)
     return tuple(
         read_learned_style(str(name), weight, mask)
-        for (name, weight), mask in zip(given, masks, strict=True)
+        for (name, weight), mask in zip(given, regions, strict=True)
     )
 
 
 def _masks_for(count: int, of: str, masks: Sequence[Path]) -> Sequence[Path | None]:
     if masks and len(masks) != count:
-        raise StyleAVideoError(
-            f"There are {len(masks)} masks for {count} {of}: give one for each."
-        )
+        raise StyleAVideoError(f"There are {len(masks)} masks for {count} {of}: give one for each.")
     return masks or [None] * count
 
 

@@ -109,24 +109,18 @@ class _LoadedBank:
         return self._seen[1]
 
     def styled(self, features: Tensor, look: Look, frame_indices: Sequence[int]) -> Tensor:
+        """Features through the filters of each frame's own mixture, or by region."""
         import torch
 
         from ..core.stylebank import faded, through_bank, through_banks, unchanged
 
-        places = look.places(*features.shape[-2:])
+        places, fade = look.places(*features.shape[-2:]), self.options.fade_frames
         if places is not None:
-            banks = [*look.pictures, unchanged().to(features)]
-            return through_banks(features, banks, places)
-        if self.options.fade_frames:
-            shares = [
-                faded(i / self.options.fade_frames, len(look.pictures)) for i in frame_indices
-            ]
-        else:
-            shares = [look.shares] * len(frame_indices)
-        banks = torch.stack(list(look.pictures))
-        parts = []
-        for frame, share in zip(features.split(1), shares, strict=True):
-            mixed = torch.einsum("n,nabcd->abcd", torch.tensor(share).to(banks), banks)
+            return through_banks(features, [*look.pictures, unchanged().to(features)], places)
+        banks, parts = torch.stack(list(look.pictures)), []
+        for frame, index in zip(features.split(1), frame_indices, strict=True):
+            shares = faded(index / fade, len(banks)) if fade else look.shares
+            mixed = torch.tensordot(torch.tensor(shares).to(banks), banks, 1)
             parts.append(through_bank(frame, mixed))
         return torch.cat(parts)
 

@@ -95,7 +95,7 @@ class Learner:
                 group["lr"] = RATE * (1 - self.step / self.steps)
             found = self._losses(self.filters, photos)
             self.optimizer.zero_grad()
-            sum(WEIGHTS[name] * part for name, part in found.items()).backward()
+            torch.stack([WEIGHTS[name] * part for name, part in found.items()]).sum().backward()
             self.optimizer.step()
         self.step += 1
         self.loss = float(found["style"].detach())

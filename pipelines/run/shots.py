@@ -269,15 +269,19 @@ def _style(folder: Path, start: int, prompt: Any, pictures: Any, learned: Any) -
         check_prompts(f"The prompt of the shot at frame {start}", [prompt], 1)
     shot = f"of the shot at frame {start}"
     listed = _members(
-        folder, pictures, "path", f'The pictures {shot} cannot be read: write [{{"path": '
-        '"painting.jpg", "weight": 1}].',
+        folder,
+        pictures,
+        "path",
+        f'The pictures {shot} cannot be read: write [{{"path": "painting.jpg", "weight": 1}}].',
     )
     named = _members(
-        folder, learned, "name", f'The styles {shot} cannot be read: write [{{"name": "scream", '
-        '"weight": 1}].',
+        folder,
+        learned,
+        "name",
+        f'The styles {shot} cannot be read: write [{{"name": "scream", "weight": 1}}].',
     )
-    read = tuple(read_style_picture(folder / path, *rest) for path, *rest in listed)
-    known = tuple(read_learned_style(name, *rest) for name, *rest in named)
+    read = tuple(read_style_picture(folder / path, w, mask) for path, w, mask in listed)
+    known = tuple(read_learned_style(name, w, mask) for name, w, mask in named)
     return Style(prompt or "", read, known) if prompt or read or known else None
 
 
@@ -286,14 +290,12 @@ def _members(
 ) -> list[tuple[str, float, Path | None]]:
     """The pictures or learned styles of a shot, called by `key`: which, weight, mask."""
     try:
-        found = [
-            (one[key], float(one.get("weight", 1)), one.get("mask"))
-            for one in (given if isinstance(given, list) else [None])
-        ]
-        if not all(isinstance(name, str) for name, *_ in found):
-            raise TypeError(f"no text as {key}")
+        if not isinstance(given, list) or not all(isinstance(one[key], str) for one in given):
+            raise TypeError(f"no list with {key}")
+        masks = [one.get("mask") for one in given]
         return [
-            (name, weight, None if mask is None else folder / mask) for name, weight, mask in found
+            (one[key], float(one.get("weight", 1)), None if mask is None else folder / mask)
+            for one, mask in zip(given, masks, strict=True)
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StyleAVideoError(refusal) from error
