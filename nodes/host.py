@@ -131,8 +131,17 @@ def _sizes_of_a_frame(
 
 
 def on_one_device(options: dict[str, Any]) -> dict[str, Any]:
-    """Model options without ComfyUI's several GPUs: what is read or differentiated stays on one."""
-    return {k: v for k, v in options.items() if not k.startswith("multigpu")}
+    """Model options for what is read or differentiated: on one GPU, and always evaluated.
+
+    EasyCache would take the output of a step before, through which no gradient goes.
+    """
+    transformer = options.get("transformer_options", {})
+    wrappers = {
+        place: {key: w for key, w in by_key.items() if key != "easycache"}
+        for place, by_key in transformer.get("wrappers", {}).items()
+    }
+    kept = {k: v for k, v in options.items() if not k.startswith("multigpu")}
+    return {**kept, "transformer_options": {**transformer, "wrappers": wrappers}}
 
 
 def step_percent(timestep: Tensor, model_options: dict[str, Any]) -> float:

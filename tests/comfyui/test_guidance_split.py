@@ -16,7 +16,9 @@ import comfy.supported_models as kinds
 import pytest
 import torch
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
-from style_a_video.nodes import guidance, host
+from style_a_video.nodes import builtin_model, guidance, host
+from style_a_video.nodes.conditions import FrameCondition, TextCondition
+from style_a_video.nodes.correction import corrected
 from style_a_video.nodes.guidance import CurveInput
 from style_a_video.pipelines.errors import StyleAVideoError
 from test_other_models import FLUX, SDXL
@@ -225,9 +227,9 @@ COMING, PAUSING = (
 """The condition has no part in the first steps, or in some between."""
 
 
-def cached(node, model, start):
+def cached(node, model, start, threshold=0.4):
     """A model with that cache, and a list of the frames × conditions of each evaluation."""
-    model = node.execute(model, 0.4, start, 0.95, False).args[0]
+    model = node.execute(model, threshold, start, 0.95, False).args[0]
     evaluated = []
 
     def count(executor, *args, **kwargs):
@@ -285,6 +287,23 @@ def test_no_cache_of_a_run_stays_in_the_guider(plain):
     first = run(guider, plain[1], STEPS)
     assert not guider._cache._caches
     assert torch.equal(run(guider, plain[1], STEPS), first)
+
+
+def test_the_correction_is_differentiated_where_easycache_leaves_steps_out():
+    model, clip, vae, vision = builtin_model.LoadBuiltInModel.execute().args
+    frames = drawn((2, 64, 64, 3))
+    null = TextCondition.execute(clip, "", True, 0)[0]
+    frame = FrameCondition.execute(null, vae, frames)[0]
+    with torch.inference_mode():
+        model = corrected(model, vision, vae, frames, 1e-3, "linear")
+    counts = []
+    for threshold in (0.0, 3.0):
+        moved, evaluated = cached(EasyCacheNode, model, 0.1, threshold)
+        guider = guidance.MultiConditionGuider(moved, frame, [])
+        run(guider, (32, 8, 8), 4, rows=slice(0, 2))
+        counts.append([evaluated.count(1), evaluated.count(2)])  # the correction's, the guider's
+    (each, every), (still, some) = counts
+    assert each == still >= 4 * 2 and some < every == 4
 
 
 @pytest.mark.parametrize(
