@@ -14,6 +14,11 @@ def keep_colour(stylized: Tensor, source: Tensor) -> Tensor:
 
     Both (T,3,H,W) in [0,1]; the result is clamped to it.
     """
-    light = torch.tensor(LUMA, device=source.device, dtype=source.dtype).view(1, 3, 1, 1)
-    change = ((stylized.to(source) - source) * light).sum(1, keepdim=True)
+    change = light(stylized.to(source) - source)
     return (source + change).clamp(0, 1)
+
+
+def light(picture: Tensor) -> Tensor:
+    """(T,3,H,W) → (T,1,H,W)."""
+    luma = torch.tensor(LUMA, device=picture.device, dtype=picture.dtype).view(1, 3, 1, 1)
+    return (picture * luma).sum(1, keepdim=True)
