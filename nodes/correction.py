@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import comfy.clip_vision
 import comfy.model_management
-import comfy.patcher_extension
 import comfy.samplers
 import comfy.taesd.taesd
 import comfy.utils
 import folder_paths
 import torch
+from comfy.k_diffusion import sampling
+from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor, nn
 
@@ -22,17 +25,35 @@ from ..pipelines.engines.diffusion.decoders import colour_chart
 from ..pipelines.errors import StyleAVideoError
 from . import host
 from .builtin_model import Autoencoder
+from .guidance import MultiConditionGuider
 
 KEY = "style_a_video_correction"
+STEPS_FROM_X = "style_a_video_sampler_steps_from_x"
+ONE_EVALUATION = (
+    *("euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "lms", "ddpm", "lcm"),
+    *("dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun"),
+    *("dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ipndm", "ipndm_v", "deis"),
+    *("res_multistep", "res_multistep_cfg_pp", "res_multistep_ancestral"),
+    *("res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp"),
+    "er_sde",
+)
+"""Samplers of comfy/k_diffusion/sampling.py with one evaluation a step, at the x they step from.
+ComfyUI's ddim is its euler."""
 DECODERS = ("linear", "tiny", "full")
 Decoder = Callable[[Tensor], Tensor]
 
 
 class ClipCorrection:
-    """A wrapper of the guider's prediction: x → x', x0~ from x', the step from x.
+    """A wrapper of the guider's prediction: x itself moves, then x0 is predicted there.
 
-    With z = c x the U-Net's own input (c² = 1/(σ²+1) for Stable Diffusion), z' = z - λ ∂L/∂z is
-    x' = x - (λ/c²) ∂L/∂x. Only the input of the prediction moves, as in the pipeline's denoiser.
+    x' = x - λ σ L_s Δx / rms(Δx), Δx = ∇_x L_s, for x0 as the guider gives it, all its conditions
+    and its scale included; frame by frame.
+
+    The samplers of ONE_EVALUATION pass the tensor that they then step from. It is overwritten, and
+    the step is exactly the one from x'. Others evaluate points between, pass a copy, or step from
+    the point before (heun, dpm_2, dpmpp_2s, dpmpp_sde, seeds, dpm_fast, sa_solver, uni_pc), and
+    with a denoise mask ComfyUI passes a blend: these keep their x and take over x0 at x', a weaker
+    correction. A direction from a point that moved, (x' - x0) / σ, would undo it.
 
     Args:
         vision: ComfyUI's CLIP_VISION.
@@ -85,20 +106,15 @@ class ClipCorrection:
                 f"CLIP Correction was given {len(self.target)} frames and the latent has {len(x)}: "
                 "connect the frames that are stylized."
             )
-        moved = self._corrected(guider, x, timestep, options)
-        denoised = executor(moved, timestep, model_options, seed)
-        # The network's output stays as it is, only x goes back: x0 is affine in both, and this is
-        # the share of x (1 for eps, 1/(σ²+1) for v).
-        none, one = x.new_zeros(1, 1, 1, 1), x.new_ones(1, 1, 1, 1)
-        scale = model.model_sampling.calculate_denoised(timestep[:1], none, one).item()
-        return denoised + scale * (x - moved)
+        moved = self._corrected(guider, x, timestep, options, seed)
+        if options.get(STEPS_FROM_X):
+            moved = x.copy_(moved)
+        return executor(moved, timestep, model_options, seed)
 
-    def _corrected(self, guider: Any, x: Tensor, timestep: Tensor, options: dict) -> Tensor:
+    def _corrected(
+        self, guider: Any, x: Tensor, timestep: Tensor, options: dict[str, Any], seed: int | None
+    ) -> Tensor:
         model = guider.inner_model
-        entries = _active(guider.conds, x, timestep)
-        if not entries:
-            return x
-        c = model.model_sampling.calculate_input(timestep[:1], x.new_ones(1, 1, 1, 1)).item()
         options = host.on_one_device(options)
         with (
             torch.inference_mode(False),
@@ -106,24 +122,58 @@ class ClipCorrection:
             _usable_weights(model, self.vision.model),
             _without_hooks(model),
         ):
-            entries = [_usable(entry) for entry in entries]
-            controls: dict[tuple[int, int], Any] = {}
+            controls: dict[Any, Any] = {}
 
             def denoise(z: Tensor, part: slice) -> Tensor:
                 comfy.model_management.throw_exception_if_processing_interrupted()
-                part = slice(part.start, min(part.stop, len(x)))
-                conds = host.frames_of(entries, part, len(x), model, controls)
-                t = timestep[part].clone()
-                denoised = comfy.samplers.calc_cond_batch(model, [conds], z / c, t, options)[0]
+                view = _of_frames(guider, part, len(x), controls)
+                denoised = view.predict_noise(z, timestep[part].clone(), options, seed)
                 return model.latent_format.process_out(denoised)
 
-            z = correction.correct(
-                c * x.clone(), denoise, self.decode, self._embed, self.target, self.strength
+            return correction.correct(
+                x.clone(),
+                denoise,
+                self.decode,
+                self._embed,
+                self.target,
+                self.strength,
+                float(timestep.max()),
             )
-        return z / c
 
     def _embed(self, frames: Tensor) -> Tensor:
         return embed(self.vision, frames)
+
+
+def look_at_sampler(
+    executor: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, Any], *args: Any, **kw: Any
+) -> Tensor:
+    """A wrapper of the sampling: notes whether the sampler steps from the x it passes."""
+    function = getattr(executor.class_obj, "sampler_function", None)
+    known = (getattr(sampling, f"sample_{name}", None) for name in ONE_EVALUATION)
+    extra_args["model_options"][STEPS_FROM_X] = function is not None and function in known
+    return executor(guider, sigmas, extra_args, *args, **kw)
+
+
+def _of_frames(guider: Any, part: slice, count: int, controls: dict[Any, Any]) -> Any:
+    """A copy of a guider for some of the frames, whose prediction a gradient can pass."""
+    view = copy(guider)
+    view.conds = {
+        name: host.frames_of(
+            [_usable(entry) for entry in entries or []], part, count, guider.inner_model, controls
+        )
+        for name, entries in guider.conds.items()
+    }
+    if isinstance(view, MultiConditionGuider):
+        view.conditions = [replace(c, mask=_of(c.mask, part)) for c in guider.conditions]
+        view._mask_before = _of(guider._mask_before, part)
+    return view
+
+
+def _of(mask: Tensor | None, part: slice) -> Tensor | None:
+    """A mask (1 or T,...) of some of the frames, usable for a gradient."""
+    if mask is None:
+        return None
+    return mask.clone() if len(mask) == 1 else mask[part].clone()
 
 
 def embed(vision: Any, frames: Tensor) -> Tensor:
@@ -208,14 +258,6 @@ def _tiny(model: Any) -> Any:
     return vae
 
 
-def _active(conds: dict[str, Any], x: Tensor, timestep: Tensor) -> list[dict[str, Any]]:
-    """The fullest condition that has a say at this step; none where all are out of their time."""
-    for name in sorted(conds, key=lambda n: n != "positive"):
-        if conds[name] and any(host.at_step(entry, x, timestep) for entry in conds[name]):
-            return conds[name]
-    return []
-
-
 def _usable(entry: dict[str, Any]) -> dict[str, Any]:
     """A condition that a gradient can pass: no tensors of inference mode, and no ControlNet,
     whose outputs ComfyUI adds in place."""
@@ -263,8 +305,8 @@ class ClipCorrectionNode(io.ComfyNode):
             display_name="CLIP Correction",
             category="Style-A-Video/sampling",
             description=(
-                "Before each prediction the noisy latent takes a step towards what CLIP sees in "
-                "the source frame: content survives strong styles. Works with every sampler."
+                "At each step the noisy latent moves towards what CLIP sees in the source frame, "
+                "and sampling goes on from there: content survives strong styles. Any sampler."
             ),
             search_aliases=["sampling correction", "clip guidance", "clip loss"],
             inputs=[
@@ -274,11 +316,12 @@ class ClipCorrectionNode(io.ComfyNode):
                 io.Image.Input("frames", tooltip="The source frames that are stylized."),
                 io.Float.Input(
                     "strength",
-                    default=1.0,
+                    default=0.2,
                     min=0.0,
-                    max=1000.0,
-                    step=0.1,
-                    tooltip="λ: how far the latent moves; 0 changes nothing.",
+                    max=10.0,
+                    step=0.05,
+                    tooltip="λ: how far the latent moves, in units of its noise; 0 changes "
+                    "nothing.",
                 ),
                 io.Combo.Input(
                     "decoder",
@@ -345,7 +388,8 @@ def corrected(
         decode, models = decoder(kind, model, vae)
     wrapper = ClipCorrection(vision, decode, target, strength, percents)
     model = model.clone()
-    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, wrapper)
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, wrapper)
+    model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, look_at_sampler)
     known = model.get_additional_models_with_key(KEY)
     model.set_additional_models(KEY, [*known, vision.patcher, *models])
     return model

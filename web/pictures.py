@@ -184,9 +184,9 @@ def weighted_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
 def clip_correction(pipeline: StyleAVideoPipeline) -> Image.Image:
     frame = film("coffee", (320, 216))
     styled = pipeline(frame, "neon lights").frames
-    corrected = pipeline(frame, "neon lights", correction=1000.0).frames
+    corrected = pipeline(frame, "neon lights", correction=0.5, correction_decoder="full").frames
     change = (CHANGE * (corrected - styled).abs()).clamp(0, 1)
-    tiles = [("frame", frame), ("strength 0", styled), ("strength 1000", corrected)]
+    tiles = [("frame", frame), ("strength 0", styled), ("strength 0.5", corrected)]
     tiles.append((f"difference x {CHANGE}", change))
     return tiled([(words, image[0]) for words, image in tiles], 4)
 

@@ -629,7 +629,8 @@ def correction_on_off(g: Graph) -> None:
         clip_vision=model["CLIP_VISION"],
         vae=model["VAE"],
         frames=frames["frames"],
-        strength=1000.0,
+        strength=0.5,
+        decoder="full",
     )
     images = []
     for number, (name, base) in enumerate((("off", model["MODEL"]), ("on", corrected)), 3):

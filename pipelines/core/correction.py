@@ -16,6 +16,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # Gradients of a cosine with respect to pixels are near 1e-6 and would vanish in fp16. A power of
 # two changes no bit of the result in fp32.
 _LOSS_SCALE = 2.0**10
+_NO_LENGTH = 1e-30  # of a gradient
 
 
 def clip_loss(a: Tensor, b: Tensor) -> Tensor:
@@ -30,34 +31,51 @@ def correct(
     encode_image: Callable[[Tensor], Tensor],
     target: Tensor,
     strength: float,
+    sigma: float,
     *,
     chunk_size: int = 1,
 ) -> Tensor:
-    """z_t - λ Δz_t, Δz_t = ∇_z L_s, L_s = 1 - cos(CLIP(x^f), CLIP(x0 from z_t))  (section 3.4).
+    """z_t - λ σ L_s Δz_t / rms(Δz_t), Δz_t = ∇_z L_s, L_s = 1 - cos(CLIP(x^f), CLIP(x0 from z_t)).
+
+    Section 3.4 moves by λ Δz_t; a gradient's length changes a hundredfold between noise levels and
+    with the model's size. Here a frame moves by λ L_s of the noise's standard deviation, at every
+    level, and comes to rest as L_s goes to 0.
 
     The gradient runs through everything, the denoiser too. Frames do not see each other, so the
     gradient of Σ_f L_s is each frame's own and frames go through in chunks: memory is that of
-    `chunk_size` frames.
+    `chunk_size` frames. Where x0 does not depend on z, or L_s is flat, z stays.
 
     Args:
-        x: z_t (T,C,h,w), in the scaling that the denoiser is given.
-        predict_denoised: (z of some frames, their slice of T) → x0 of the same shape.
+        x: z_t (T,C,h,w), in any scaling.
+        predict_denoised: (z of some frames, their slice of T) → x0 of the same shape: the guided
+            prediction, all conditions summed.
         decode: x0 → frames (.,3,H,W) in [0,1]; encode_image: frames → embeddings (.,d).
         target: CLIP(x^f), (T,d).
         strength: λ ≥ 0. At 0 the very tensor x comes back and nothing is evaluated.
+        sigma: standard deviation of the noise in x, in the scaling of x.
     """
     if strength == 0:
         return x
-    corrected = []
+    moved = []
     for start in range(0, len(x), chunk_size):
-        part = slice(start, start + chunk_size)
+        part = slice(start, min(start + chunk_size, len(x)))
         with torch.inference_mode(False), torch.enable_grad():
             z = x[part].detach().clone().requires_grad_()
             embeds = encode_image(decode(predict_denoised(z, part)))
-            loss = clip_loss(target[part].clone(), embeds).sum()
-            (delta,) = torch.autograd.grad(_LOSS_SCALE * loss, z)
-        corrected.append(x[part] - ((strength / _LOSS_SCALE) * delta.float()).to(x.dtype))
-    return torch.cat(corrected)
+            loss = clip_loss(target[part].clone(), embeds)
+            delta = _gradient(loss, z)
+        length = delta.square().mean((1, 2, 3), keepdim=True).sqrt()
+        step = strength * sigma * loss.detach()[:, None, None, None] * delta
+        moved.append(x[part] - (step / length.clamp_min(_NO_LENGTH)).to(x.dtype))
+    return torch.cat(moved)
+
+
+def _gradient(loss: Tensor, z: Tensor) -> Tensor:
+    """∇_z Σ loss in float32, up to a constant factor; zeros where the loss does not depend on z."""
+    if not loss.requires_grad:
+        return torch.zeros_like(z, dtype=torch.float32)
+    (delta,) = torch.autograd.grad(_LOSS_SCALE * loss.sum(), z)
+    return delta.detach().float()
 
 
 def fit_linear_decoder(latents: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:

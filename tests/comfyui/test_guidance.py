@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 
 import comfy.hooks
+import comfy.k_diffusion.sampling
 import comfy.latent_formats
 import comfy.samplers
 import comfy.taesd.taesd
@@ -12,11 +14,13 @@ import comfy.utils
 import folder_paths
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
 from style_a_video.nodes import attention, builtin_model, correction, guidance, host
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.correction import corrected
 from style_a_video.nodes.noise import FrameNoise
+from style_a_video.pipelines.core.correction import clip_loss
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.weights.loading import load
 
@@ -145,30 +149,141 @@ def test_running_attention_is_the_pipeline_s(pipeline, built_in, conds, frames):
     )
 
 
-@pytest.mark.parametrize("decoder", ["linear", "full"])
-def test_correction_is_the_pipeline_s(pipeline, built_in, conds, frames, decoder):
+CORRECTED = {
+    "paper": ((1.0, 1.5, 0.0), "linear"),
+    "instruct-pix2pix": ((1.0, 1.5, 0.0), "full"),
+}
+
+
+@pytest.mark.parametrize("name", CORRECTED)
+def test_correction_is_the_pipeline_s(pipeline, built_in, conds, frames, name):
     model, _, vae, vision = built_in
+    scales, decoder = CORRECTED[name]
     with torch.inference_mode():
-        moved = corrected(model, vision, vae, frames, 1000.0, decoder)
-    scales = (1.0, 1.5, 0.0)
+        moved = corrected(model, vision, vae, frames, 0.5, decoder)
     options = {
-        "preset": "instruct-pix2pix",
-        "frame_scale": 1.0,
-        "text_scale": 1.5,
+        "preset": name,
+        "frame_scale": scales[0],
+        "text_scale": scales[1],
         "num_inference_steps": 4,
         "seed": SEED,
         "output_type": "latent",
     }
     images = frames.movedim(-1, 1)
-    guided = run(preset(moved, conds, "instruct-pix2pix", scales), conds[3], 4)
+    guided = run(preset(moved, conds, name, scales), conds[3], 4)
     known = pipeline(
-        images, "watercolour", correction=1000.0, correction_decoder=decoder, **options
+        images, "watercolour", correction=0.5, correction_decoder=decoder, **options
     ).frames
     # ReLUs and clipping of the decoder make much of the last digits: held against what it moves.
     plain = pipeline(images, "watercolour", **options).frames
     assert (guided - known).norm() < 0.02 * (known - plain).norm()
-    plain = pipeline(images, "watercolour", **options).frames
     assert (known - plain).norm() / plain.norm() > 0.02  # it does something
+
+
+def seen_losses(guider, frames, vision, vae, empty, sampler, steps=4):
+    """CLIP loss of x0 at each call of the sampler's model, (calls,T), through the whole decoder."""
+    decode, _ = correction.decoder("full", guider.model_patcher, vae)
+    target, found = correction.targets(vision, frames), []
+
+    def look(executor, x, timestep, model_options=None, seed=None):
+        x0 = executor(x, timestep, model_options, seed)
+        latents = guider.inner_model.latent_format.process_out(x0)
+        with torch.inference_mode(False), torch.no_grad():
+            seen = correction.embed(vision, decode(latents.clone()))
+            found.append(clip_loss(target, seen))
+        return x0
+
+    guider.model_patcher = guider.model_patcher.clone()
+    guider.model_options = guider.model_patcher.model_options
+    guider.model_patcher.add_wrapper(WrappersMP.PREDICT_NOISE, look)
+    run(guider, empty, steps, sampler=sampler)
+    return torch.stack(found)
+
+
+SAMPLERS = ("euler", "dpmpp_2m", "heun", "uni_pc")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("guider", ["stock", "ours"])
+def test_correction_lowers_the_loss_at_every_step(built_in, conds, frames, sampler, guider):
+    """Under any sampler: it goes on from the moved x, or at least from x0 there."""
+    model, _, vae, vision = built_in
+    prompt, null, frame, empty = (conds[0], conds[1], conds[2], conds[3])
+    frames, empty = frames[:1], {"samples": empty["samples"][:1]}
+    frame = FrameCondition.execute(null, vae, frames)[0]
+    with torch.inference_mode():
+        moved = corrected(model, vision, vae, frames, 0.3, "full")
+
+    def losses(model):
+        if guider == "ours":
+            made = preset(model, (prompt, null, frame, empty), "paper", (1.0, 1.5, 0.0))
+        else:
+            made = comfy.samplers.CFGGuider(model)
+            made.set_conds(host.with_frame_of(prompt, frame), frame)
+            made.set_cfg(1.5)
+        return seen_losses(made, frames, vision, vae, empty, sampler)
+
+    plain, lowered = losses(model), losses(moved)
+    assert (lowered < plain).all()
+
+
+def test_the_sampler_steps_from_the_moved_x(built_in, frames):
+    """The x of the sampler is overwritten; one that is not known to step from it stays."""
+    _, _, vae, vision = built_in
+    wrapper = correction.ClipCorrection(vision, None, torch.zeros(1, 4), 0.3, (0.0, 1.0))
+    sampling = SimpleNamespace(percent_to_sigma=lambda p: 10.0 * (1 - p))
+    guider = SimpleNamespace(inner_model=SimpleNamespace(model_sampling=sampling))
+    wrapper._corrected = lambda guider, x, *_: x - 1
+
+    class Executor:
+        class_obj = guider
+
+        def __call__(self, x, timestep, options, seed):
+            return 2 * x
+
+    for steps_from_x, kept in ((True, 2.0), (False, 3.0)):
+        x = torch.full((1, 4, 2, 2), 3.0)
+        options = {correction.STEPS_FROM_X: steps_from_x}
+        assert (wrapper(Executor(), x, torch.ones(1), options) == 4).all()
+        assert (x == kept).all()
+
+
+def test_the_samplers_that_step_from_x_are_comfyui_s():
+    assert set(correction.ONE_EVALUATION) <= set(comfy.samplers.KSAMPLER_NAMES)
+
+
+@pytest.mark.parametrize("sampler", correction.ONE_EVALUATION)
+def test_a_move_of_x_is_what_the_sampler_goes_on_from(built_in, sampler):
+    """With x0 = 0 a sampler only scales x: a move at the first evaluation scales what follows."""
+    sigmas = torch.tensor([4.0, 3.0, 2.0, 1.0])
+
+    def last(factor):
+        calls = []
+
+        class Model:
+            inner_model = SimpleNamespace(inner_model=built_in[0].model, model_patcher=built_in[0])
+
+            def __call__(self, x, sigma, model_options=None, seed=None):
+                if not calls:
+                    x.mul_(factor)
+                calls.append(float(sigma[0]))
+                for patch in (model_options or {}).get("sampler_post_cfg_function", []):
+                    patch({"denoised": 0 * x, "uncond_denoised": 0 * x})
+                return 0 * x
+
+        function = getattr(comfy.k_diffusion.sampling, f"sample_{sampler}")
+        args = {"extra_args": {"seed": 0, "model_options": {}}, "disable": True}
+        noise_sampler = lambda *_: torch.zeros(1, 4, 2, 2)  # noqa: E731
+        if "noise_sampler" in inspect.signature(function).parameters:
+            args["noise_sampler"] = noise_sampler
+        result = function(Model(), torch.full((1, 4, 2, 2), 4.0), sigmas, **args)
+        assert calls == [4.0, 3.0, 2.0]
+        return result
+
+    if sampler == "lcm":  # goes on from x0 alone
+        assert (last(2.0) == last(1.0)).all()
+    else:
+        torch.testing.assert_close(last(2.0), 2 * last(1.0))
 
 
 def test_correction_at_strength_0_is_the_model_itself(built_in, frames):
@@ -311,7 +426,7 @@ def test_correction_with_controlnet_and_time_range(built_in, conds, frames, cont
     model, _, vae, vision = built_in
     prompt, null, frame, empty = conds
     with torch.inference_mode():
-        moved = corrected(model, vision, vae, frames, 100.0, "linear")
+        moved = corrected(model, vision, vae, frames, 0.3, "linear")
     framed = host.with_frame_of(prompt, frame)
     for condition in (
         controlled(framed, controlnet, frames),

@@ -32,9 +32,9 @@ class Toy:
         embeds = self.encode(self.decode(self.denoise(x, slice(None))))
         return 1 - torch.nn.functional.cosine_similarity(self.target, embeds)
 
-    def correct(self, strength, **kwargs):
+    def correct(self, strength, sigma=1.0, **kwargs):
         return correction.correct(
-            self.x, self.denoise, self.decode, self.encode, self.target, strength, **kwargs
+            self.x, self.denoise, self.decode, self.encode, self.target, strength, sigma, **kwargs
         )
 
 
@@ -50,20 +50,42 @@ def test_loss_is_zero_for_one_direction_and_two_for_the_opposite():
 
 def test_strength_zero_gives_the_very_tensor_and_evaluates_nothing():
     x = torch.randn(2, 4, 2, 2)
-    assert correction.correct(x, refuse, refuse, refuse, refuse, 0.0) is x
+    assert correction.correct(x, refuse, refuse, refuse, refuse, 0.0, 1.0) is x
 
 
-def test_the_step_is_the_gradient_by_finite_differences():
+def test_the_direction_is_the_gradient_by_finite_differences():
     toy, h = Toy(), 1e-6
-    strength = 0.7
-    delta = (toy.x - toy.correct(strength)) / strength
+    delta = toy.x - toy.correct(0.7)
     expected = torch.zeros_like(toy.x)
     for i in np.ndindex(*toy.x.shape):
         e = torch.zeros_like(toy.x)
         e[i] = h
         expected[i] = ((toy.loss(toy.x + e) - toy.loss(toy.x - e)) / (2 * h)).sum()
-    assert expected.abs().max() > 1e-2
-    torch.testing.assert_close(delta, expected, atol=1e-5, rtol=1e-4)
+    for a, b in zip(delta, expected, strict=True):  # a frame each
+        torch.testing.assert_close(a / a.norm(), b / b.norm(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_frame_moves_by_its_loss_in_units_of_the_noise():
+    toy = Toy()
+    moved = (toy.x - toy.correct(0.7, sigma=3.0)).square().mean((1, 2, 3)).sqrt()
+    torch.testing.assert_close(moved, 0.7 * 3.0 * toy.loss(toy.x), atol=1e-5, rtol=1e-4)
+
+
+def test_the_scaling_of_x_means_nothing():
+    """A sampler that keeps x = z / c, with noise of σ / c, takes the same step."""
+    toy, c = Toy(), 0.01
+    expected = toy.correct(0.7, sigma=0.5)
+    inner, toy.x = toy.denoise, toy.x / c
+    toy.denoise = lambda x, part: inner(c * x, part)
+    torch.testing.assert_close(c * toy.correct(0.7, sigma=0.5 / c), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_where_x0_does_not_depend_on_z_nothing_moves():
+    toy = Toy()
+    toy.denoise = lambda z, part: toy.x[part].clone()
+    assert torch.equal(toy.correct(1.0), toy.x)
+    toy.denoise = lambda z, part: 0 * z + toy.x[part]
+    assert torch.equal(toy.correct(1.0), toy.x)
 
 
 def test_frames_are_independent_so_chunks_change_nothing_and_bound_the_batch():
@@ -99,9 +121,7 @@ def test_gradients_that_vanish_in_half_precision_survive():
     target = torch.tensor([[2.0, 1.0]])
 
     def step(x):
-        return correction.correct(
-            x, lambda z, part: z, lambda z: z, encode, target, strength=2.0**22
-        )
+        return correction.correct(x, lambda z, part: z, lambda z: z, encode, target, 0.5, 1.0)
 
     full, half = step(x.float()), step(x)
     assert (full - 1).abs().min() > 1e-2

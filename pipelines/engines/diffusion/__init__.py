@@ -47,7 +47,9 @@ class DiffusionOptions(Options):
     attention_scale: float | None = option(
         None, "how much more so where the model attends, s_M", metavar="X"
     )
-    correction: float | None = option(None, "pull towards the frame's content, lambda", metavar="X")
+    correction: float | None = option(
+        None, "pull towards the frame's content, lambda; 0.2 is normal", metavar="X"
+    )
     steps: int | None = option(None, "sampling steps", low=1, high=1000, metavar="N")
     scheduler: str | None = option(None, "sampler", choices=SCHEDULERS)
     seed: int = option(0, "of the noise", high=2**63 - 1, metavar="N")

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ...core import attention, correction, guidance
-from ...core.denoised import predict_denoised
+from ...core.denoised import alpha_bar, predict_denoised
 from ...errors import StyleAVideoError
 from . import decoders
 from .conditions import SEES_FRAME, SEES_TEXT, Conditions
 from .encoding import parts
 from .settings import Settings
 
-# The condition whose x0 the correction looks at: the fullest that the guidance evaluates.
+# From the fullest condition on.
 CORRECTED = ("frame_text", "frame", "attention", "text", "null")
 
 
@@ -123,14 +123,16 @@ def recorded_module(unet: torch.nn.Module, layer: str) -> torch.nn.Module:
 
 
 class Corrector:
-    """The sampling correction of one run (section 3.4): z_t → z_t - λ Δz_t.
+    """The sampling correction of one run (section 3.4): z_t moves and all goes on from there.
 
-    Only the input of the prediction moves, eps~ = eps_theta(z_t - λ Δz_t, ...); the scheduler steps
-    from z_t. x0 comes from one evaluation of the fullest condition and the gradient runs through
-    the U-Net, a frame at a time. z_t is the U-Net's scaled input, so that λ means the same for
-    every sampler: on sigmas it is x' = x - λ (σ²+1) ∂L/∂x. A prediction of v or x0 takes eps's
-    place as it is; turned into eps, it would be divided by sqrt(ᾱ), which is 0 in the first step
-    of zero terminal SNR.
+    The U-Net is evaluated at z' = z_t - λ σ L_s Δz_t / rms(Δz_t) and the scheduler steps from z'.
+    Stepping from z_t instead would give x0 back what it has been corrected by. x0 is that of the
+    guided prediction: a frame condition alone is the frame already and would have nothing to gain.
+    The gradient runs through all its conditions, a frame at a time.
+
+    Of a scheduler with two evaluations a step (Heun) the first one moves: the direction from a
+    point that moved, (z' - x0) / σ, would undo it. UniPC's corrector steps from the sample before
+    and takes over x0 at z' alone.
     """
 
     def __init__(
@@ -144,15 +146,28 @@ class Corrector:
         )
 
     def __call__(
-        self, z: Tensor, t: Tensor, conditions: Conditions, weights: dict[str, float]
+        self, latents: Tensor, t: Tensor, conditions: Conditions, weights: dict[str, float]
     ) -> Tensor:
-        """z_t (T,C,h,w) as the U-Net is given it → z_t - λ Δz_t."""
-        condition = next(name for name in CORRECTED if name in weights)
+        """The scheduler's sample (T,C,h,w) at its step t → the moved one."""
+        unet, scheduler = self.pipeline.unet, self.pipeline.scheduler
+        if not getattr(scheduler, "state_in_first_order", True):
+            return latents
 
         def denoise(z: Tensor, part: slice) -> Tensor:
-            output = predict(self.pipeline.unet, z, t, conditions, [condition], part)
-            return predict_denoised(self.pipeline.scheduler, output, z, t)
+            z = scheduler.scale_model_input(z, t)
+            outputs = predict(unet, z, t, conditions, list(weights), part).chunk(len(weights))
+            output = guidance.combine(outputs, list(weights.values())[1:])
+            return predict_denoised(scheduler, output, z, t)
 
+        # The U-Net's input has noise of sqrt(1-ᾱ), whatever the scaling of the scheduler's sample.
+        scale = scheduler.scale_model_input(latents.new_ones(1, 1, 1, 1), t).item()
+        sigma = (1 - alpha_bar(scheduler, t)) ** 0.5 / scale
         return correction.correct(
-            z, denoise, self.decode, self.pipeline.encode_images, self.target, self.strength
+            latents,
+            denoise,
+            self.decode,
+            self.pipeline.encode_images,
+            self.target,
+            self.strength,
+            sigma,
         )

@@ -342,9 +342,9 @@ class StyleAVideoPipeline(
         with self.progress_bar(total=len(timesteps)) as progress:
             for i, t in enumerate(timesteps):
                 weights = settings.weights(i / max(1, len(timesteps) - 1))
-                z = self.scheduler.scale_model_input(latents, t)
                 if corrector is not None:
-                    z = corrector(z, t, conditions, weights)
+                    latents = corrector(latents, t, conditions, weights)
+                z = self.scheduler.scale_model_input(latents, t)
                 record = module if "attention" in weights else None
                 pred, received = guided(self.unet, z, t, conditions, weights, chunk, record)
                 if received is not None:
