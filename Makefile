@@ -43,7 +43,7 @@ $(BIN)/pip:
 	  { echo '"$(PYTHON)" cannot make a virtual environment (no ensurepip); on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
-USABLE_TORCH = import torch; assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5)
+USABLE_TORCH = import torch; assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
 
 define install
 @$(BIN)/python -c '$(USABLE_TORCH)' 2>/dev/null || $(BIN)/pip install '$(TORCH)'

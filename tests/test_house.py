@@ -211,8 +211,8 @@ def test_comfyui_requirements_are_the_package_s_without_torch():
     dependencies = set(re.findall(r'"(.+)"', block))
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = {line for line in lines if line and not line.startswith("#")}
-    assert listed - {"matplotlib"} == dependencies - {"torch>=2.5"}
-    assert "torch>=2.5" in dependencies
+    assert listed - {"matplotlib"} == dependencies - {"torch>=2.6"}
+    assert "torch>=2.6" in dependencies
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
