@@ -220,6 +220,7 @@ class LoadEngine(io.ComfyNode):
                 "adain",
                 "wct",
                 "gatys",
+                "image analogy",
                 "stylebank",
             ],
             inputs=[

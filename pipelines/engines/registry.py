@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..checks import check_choice
-from . import adain, diffusion, gatys, onnx, sctnet, wct
+from . import adain, analogy, diffusion, gatys, onnx, sctnet, wct
 from .kinds import PICTURES, WORDS, EngineKind
 from .style import Style
 
 KINDS: tuple[EngineKind, ...] = tuple(
-    engine.KIND for engine in (diffusion, sctnet, wct, adain, gatys, onnx)
+    engine.KIND for engine in (diffusion, sctnet, wct, adain, gatys, analogy, onnx)
 )
 """In the order of preference: the first that takes a style is its default."""
 

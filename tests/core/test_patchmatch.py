@@ -53,8 +53,9 @@ def test_likeness_is_the_mean_product_of_what_both_pictures_show(patch):
     torch.testing.assert_close(found, expected)
 
 
-def test_products_are_the_same_where_rows_are_copied():
-    left, right, columns = noise(6, 8), noise(5, 8, seed=1), (noise(6, 3, seed=2) * 5).long()
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+def test_products_are_the_same_where_rows_are_copied(rows):
+    left, right, columns = noise(6, 8), noise(rows, 8, seed=1), (noise(6, 3, seed=2) * rows).long()
     found = patchmatch.sampled_products(left, right, columns)
     expected = torch.stack([(left * right[column]).sum(1) for column in columns.unbind(1)], 1)
     torch.testing.assert_close(found, expected)
