@@ -22,6 +22,7 @@ from ..pipelines.engines.diffusion.denoiser import CORRECTED
 from ..pipelines.errors import StyleAVideoError
 from . import host
 from .attention import RUNNING, AttentionReader, Running
+from .easycache import DividedCache
 
 WeightedConditions = io.Custom("STYLEAVIDEO_CONDITION")
 _ZERO = 1e-6
@@ -85,12 +86,12 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
             host.check_frame_count(name, entries, noise)
         self._mask_before: Tensor | None = None
         self._controls: dict[Any, Any] = {}
-        self._cache = host.DividedCache()
+        self._cache = DividedCache()
         try:
             return super().sample(noise, latent_image, *args, **kwargs)
         finally:
             # ComfyUI keeps the guider for the next prompt; what the run made goes now.
-            self._mask_before, self._controls, self._cache = None, {}, host.DividedCache()
+            self._mask_before, self._controls, self._cache = None, {}, DividedCache()
 
     def predict_noise(
         self,

@@ -180,16 +180,20 @@ def input_path(file: str) -> Path:
         raise StyleAVideoError("There is no clip: choose a file, or connect a video.")
     if file == EXAMPLE:
         return _EXAMPLE_FILE
-    path = Path(os.path.abspath(folder_paths.get_annotated_filepath(file)))
+    outside = StyleAVideoError(
+        f"{file} is outside ComfyUI's folders: upload it, or copy it into the input folder."
+    )
+    try:
+        path = Path(os.path.abspath(folder_paths.get_annotated_filepath(file)))
+    except ValueError as error:  # ComfyUI from 0.33 on refuses it there
+        raise outside from error
     folders = (
         folder_paths.get_input_directory(),
         folder_paths.get_output_directory(),
         folder_paths.get_temp_directory(),
     )
     if not any(path.is_relative_to(os.path.abspath(folder)) for folder in folders):
-        raise StyleAVideoError(
-            f"{file} is outside ComfyUI's folders: upload it, or copy it into the input folder."
-        )
+        raise outside
     if not path.is_file():
         raise StyleAVideoError(
             f"{file} is not in ComfyUI's folder any more: upload it again or choose another file."

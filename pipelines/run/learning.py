@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..core.gram import gram
 from ..core.stylebank import BANK, CONTENT, LOOKS, WEIGHTS, losses, through_bank
@@ -54,15 +55,13 @@ class Learner:
     ) -> None:
         from ...weights.perceptual_encoder import load_encoder
         from ...weights.stylebank import load_network
-        from ..engines.transfer import at_size
 
         self.device, self.steps, self.step, self.loss = device, steps, 0, 1.0
         with torch.inference_mode(False), torch.no_grad(), self._fast():
             self.network = load_network().to(device)
             self.encoder = load_encoder().to(device)
             crops = torch.stack([_middle(photo) for photo in photos]).to(device)
-            shown = at_size(picture[None].float(), LONGER_SIDE).to(device)
-            seen = self.encoder(shown, LOOKS)
+            seen = self.encoder(_at_size(picture).to(device), LOOKS)
             self.grams = {layer: gram(x.float()) for layer, x in seen.items()}
             self.features = torch.cat([self.network.encode(x) for x in crops.split(BATCH)])
             self.contents = torch.cat(
@@ -121,6 +120,15 @@ class Learner:
             "step": torch.tensor(float(self.step)),
             **{name: state[name].to(self.device) for name in ("exp_avg", "exp_avg_sq")},
         }
+
+
+def _at_size(picture: Tensor) -> Tensor:
+    """(3,H,W) → (1,3,H',W') of `LONGER_SIDE`."""
+    height, width = picture.shape[-2:]
+    scale = LONGER_SIDE / max(height, width)
+    size = [max(16, round(side * scale)) for side in (height, width)]
+    shown = F.interpolate(picture[None].float(), size, mode="bicubic", antialias=True)
+    return shown.clamp(0, 1)
 
 
 def _middle(photo: Tensor) -> Tensor:
