@@ -230,7 +230,10 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
         (("--style-image", "p.png:-1"), "picture p.png must be 0 or more, not -1."),
         (("--style-image", "p.png:x"), "picture p.png must be a number, not 'x'."),
         (("--style-image", "p.png:0"), "The weights of the style pictures are all 0."),
-        (("--style-mask", "p.png"), "--style-mask says where a --style-image or --style counts: give both."),
+        (
+            ("--style-mask", "p.png"),
+            "--style-mask says where a --style-image or --style counts: give both.",
+        ),
         (
             ("--style-image", "p.png", "--style-mask", "p.png", "--style-mask", "p.png"),
             "There are 2 masks for 1 style pictures: give one for each.",
