@@ -18,7 +18,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..pipelines.core import attention, guidance
-from ..pipelines.engines.diffusion.denoiser import CORRECTED
+from ..pipelines.engines.diffusion.denoiser import FULLEST_FIRST
 from ..pipelines.errors import StyleAVideoError
 from . import host
 from .attention import RUNNING, AttentionReader, Running
@@ -267,7 +267,7 @@ def preset_conditions(
             )
         conditions.append(WeightedCondition(entry, weight, name=name))
     # The fullest first: it is what ComfyUI calls "positive", and what the correction looks at.
-    return null, sorted(conditions, key=lambda c: CORRECTED.index(c.name))
+    return null, sorted(conditions, key=lambda c: FULLEST_FIRST.index(c.name))
 
 
 class WeightedConditionNode(io.ComfyNode):

@@ -28,6 +28,7 @@ DEFAULTS = {
     "text_scale": 1.0,
     "attention_scale": 0.0,
     "noise": "shared",
+    "correction_decoder": "full",
 }
 
 

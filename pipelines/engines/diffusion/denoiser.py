@@ -17,8 +17,7 @@ from .conditions import SEES_FRAME, SEES_TEXT, Conditions
 from .encoding import parts
 from .settings import Settings
 
-# From the fullest condition on.
-CORRECTED = ("frame_text", "frame", "attention", "text", "null")
+FULLEST_FIRST = ("frame_text", "frame", "attention", "text", "null")
 
 
 def predict(
