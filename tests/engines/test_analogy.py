@@ -197,7 +197,16 @@ def test_the_command_line_takes_it(tmp_path, capsys):
     clip = clips.encode(tmp_path / "in.mp4", clips.ramp(3))
     look = picture().image.permute(1, 2, 0).numpy()
     Image.fromarray((255 * look).astype(np.uint8)).save(tmp_path / "red.png")
-    options = ("--style-image", tmp_path / "red.png", "--engine", "analogy", "--keyframes", 2)
+    options = (
+        "--style-image",
+        tmp_path / "red.png",
+        "--engine",
+        "analogy",
+        "--keyframes",
+        2,
+        "--style-size",
+        64,
+    )
     command = ("stylize", clip, tmp_path / "out.mp4", *options, "--device", "cpu", "--no-refine")
     assert cli.main([str(a) for a in command]) == 0, capsys.readouterr().err
     assert len(list(read_frames(tmp_path / "out.mp4"))) == 3
