@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..checks import check_choice
-from . import adain, analogy, diffusion, gatys, onnx, sctnet, wct
-from .kinds import PICTURES, WORDS, EngineKind
+from . import adain, analogy, diffusion, gatys, onnx, sctnet, stylebank, wct
+from .kinds import EngineKind, forms_of
 from .style import Style
 
 KINDS: tuple[EngineKind, ...] = tuple(
-    engine.KIND for engine in (diffusion, sctnet, wct, adain, gatys, analogy, onnx)
+    engine.KIND for engine in (diffusion, sctnet, wct, adain, gatys, stylebank, analogy, onnx)
 )
 """In the order of preference: the first that takes a style is its default."""
 
@@ -26,7 +26,7 @@ def kind_named(name: str) -> EngineKind:
 
 def default_for(style: Style) -> EngineKind:
     """The engine that makes such a style where none is named."""
-    wanted = {form for form, there in ((WORDS, style.text), (PICTURES, style.pictures)) if there}
+    wanted = forms_of(style)
     fitting = tuple(kind for kind in KINDS if wanted <= kind.takes)
     willing = tuple(kind for kind in KINDS if wanted & kind.takes)
     # One that does not take all of it says so itself: EngineKind.check.
