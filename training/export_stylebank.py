@@ -39,6 +39,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     network = load_file(run / f"network{SUFFIX}")
     save_file({k: v.half() for k, v in network.items()}, FOLDER / f"network{SUFFIX}")
+    (FOLDER / f"network{SUFFIX}").chmod(0o644)
     banks = load_file(run / f"banks{SUFFIX}")
     for style in BASE:
         about = {"network": network_identity()}

@@ -165,4 +165,5 @@ def write_style(path: Path, filters: Tensor, about: Mapping[str, str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         save_file({FILTERS: filters.detach().cpu().half().contiguous()}, part, dict(about))
+        part.chmod(0o644)  # it is written for its owner alone
         os.replace(part, path)
