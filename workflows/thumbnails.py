@@ -23,7 +23,7 @@ from run import FOLDER, Client, Failure, Prompt, read_workflow
 SIZE, COLUMNS, LINE = (640, 360), 3, 2
 EVERY = 13  # of the example's frames: three shots of it
 SHOT = 9  # its first frames, without a cut
-LESSON = 300  # steps
+LESSON = 200  # steps
 LIMIT = 60_000  # bytes
 CHARTS = 224  # px, the height of a row of them in pipelines/report/charts.py
 REPORT = "StyleAVideoConsistencyReport"

@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help="how long: more come nearer to the picture (1200)",
+        help="how long: more come nearer to the picture (600)",
     )
     to.add_argument(
         "--preview",

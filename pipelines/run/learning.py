@@ -23,7 +23,7 @@ from ..files import told
 SIDE = 160  # px of a photo's crop
 BATCH = 4
 RATE = 2e-3
-STEPS = 1200
+STEPS = 600
 """Enough for most pictures (NOTES.md)."""
 LONGER_SIDE = 448  # px that the picture is seen at, as those of the styles that ship
 PROGRESS = {"step": [1], **dict.fromkeys(("filters", "exp_avg", "exp_avg_sq"), list(BANK))}

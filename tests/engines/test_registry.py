@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from style_a_video.pipelines.engines import registry
-from style_a_video.pipelines.engines.kinds import PICTURES, WORDS
+from style_a_video.pipelines.engines.kinds import LEARNED, PICTURES, WORDS
 from style_a_video.pipelines.engines.registry import KINDS, default_for, kind_named
 from style_a_video.pipelines.engines.style import Style, StylePicture
 from style_a_video.pipelines.errors import StyleAVideoError
@@ -61,5 +61,5 @@ def test_what_an_engine_does_not_take_is_refused(three):
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_engine_says_what_it_is(kind):
-    assert kind.takes <= {WORDS, PICTURES}
+    assert kind.takes <= {WORDS, PICTURES, LEARNED}
     assert kind.what and kind.speed and kind.licence
