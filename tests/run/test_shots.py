@@ -264,6 +264,33 @@ def test_a_shot_may_have_pictures(painting, tmp_path, monkeypatch):
         assert read_shots(with_pictures(tmp_path, nothing)) == [Begin(0)]
 
 
+def test_a_shot_may_have_learned_styles(tmp_path):
+    path = tmp_path / "shots.json"
+    given = [{"name": "scream"}, {"name": "great_wave", "weight": 2}]
+    path.write_text(json.dumps({"shots": [{"start": 0, "styles": given}]}))
+    (begin,) = read_shots(path)
+    assert [(one.name, one.weight) for one in begin.style.learned] == [
+        ("scream", 1),
+        ("great_wave", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("styles", "told"),
+    [
+        ("scream", r'The styles of the shot at frame 0 cannot be read: write \[{"name": "scream"'),
+        ([{"path": "scream"}], "The styles of the shot at frame 0 cannot be read"),
+        ([{"name": "nobody"}], "There is no learned style 'nobody'; there are: "),
+        ([{"name": "scream", "weight": 0}], "The weights of the learned styles are all 0."),
+    ],
+)
+def test_learned_styles_that_cannot_be_used_are_refused(styles, told, tmp_path):
+    path = tmp_path / "shots.json"
+    path.write_text(json.dumps({"shots": [{"start": 0, "styles": styles}]}))
+    with pytest.raises(StyleAVideoError, match=told):
+        read_shots(path)
+
+
 HINT = (
     "The pictures of the shot at frame 0 cannot be read: write "
     '[{"path": "painting.jpg", "weight": 1}].'
