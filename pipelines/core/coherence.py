@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from .flow import inside, warp
 from .perceptual import reflected
 
+AS_GOOD = 1.2  # times the error along the flow: moving by it makes features smoother, and so alike
+
 
 class TracedMask(nn.Module):
     """Where this frame's features are those of the frame before, moved: M of section 3.2.
@@ -41,6 +43,18 @@ def flow_on_grid(flow: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = flow.shape[-2:]
     steps = flow.new_tensor([size[1] / width, size[0] / height]).view(1, 2, 1, 1)
     return F.interpolate(flow, size, mode="area") * steps
+
+
+def settled(flow: Tensor, features: Tensor, before: Tensor) -> Tensor:
+    """The flow (T,2,H,W) without what noise makes of a still place: 0 where the frame before shows
+    the same at the very place as well as where the flow leads, by the features (T,C,h,w) of both.
+    """
+    size = (features.shape[-2], features.shape[-1])
+    moved = warp(before, flow_on_grid(flow, size).to(before))
+    errors = [(features - x).abs().mean(1, keepdim=True) for x in (before, moved)]
+    here, there = (F.avg_pool2d(e.float(), 5, 1, 2, count_include_pad=False) for e in errors)
+    still = F.interpolate((here <= AS_GOOD * there).float(), flow.shape[-2:], mode="nearest")
+    return flow * (1 - still)
 
 
 def composed(x: Tensor, before: Tensor, flow_to_prev: Tensor, mask: Tensor) -> Tensor:

@@ -157,8 +157,8 @@ class _Coherent:
         bank, features = self.bank, self.bank.features(frame)
         goes_on = self._goes_on(frame, features, carried)
         source = goes_on("input", frame)
-        styled = bank.styled(bank.features(source), self.look, [index])
-        drawn = goes_on("output", bank.drawn(goes_on("features", styled)))
+        styled = goes_on("features", bank.styled(bank.features(source), self.look, [index]))
+        drawn = goes_on("output", bank.drawn(styled))
         kept = {"input": source, "features": styled, "output": drawn}[self.level]
         return drawn, {"frame": frame, "content": features, "composed": kept}
 
@@ -166,15 +166,16 @@ class _Coherent:
         self, frame: Tensor, features: Tensor, carried: Carried | None
     ) -> Callable[[str, Tensor], Tensor]:
         """(level, values) → at the level that was chosen, composed with those before."""
-        from ..core.coherence import composed, flow_on_grid
+        from ..core.coherence import composed, flow_on_grid, settled
         from ..core.flow import warp
         from ..flow import dis
 
         if carried is None:
             return lambda level, x: x
-        flow = dis(frame[0], carried["frame"][0])[None]
-        size = (features.shape[-2], features.shape[-1])
-        before = warp(carried["content"].to(features), flow_on_grid(flow, size).to(features))
+        size, content = (features.shape[-2], features.shape[-1]), carried["content"].to(features)
+        flow = dis(frame[0], carried["frame"][0])[None].to(self.bank.device)
+        flow = settled(flow, features, content)
+        before = warp(content, flow_on_grid(flow, size).to(features))
         mask = self.bank.traced(features, before)
 
         def goes_on(level: str, x: Tensor) -> Tensor:

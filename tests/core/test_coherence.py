@@ -1,6 +1,6 @@
 import pytest
 import torch
-from style_a_video.pipelines.core.coherence import TracedMask, composed, flow_on_grid
+from style_a_video.pipelines.core.coherence import TracedMask, composed, flow_on_grid, settled
 
 
 def randoms(*shape, seed=0):
@@ -37,6 +37,18 @@ def test_a_mask_of_another_size_is_brought_to_the_features():
     x, before = randoms(1, 3, 24, 32), randoms(1, 3, 24, 32, seed=1)
     found = composed(x, before, torch.zeros(1, 2, 24, 32), torch.full((1, 1, 6, 8), 0.5))
     torch.testing.assert_close(found, (x + before) / 2)
+
+
+def test_a_still_place_does_not_follow_a_flow_of_noise():
+    """And one that moves does: the right half has moved by a place, as the flow says everywhere."""
+    before = randoms(1, 8, 12, 16)
+    features = before.clone()
+    features[..., 8:-1] = before[..., 9:]
+    flow = torch.zeros(1, 2, 48, 64)
+    flow[:, 0] = 4
+    found = settled(flow, features, before)
+    assert found[..., :20].eq(0).all()
+    assert torch.equal(found[..., 48:52], flow[..., 48:52])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 9)])

@@ -158,13 +158,15 @@ def test_noise_in_a_still_scene_is_drawn_calmer(frames, level):
     still = (frames[:1] + noise).clamp(0, 1)
     plain = stylized(learned("great_wave"), still)
     calm = carried(still, level, (4,))
-    moves = [float((x[1:] - x[:-1]).abs().mean()) for x in (calm, plain)]
-    assert moves[0] < 0.8 * moves[1]
+    for t in (1, 2, 3):  # it goes on from what was composed, not from what was drawn
+        moves = [float((x[t] - x[t - 1]).abs().mean()) for x in (calm, plain)]
+        assert moves[0] < 0.7 * moves[1]
 
 
 def test_what_is_new_is_drawn_as_it_is(frames):
-    """Nothing of the scene before is left in another one."""
+    """Little of the scene before is left in another one, even where no cut is found."""
     other = 1 - frames[:1].flip(2)
     after = carried(torch.cat([frames[:1], other]), "features", (2,))[1]
-    alone = stylized(learned("great_wave"), other)[0]
-    assert float((after - alone).abs().mean()) < 0.03
+    before, alone = (stylized(learned("great_wave"), x)[0] for x in (frames[:1], other))
+    left = (after - alone).abs().mean() / (before - alone).abs().mean()
+    assert float(left) < 0.25
