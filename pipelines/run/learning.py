@@ -115,11 +115,11 @@ class Learner:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         with torch.inference_mode(False), torch.no_grad():
             self.filters.copy_(state["filters"])
-        self.step = int(state["step"])
-        self.optimizer.state[self.filters] = {
-            "step": torch.tensor(float(self.step)),
-            **{name: state[name].to(self.device) for name in ("exp_avg", "exp_avg_sq")},
-        }
+            self.step = int(state["step"])
+            self.optimizer.state[self.filters] = {
+                "step": torch.tensor(float(self.step)),
+                **{k: state[k].to(self.device, copy=True) for k in ("exp_avg", "exp_avg_sq")},
+            }
 
 
 def _at_size(picture: Tensor) -> Tensor:

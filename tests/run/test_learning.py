@@ -79,7 +79,10 @@ def test_it_works_inside_inference_mode(picture):
     with torch.inference_mode():
         one = learner(picture.clone())
         one.learn()
-    assert one.step == 1 and not one.filters.is_inference()
+        again = learner(picture.clone())
+        again.restore({k: v.clone() for k, v in one.state().items()})
+        again.learn()
+    assert again.step == 2 and not one.filters.is_inference()
 
 
 def test_it_begins_with_the_nearest_of_the_styles_that_ship(picture):
