@@ -456,7 +456,7 @@ def test_a_picture_or_a_style_is_taken(server, clip):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"engine": {"engine": "nonsense"}}, f"engine must be one of: {', '.join(NAMES)}."),
+        ({"engine": {"engine": "nonsense"}}, f"engine must be one of: {', '.join(CHOICES)}."),
         ({"engine": {"engine.style_strength": 7.0}}, "Value 7.0 bigger than max of 1"),
         ({"engine": {"engine.statistics": "all"}}, "'all' not in ['shot', 'frame']"),
         ({"engine": {"style": ["clip", 0]}},
