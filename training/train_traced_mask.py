@@ -4,7 +4,7 @@
 
 It is shown the features of StyleBank's encoder and the flow that DIS finds, as in use. What it is
 to find is known exactly (training/motion.py): the frame before shows the place, and DIS is wrong
-by less than a pixel. No style is seen. What it leaves goes to weights/stylebank/traced_mask.
+by less than a pixel. No style is seen.
 """
 
 from __future__ import annotations
