@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..engines.kinds import WORDS
+from ..engines.kinds import LEARNED, WORDS
 from ..engines.registry import default_for, kind_named
-from ..engines.style import Style, read_style_picture
+from ..engines.style import Style, read_learned_style, read_style_picture
 from . import options
 from .progress import Bars, say
 
@@ -77,6 +77,10 @@ def _choice(engine: str | None) -> list[Style]:
     takes = frozenset({WORDS}) if engine is None else kind_named(engine).takes
     if WORDS in takes:
         return [Style(prompt) for prompt in demo.PROMPTS]
+    if LEARNED in takes:
+        from ...weights.stylebank import BASE
+
+        return [Style(learned=(read_learned_style(style.name),)) for style in BASE]
     return _paintings() if takes else [Style()]
 
 

@@ -78,3 +78,11 @@ def test_after_ctrl_c_it_goes_on(place, capsys, monkeypatch):
     monkeypatch.setattr(Learner, "learn", once)
     assert learn("--name", "mine") == 0
     assert "1 steps were done by a former run." in capsys.readouterr().err
+
+
+def test_the_demo_shows_every_style_that_ships():
+    from style_a_video.pipelines.cli.demo import _choice
+    from style_a_video.weights.stylebank import BASE
+
+    shown = _choice("stylebank")
+    assert [style.learned[0].name for style in shown] == [style.name for style in BASE]
