@@ -6,6 +6,7 @@ one of these leaves a condition out of a region or a step, the base stands in it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -314,13 +315,26 @@ class WeightedConditionNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, weight, schedule=None, mask=None) -> io.NodeOutput:
-        try:
-            curve = None if schedule is None else CurveInput.from_raw(schedule)
-        except (TypeError, ValueError) as error:
-            raise StyleAVideoError("schedule is no curve: points of two numbers each.") from error
+        curve = None if schedule is None else curve_of(schedule)
         if curve is not None and all(y == 1.0 for _, y in curve.points):
             curve = None
         return io.NodeOutput(WeightedCondition(conditioning, weight, curve, mask))
+
+
+def curve_of(schedule: Any) -> CurveInput:
+    """A curve, as ComfyUI's own or as the values of one.
+
+    Raises:
+        StyleAVideoError: something else.
+    """
+    no_curve = StyleAVideoError("schedule is no curve: points of two numbers each.")
+    try:
+        curve = CurveInput.from_raw(schedule)
+        if not all(math.isfinite(value) for point in curve.points for value in point):
+            raise no_curve
+        return curve
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise no_curve from error
 
 
 class MultiConditionGuiderNode(io.ComfyNode):

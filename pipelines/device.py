@@ -10,6 +10,12 @@ import torch
 from .errors import Remedy, StyleAVideoError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_OUT_OF_MEMORY = (  # of a CPU, one under Windows, a Mac, cuDNN, cuBLAS
+    "can't allocate memory",
+    "not enough memory",
+    "MPS backend out of memory",
+    "STATUS_ALLOC_FAILED",
+)
 _CPUINFO = Path("/proc/cpuinfo")
 _FAST_BF16 = {"avx512_bf16", "amx_bf16"}  # without them bf16 is emulated, slower than fp32
 
@@ -69,3 +75,9 @@ def _cpu_says(key: str, cpuinfo: Path = _CPUINFO) -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class of its own for GPUs of NVIDIA only."""
+    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -70,6 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"style-a-video: error: {unusable(error.filename, error)}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        from ..device import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        print(
+            "style-a-video: error: There is too little memory for frames of this size: make the "
+            "video smaller, or close other programs.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("style-a-video: stopped.", file=sys.stderr)
         return 130

@@ -18,6 +18,7 @@ import av
 import torch
 from torch import Tensor
 
+from ..device import is_out_of_memory
 from ..engines.kinds import Carried, CarryingEngine, Engine
 from ..errors import Remedy, StyleAVideoError
 from ..media import Frame, VideoInfo, read_frames, to_picture
@@ -27,13 +28,6 @@ from .shots import Segment
 
 # Lossless; every slice has its checksum.
 _PACKED = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
-
-_OUT_OF_MEMORY = (  # of a CPU, one under Windows, a Mac, cuDNN, cuBLAS
-    "can't allocate memory",
-    "not enough memory",
-    "MPS backend out of memory",
-    "STATUS_ALLOC_FAILED",
-)
 
 
 @dataclass(frozen=True)
@@ -174,7 +168,7 @@ def _within_memory(
         else:
             stylized, then = engine(images, indices), None
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if len(indices) == 1:
             height, width = images.shape[-2:]
@@ -191,12 +185,6 @@ def _within_memory(
     first, carried = _within_memory(engine, images[:half], indices[:half], carried)
     second, carried = _within_memory(engine, images[half:], indices[half:], carried)
     return torch.cat([first, second]), carried
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch has a class of its own for GPUs of NVIDIA only."""
-    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _checked(stylized: Tensor, indices: range) -> Tensor:

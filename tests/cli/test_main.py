@@ -405,3 +405,27 @@ def test_a_report_that_cannot_be_written_is_said_and_leaves_nothing(clip, tmp_pa
 def test_an_unknown_option_points_to_its_command(capsys):
     assert cli.main(["stylize", "a.mp4", "b.mp4", "--prompt", "oil", "--text-scales", "3"]) == 2
     assert "--text-scales 3 (see style-a-video stylize --help)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: 9 bytes")]
+)
+def test_too_little_memory_is_a_sentence(error, capsys, monkeypatch):
+    def full(args):
+        raise error
+
+    monkeypatch.setattr(cli.COMMANDS["info"], "run", full)
+    assert run("info") == 2
+    assert capsys.readouterr().err == (
+        "style-a-video: error: There is too little memory for frames of this size: make the video "
+        "smaller, or close other programs.\n"
+    )
+
+
+def test_another_error_keeps_its_traceback(monkeypatch):
+    def broken(args):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(cli.COMMANDS["info"], "run", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        run("info")

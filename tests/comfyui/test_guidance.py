@@ -344,6 +344,24 @@ def test_a_time_range_leaves_the_base_in_place(built_in, conds):
     close(run(late, empty, 2), run(plain, empty, 2), 1e-5)
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *({}, {"points": None}, {"points": 7}, {"points": [[0.5]]}, {"points": [["a", 1]]}, 7, "x"),
+        *(
+            {"points": [[0, float("nan")]]},
+            {"points": [[float("inf"), 1]]},
+            {"points": [[0, None]]},
+        ),
+    ],
+    ids=str,
+)
+def test_a_schedule_that_is_no_curve_is_refused(conds, schedule):
+    with pytest.raises(StyleAVideoError) as refusal:
+        guidance.WeightedConditionNode.execute(conds[0], 1.0, schedule)
+    assert str(refusal.value) == "schedule is no curve: points of two numbers each."
+
+
 def test_a_schedule_moves_the_weight(built_in, conds):
     from comfy_api.input import CurveInput
 
