@@ -149,6 +149,7 @@ def _learned(path: Path, picture: Tensor, steps: int, about: dict[str, str]) -> 
     """The filters, with progress and a preview on the block; kept when it is cancelled."""
     device = comfy.model_management.get_torch_device()
     kept = path.with_name(f".{path.stem}.progress")
+    about = {k: v for k, v in about.items() if k != "steps"}  # it may go on for longer
     learner = learner_of(picture, device, steps)
     if state := read_progress(kept, about):
         learner.restore(state)

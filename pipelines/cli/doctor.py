@@ -71,7 +71,11 @@ def within(seconds: float, section: Callable[[], Iterable[str]]) -> list[str]:
     thread = Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
-    return [*said, f"! no answer within {seconds:.1f} s"] if thread.is_alive() else said
+    return (
+        [*said, f"! no answer within {seconds:.1f} s: on a busy machine, ask again"]
+        if thread.is_alive()
+        else said
+    )
 
 
 def private(text: object) -> str:

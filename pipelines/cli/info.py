@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"device: {device} ({hardware(device)}), {dtype}")
     print("\nengines (--engine):")
     for kind in KINDS:
-        print(f"  {kind.name}  ({' or '.join(sorted(kind.takes))})")
+        print(f"  {kind.name}  ({' or '.join(sorted(kind.takes)) or 'nothing'})")
         print(f"      {kind.what}\n      speed: {kind.speed}\n      licence: {kind.licence}")
     names = [kind.name for kind in KINDS if any(f.name == "model" for f in fields(kind.options))]
     print(f"\nmodels of the engine {' and '.join(names)} (--model):")

@@ -72,10 +72,12 @@ def run(args: argparse.Namespace) -> None:
         "network": network_identity(),
     }
     learner = learner_of(picture.image, pick_device(args.device), steps)
-    if (state := read_progress(kept, about)) and not args.fresh:
+    begun = {k: v for k, v in about.items() if k != "steps"}  # it may go on for longer
+    if not args.fresh and (state := read_progress(kept, begun)):
         learner.restore(state)
         say(f"{learner.step} steps were done by a former run.")
-    _learn(learner, args.preview, lambda: write_progress(kept, learner, about))
+    say(f"Learning {args.name}: {steps} steps.")
+    _learn(learner, args.preview, lambda: write_progress(kept, learner, begun))
     write_style(target, learner.filters, about)
     kept.unlink(missing_ok=True)
     say(f"Use it as --style {args.name}.")
@@ -88,6 +90,10 @@ def _learn(learner: Learner, preview: Path | None, keep: Any) -> None:
 
     from ..report import sheet
 
+    def show() -> None:
+        if preview is not None:
+            sheet.save(sheet.to_pil(learner.preview()), preview)
+
     last = time.monotonic()
     bar = trange(learner.step, learner.steps, initial=0, disable=None, unit=" steps")
     try:
@@ -97,11 +103,10 @@ def _learn(learner: Learner, preview: Path | None, keep: Any) -> None:
             if time.monotonic() - last > KEPT_EVERY:
                 last = time.monotonic()
                 keep()
-                if preview is not None:
-                    sheet.save(sheet.to_pil(learner.preview()), preview)
+                show()
     except KeyboardInterrupt:
         keep()
+        show()
         say("What is learned is kept: the same command goes on.")
         raise
-    if preview is not None:
-        sheet.save(sheet.to_pil(learner.preview()), preview)
+    show()

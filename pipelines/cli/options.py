@@ -83,7 +83,7 @@ def codec(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--quality",
         choices=("high", "normal", "low"),
-        help="high: for further editing, about 1.6 times the size; low: under half (normal)",
+        help="high: for further editing, about half as large again; low: about half (normal)",
     )
 
 
@@ -188,9 +188,12 @@ def pictures(to: argparse.ArgumentParser) -> None:
 def style_of(args: argparse.Namespace, prompt: str | None) -> Style:
     """What --prompt, --style-image and --style ask for."""
     given = [parse_picture(text) for text in args.style_image or []]
-    learned = [parse_picture(text) for text in args.style or []]
+    learned = [parse_picture(text, "learned style") for text in args.style or []]
     if given and learned:
         raise StyleAVideoError("--style-image and --style cannot be mixed: leave one out.")
+    for name, _ in learned:
+        if name.suffix.lower() in PICTURES:
+            raise StyleAVideoError(f"{name} is a picture: give it as --style-image.")
     masks = args.style_mask or []
     if masks and not (given or learned):
         raise StyleAVideoError(

@@ -199,8 +199,8 @@ def _title(name: str) -> str:
     return Path(name).stem.replace("_", " ")
 
 
-def parse_picture(text: str) -> tuple[Path, float]:
-    """PATH or PATH:WEIGHT → both.
+def parse_picture(text: str, of: str = "style picture") -> tuple[Path, float]:
+    """PATH or PATH:WEIGHT → both; `of`: what it is, for the message.
 
     Raises:
         StyleAVideoError: a weight that is no number.
@@ -214,7 +214,7 @@ def parse_picture(text: str) -> tuple[Path, float]:
         if Path(weight).suffix:
             return Path(text), 1.0
         raise StyleAVideoError(
-            f"The weight of the style picture {path} must be a number, not {weight!r}."
+            f"The weight of the {of} {path} must be a number, not {weight!r}."
         ) from None
 
 

@@ -54,7 +54,8 @@ class _LoadedBank:
         self._seen: tuple[Tensor, Tensor] | None = None
 
     def remarks(self, style: Style) -> list[str]:
-        return []
+        alone = self.options.fade_frames and len(style.learned) == 1
+        return ["There is one style alone: fade_frames changes nothing."] if alone else []
 
     @cached_property
     def weights(self) -> str:

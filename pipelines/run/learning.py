@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..core.gram import gram
 from ..core.stylebank import BANK, CONTENT, LOOKS, WEIGHTS, losses, through_bank
 from ..errors import StyleAVideoError
-from ..files import told
+from ..files import shown, told
 
 SIDE = 160  # px of a photo's crop
 BATCH = 4
@@ -127,8 +127,8 @@ def _at_size(picture: Tensor) -> Tensor:
     height, width = picture.shape[-2:]
     scale = LONGER_SIDE / max(height, width)
     size = [max(16, round(side * scale)) for side in (height, width)]
-    shown = F.interpolate(picture[None].float(), size, mode="bicubic", antialias=True)
-    return shown.clamp(0, 1)
+    sized = F.interpolate(picture[None].float(), size, mode="bicubic", antialias=True)
+    return sized.clamp(0, 1)
 
 
 def _middle(photo: Tensor) -> Tensor:
@@ -141,9 +141,9 @@ def learner_of(picture: Tensor, device: torch.device, steps: int = STEPS) -> Lea
     from ...weights.stylebank import SHIPPED, SUFFIX, photos, read_style
     from ..media import read_still
 
-    shown = [read_still(path, (SIDE, 1024), 1024) for path in photos()]
+    crops = [read_still(path, (SIDE, 1024), 1024) for path in photos()]
     starts = [read_style(path) for path in sorted(SHIPPED.glob(f"*{SUFFIX}"))]
-    return Learner(picture, shown, starts, device, steps)
+    return Learner(picture, crops, starts, device, steps)
 
 
 def write_progress(path: Path, learner: Learner, about: Mapping[str, str]) -> None:
@@ -160,7 +160,11 @@ def write_progress(path: Path, learner: Learner, about: Mapping[str, str]) -> No
 
 
 def read_progress(path: Path, about: Mapping[str, str]) -> Mapping[str, Tensor] | None:
-    """What `write_progress` kept for the same; None where there is nothing that fits."""
+    """What `write_progress` kept; None where there is nothing, or it is damaged.
+
+    Raises:
+        StyleAVideoError: it is of something else.
+    """
     from ...weights.files import finite, safetensors_of, tensor_shapes
 
     if not path.is_file():
@@ -169,8 +173,13 @@ def read_progress(path: Path, about: Mapping[str, str]) -> Mapping[str, Tensor] 
         if tensor_shapes(path) != PROGRESS:
             return None
         with safetensors_of(path) as file:
-            if file.metadata() != dict(about):
-                return None
-            return {name: finite(path, name, file.get_tensor(name)) for name in PROGRESS}
+            of = file.metadata()
+            state = {name: finite(path, name, file.get_tensor(name)) for name in PROGRESS}
     except StyleAVideoError:  # damaged: begun anew
         return None
+    if of != dict(about):
+        raise StyleAVideoError(
+            f"A style of this name was begun from another picture: choose another name, or delete "
+            f"{shown(path)}."
+        )
+    return state

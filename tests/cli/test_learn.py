@@ -5,6 +5,16 @@ from PIL import Image
 from style_a_video.pipelines.cli.main import main
 from style_a_video.pipelines.media import probe
 from style_a_video.pipelines.run import demo
+from style_a_video.pipelines.run.learning import Learner
+
+ONCE = Learner.learn
+
+
+def pressed(learner):
+    """Ctrl-C after the first step."""
+    if learner.step == 1:
+        raise KeyboardInterrupt
+    ONCE(learner)
 
 
 @pytest.fixture(autouse=True)
@@ -63,19 +73,10 @@ def test_a_name_is_a_name(name, place, capsys):
 
 
 def test_after_ctrl_c_it_goes_on(place, capsys, monkeypatch):
-    from style_a_video.pipelines.run.learning import Learner
-
-    once = Learner.learn
-
-    def pressed(learner):
-        if learner.step == 1:
-            raise KeyboardInterrupt
-        once(learner)
-
     monkeypatch.setattr(Learner, "learn", pressed)
     assert learn("--name", "mine") == 130
     assert "What is learned is kept: the same command goes on." in capsys.readouterr().err
-    monkeypatch.setattr(Learner, "learn", once)
+    monkeypatch.setattr(Learner, "learn", ONCE)
     assert learn("--name", "mine") == 0
     assert "1 steps were done by a former run." in capsys.readouterr().err
 
@@ -86,3 +87,29 @@ def test_the_demo_shows_every_style_that_ships():
 
     shown = _choice("stylebank")
     assert [style.learned[0].name for style in shown] == [style.name for style in BASE]
+
+
+def test_another_picture_does_not_take_what_was_learned(place, capsys, monkeypatch):
+    monkeypatch.setattr(Learner, "learn", pressed)
+    assert learn("--name", "mine") == 130
+    monkeypatch.setattr(Learner, "learn", ONCE)
+    Image.new("RGB", (96, 96), "red").save("stripes.png")
+    kept = place / "styles" / ".mine.progress"
+    before = kept.read_bytes()
+    capsys.readouterr()
+    assert refused("--name", "mine", capsys=capsys) == (
+        "A style of this name was begun from another picture: choose another name, or delete "
+        f"{kept}."
+    )
+    assert kept.read_bytes() == before
+    assert learn("--name", "mine", "--fresh") == 0
+    assert not kept.exists()
+
+
+def test_it_may_go_on_for_longer(place, capsys, monkeypatch):
+    monkeypatch.setattr(Learner, "learn", pressed)
+    assert learn("--name", "mine", "--preview", "p.jpg") == 130
+    assert Image.open("p.jpg").size == (160, 160)
+    monkeypatch.setattr(Learner, "learn", ONCE)
+    assert main(["learn", "stripes.png", "--steps", "3", "--name", "mine"]) == 0
+    assert "1 steps were done by a former run." in capsys.readouterr().err

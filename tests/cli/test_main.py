@@ -245,7 +245,8 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
         (("--engine", "best"), "There is no engine 'best'; choose one of: diffusion"),
         (("--style", "no"), "There is no learned style 'no'; there are: "),
         (("--style", "p.safetensors"), "There is no file p.safetensors: check the path."),
-        (("--style", "scream:x"), "scream must be a number, not 'x'."),
+        (("--style", "scream:x"), "The weight of the learned style scream must be a number, not"),
+        (("--style", "p.png"), "p.png is a picture: give it as --style-image."),
         (("--style", "scream:0"), "The weights of the learned styles are all 0."),
         (
             ("--style", "scream", "--style-image", "p.png"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from style_a_video.pipelines.core.stylebank import BANK, unchanged
+from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.run.learning import (
     Learner,
     learner_of,
@@ -63,7 +64,8 @@ def test_progress_of_something_else_is_not_gone_on_from(content, picture, tmp_pa
     one = learner(picture)
     one.learn()
     write_progress(path, one, ABOUT)
-    assert read_progress(path, {"picture": "another"}) is None
+    with pytest.raises(StyleAVideoError, match="was begun from another picture"):
+        read_progress(path, {"picture": "another"})
 
 
 def test_what_was_learned_before_stays_to_the_bit(picture):
