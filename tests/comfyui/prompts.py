@@ -31,6 +31,19 @@ def random_prompt(seed: int, definitions: dict[str, Any]) -> dict[str, Any]:
         draw.choice((_value, _value, _value, _choice, _link, _remove, _class, _repeat))(
             draw, prompt, definitions
         )
+    return _without_surrogates(prompt)
+
+
+def _without_surrogates(prompt: dict[str, Any]) -> dict[str, Any]:
+    """Blocks of others get none: where one quotes it in an error, ComfyUI 0.26 ends its thread of
+    prompts.
+    """
+    for node in prompt.values():
+        if isinstance(node, dict) and isinstance(node.get("inputs"), dict):
+            ours = str(node.get("class_type")).startswith("StyleAVideo")
+            for name, value in node["inputs"].items():
+                if value == "\ud800" and not ours:
+                    node["inputs"][name] = "surrogate"
     return prompt
 
 
