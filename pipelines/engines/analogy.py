@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .kinds import PICTURES, Carried, EngineKind, Loaded
 from .options import option
 from .style import Style, StylePicture
-from .transfer import GRID, Look, PictureOptions, at_size, look_at
+from .transfer import Look, PictureOptions, at_size, look_at, padded
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -180,13 +180,12 @@ class _AlongShot:
         self, frames: Tensor, frame_indices: Sequence[int], carried: Carried | None
     ) -> tuple[Tensor, Carried]:
         import torch
-        from torch.nn.functional import pad
 
         from ..core.colour import keep_colour
 
         height, width = frames.shape[-2:]
         source = frames.to(self.analogies.device, self.analogies.dtype)
-        shown = pad(source, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+        shown = padded(source)
         found = []
         with torch.no_grad():
             for frame, index in zip(shown.split(1), frame_indices, strict=True):

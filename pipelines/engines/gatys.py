@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .kinds import PICTURES, Carried, EngineKind, Loaded
 from .options import option
 from .style import Style, StylePicture
-from .transfer import GRID, Look, PictureOptions, at_size, look_at
+from .transfer import Look, PictureOptions, at_size, look_at, padded
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -148,13 +148,11 @@ class _AlongShot:
         self, frames: Tensor, frame_indices: Sequence[int], carried: Carried | None
     ) -> tuple[Tensor, Carried]:
         import torch
-        from torch.nn.functional import pad
 
         from ..core.colour import keep_colour
 
         height, width = frames.shape[-2:]
-        shown = frames.to(self.gatys.device, self.gatys.dtype)
-        shown = pad(shown, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+        shown = padded(frames.to(self.gatys.device, self.gatys.dtype))
         found = []
         for frame in shown.split(1):
             stylized = self.gatys.stylize(frame, self.look, carried)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .kinds import LEARNED, Carried, CarryingEngine, Engine, EngineKind, Loaded
 from .options import Options, option
 from .style import LearnedStyle, Style
-from .transfer import GRID, Look, look_at
+from .transfer import Look, look_at, padded
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
@@ -124,14 +124,6 @@ class _LoadedBank:
             mixed = torch.tensordot(torch.tensor(shares).to(banks), banks, 1)
             parts.append(through_bank(frame, mixed))
         return torch.cat(parts)
-
-
-def padded(frames: Tensor) -> Tensor:
-    """(T,3,H,W) with sides in multiples of `GRID`, the border repeated."""
-    from torch.nn.functional import pad
-
-    height, width = frames.shape[-2:]
-    return pad(frames, (0, -width % GRID, 0, -height % GRID), mode="replicate")
 
 
 class _Coherent:

@@ -164,13 +164,12 @@ class Transfer(ABC):
 
     def stylize(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
         import torch
-        from torch.nn.functional import pad
 
         from ..core.colour import keep_colour
 
         height, width = frames.shape[-2:]
         source = frames.to(self.device)
-        shown = pad(source.to(self.dtype), (0, -width % GRID, 0, -height % GRID), mode="replicate")
+        shown = padded(source.to(self.dtype))
         with torch.no_grad():
             shown = self.draw(shown.contiguous(memory_format=torch.channels_last), look, means)
         stylized = shown[..., :height, :width].float().clamp(0, 1)
@@ -232,6 +231,14 @@ def look_at(style: Style, see: Callable[[Any], Any], device: torch.device) -> Lo
     size = max(mask.shape[-2] for mask in masks), max(mask.shape[-1] for mask in masks)
     fitted = [interpolate(mask[None].float(), size, mode="nearest") for mask in masks]
     return Look(seen, shares, torch.cat(fitted, 1).to(device))
+
+
+def padded(frames: Tensor) -> Tensor:
+    """(T,3,H,W) with sides in multiples of `GRID`, the border repeated."""
+    from torch.nn.functional import pad
+
+    height, width = frames.shape[-2:]
+    return pad(frames, (0, -width % GRID, 0, -height % GRID), mode="replicate")
 
 
 def at_size(picture: Tensor, longer_side: int) -> Tensor:
