@@ -68,3 +68,18 @@ def flatten(image: Image, space: int, colour: int) -> Image:
     half = cv2.resize(image, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
     half = cv2.pyrMeanShiftFiltering(half, space, colour, maxLevel=1)
     return cv2.resize(half, (w, h), interpolation=cv2.INTER_CUBIC)
+
+
+def kuwahara(image: Image, radius: int) -> Image:
+    """Mean of the calmest of four quadrants (Kuwahara et al. 1976)."""
+    x = image.astype(np.float32) / 255
+    k = radius + 1
+    means, spreads = [], []
+    for ax in (0, radius):
+        for ay in (0, radius):
+            mean = cv2.blur(x, (k, k), anchor=(ax, ay), borderType=cv2.BORDER_REFLECT)
+            square = cv2.blur(x * x, (k, k), anchor=(ax, ay), borderType=cv2.BORDER_REFLECT)
+            means.append(mean)
+            spreads.append((square - mean * mean).sum(-1))
+    best = np.argmin(np.stack(spreads), axis=0)
+    return byte(np.take_along_axis(np.stack(means), best[None, ..., None], 0)[0])

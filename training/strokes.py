@@ -1,9 +1,8 @@
 """Brush strokes that follow the picture: what makes a painter's hand known at a glance.
 
-Bristles turn with the picture as in Litwinowicz 1997, "Processing Images and Video for an
-Impressionist Effect" (SIGGRAPH), but each of a few directions has its strokes in fixed places,
-which repeat every 16 px: the picture chooses the direction and the colour only. A small model can
-learn that; strokes that are laid one by one along a path it answers with a blur.
+A stroke lies along a line of equal tone, as wide as the painter's brush whatever the slope, and is
+made of nothing but what lies under it. So it turns with the forms, moves when they move, and a
+small model can learn it; strokes in fixed places would stand still while the scene slides behind.
 """
 
 from __future__ import annotations
@@ -12,69 +11,45 @@ import cv2
 import numpy as np
 
 TILE = 16  # px
-
-# Waves across the strokes, in periods a tile (x, y): half a turn of directions, each periodic.
-_WAVES = {
-    3: [(0, 3), (1, 3), (2, 2), (3, 1), (3, 0), (3, -1), (2, -2), (1, -3)],
-    4: [(0, 4), (2, 4), (3, 3), (4, 2), (4, 0), (4, -2), (3, -3), (2, -4)],
-}
+FLAT = 6.0
+"""Bands a tone unit, as a power of 2, from which on noise would be drawn."""
 
 
-def direction(image: np.ndarray, sigma: float, rest: tuple[float, float]) -> np.ndarray:
-    """Angle along the contours, (H,W) float32 rad; `rest`, xy, where the picture has none.
+def _bands(tone: np.ndarray, width: float, sigma: float) -> np.ndarray:
+    """Light in [-1,1] of bands along lines of equal tone, about `width` px from one to the next.
 
-    The smoothed structure tensor's minor axis (Kyprianidis & Kang 2011, section 3).
+    Where the slope changes, one count of bands passes into its double, as strokes begin and end.
+    Where there is no slope they fade. tone: (H,W) float32 in [0,1], smoothed by sigma.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    grey = cv2.GaussianBlur(grey, (0, 0), 1.5)
-    gx, gy = cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1)
-    a, b, c = (cv2.GaussianBlur(p, (0, 0), sigma) for p in (gx * gx, gx * gy, gy * gy))
-    # A weak tensor of its own keeps flat areas from having a direction by chance.
-    weak = 2e-3
-    a, b, c = a + weak * rest[1] ** 2, b - weak * rest[0] * rest[1], c + weak * rest[0] ** 2
-    return 0.5 * np.arctan2(2 * b, a - c) + np.float32(np.pi / 2)
+    gx, gy = (cv2.Sobel(tone, -1, x, 1 - x, scale=1 / 8) for x in (1, 0))
+    slope = cv2.GaussianBlur(np.hypot(gx, gy), (0, 0), 2 * sigma) + np.float32(1e-5)
+    wanted = -np.log2(width * slope)
+    shown = np.clip((FLAT + 1 - wanted) / 1.5, 0, 1)
+    wanted = np.clip(wanted, 0, FLAT)
+    count = np.floor(wanted)
+    share = wanted - count
+    share = share * share * (3 - 2 * share)
+    few, many = (np.cos(2 * np.pi * 2 ** (count + k) * tone) for k in (0, 1))
+    return (few + (many - few) * share) * shown
 
 
-def bristles(angle: np.ndarray, per_tile: int, dashes: float) -> np.ndarray:
-    """Light of strokes along the angles, (H,W) in [-1,1]: `per_tile` (3 or 4) side by side.
+def strokes(image: np.ndarray, width: float, sigma: float, dashes: float = 0) -> np.ndarray:
+    """Light of strokes along the contours, (H,W) in [-1,1].
 
-    dashes: how far (0 to 1) they are broken up along their way.
+    Args:
+        image: RGB (H,W,3) uint8.
+        width: px from one stroke to the next.
+        sigma: px by which the picture is smoothed first; more is calmer.
+        dashes: how far (0 to 1) strokes are broken up along their way, by the colours' own bands.
     """
-    h, w = angle.shape
-    y, x = np.mgrid[:h, :w].astype(np.float32) * np.float32(2 * np.pi / TILE)
-    total, weight = np.zeros((h, w), np.float32), np.full((h, w), 1e-6, np.float32)
-    for u, v in _WAVES[per_tile]:
-        # The wave runs across the stroke; its strokes bend a little, as a hand does.
-        along = np.arctan2(u, -v)
-        share = np.abs(np.cos(angle - along)) ** 24  # the nearest direction, and a little the next
-        stroke = np.cos(u * x + v * y + 0.7 * np.sin(x + y))
-        if dashes:
-            # One break a tile along the stroke, not beside its neighbour's where v is not 0.
-            broken = np.cos(y - np.sign(v) * x + 2 * stroke)
-            stroke = stroke * (1 - dashes * np.clip(broken, 0, 1))
-        total, weight = total + share * stroke, weight + share
-    return total / weight
-
-
-def dabs(colours: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
-    """Colours (H,W,3) float in [0,1] as short dabs of `size` px (long, wide), 16 in every tile.
-
-    They lie as chance has it; the picture gives their colour only.
-    """
-    h, w = colours.shape[:2]
-    rng = np.random.default_rng(seed)
-    smooth = cv2.GaussianBlur(colours.astype(np.float32), (0, 0), 1.5)
-    canvas = smooth.copy()
-    places = [(4 * i + 2, 4 * j + 2) for i in range(4) for j in range(4)]
-    for k in rng.permutation(len(places)):
-        dy, dx = (p + int(rng.integers(-1, 2)) for p in places[k])
-        turn, light = rng.uniform(-40, 40), 1 + 0.07 * rng.choice([-1.0, 1.0])
-        for cy in range(dy, h, TILE):
-            for cx in range(dx, w, TILE):
-                ink = np.clip(smooth[cy, cx] * light, 0, 1).tolist()
-                axes = (4 * size[0], 4 * size[1])  # halves, in eighths of a px
-                cv2.ellipse(canvas, (8 * cx, 8 * cy), axes, turn, 0, 360, ink, -1, shift=3)
-    return canvas
+    tone = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 0].astype(np.float32) / 255
+    light = _bands(cv2.GaussianBlur(tone, (0, 0), sigma), width, sigma)
+    if dashes:
+        red, green, blue = cv2.split(image.astype(np.float32) / 255)
+        colour = 1.5 * red - green - 0.5 * blue + 0.6 * cv2.GaussianBlur(tone, (0, 0), 3 * sigma)
+        across = _bands(cv2.GaussianBlur(colour, (0, 0), sigma), 3 * width, sigma)
+        light = light * (1 - dashes * np.clip(across, 0, 1))
+    return light
 
 
 def relief(x: np.ndarray, strength: float) -> np.ndarray:

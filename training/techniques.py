@@ -12,7 +12,19 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from .filters import Image, byte, edges, flatten, gradient, grey, posterise, saturate, tint
+from .filters import (
+    Image,
+    byte,
+    edges,
+    flatten,
+    gradient,
+    grey,
+    kuwahara,
+    posterise,
+    saturate,
+    tint,
+)
+from .strokes import relief, strokes
 
 
 def pencil(image: Image) -> Image:
@@ -42,28 +54,10 @@ def watercolour(image: Image) -> Image:
 
 def oil(image: Image) -> Image:
     """Thick daubs of deep saturated colour, lit as relief."""
-    daubs = _kuwahara(image, 5)
-    daubs = saturate(daubs, 1.7, 0.9)
-    light = cv2.GaussianBlur(grey(daubs), (0, 0), 1.0)
-    relief = cv2.Sobel(light, -1, 1, 0) + cv2.Sobel(light, -1, 0, 1)
-    x = daubs.astype(np.float32) / 255
-    x = x * x * (3 - 2 * x)
-    return byte(x + np.clip(relief, -0.35, 0.35)[..., None] * 0.45)
-
-
-def _kuwahara(image: Image, radius: int) -> Image:
-    """Mean of the calmest of four quadrants (Kuwahara et al. 1976)."""
-    x = image.astype(np.float32) / 255
-    k = radius + 1
-    means, spreads = [], []
-    for ax in (0, radius):
-        for ay in (0, radius):
-            mean = cv2.blur(x, (k, k), anchor=(ax, ay), borderType=cv2.BORDER_REFLECT)
-            square = cv2.blur(x * x, (k, k), anchor=(ax, ay), borderType=cv2.BORDER_REFLECT)
-            means.append(mean)
-            spreads.append((square - mean * mean).sum(-1))
-    best = np.argmin(np.stack(spreads), axis=0)
-    return byte(np.take_along_axis(np.stack(means), best[None, ..., None], 0)[0])
+    x = saturate(kuwahara(image, 5), 1.45, 0.95).astype(np.float32) / 255
+    x = 0.3 * x + 0.7 * x * x * (3 - 2 * x)
+    bristles = strokes(image, 5, 2.5, dashes=0.9)[..., None]
+    return byte(relief(x * (1 + 0.07 * bristles), 0.35))
 
 
 def comic(image: Image) -> Image:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from ..engines.kinds import Loaded
     from ..media import Part
     from ..refine.frames import Refining
+    from ..run.shots import Begin
 
 SIDES = (16, 8192)  # px
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -206,6 +207,15 @@ def style_of(args: argparse.Namespace, prompt: str | None) -> Style:
     if learned:
         return Style(prompt or "", learned=read_learned(learned, masks))
     return Style(prompt or "", read_pictures(given, masks))
+
+
+def check_every_shot(begins: Sequence[Begin]) -> None:
+    """Where the run has no style, each shot must have one."""
+    if bare := [begin.start for begin in begins if begin.style is None]:
+        raise StyleAVideoError(
+            f"The shot at frame {bare[0]} has no style: give it one in the shots file, or give one "
+            "for all such shots by --prompt TEXT, --style-image FILE or --style NAME."
+        )
 
 
 def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[EngineKind, Options]:

@@ -117,8 +117,11 @@ def run(args: argparse.Namespace) -> None:
     from ..run.styles import styles_of
 
     begins = None if args.shots is None else read_shots(args.shots)
+    if begins and args.frames is not None:
+        begins = [begin for begin in begins if begin.start < max(1, args.frames)]
     style: Style | None = options.style_of(args, args.prompt)
-    if style is not None and style.is_empty and begins and all(b.style for b in begins):
+    if style.is_empty and begins and any(begin.style for begin in begins):
+        options.check_every_shot(begins)
         style = None
     kind, chosen = options.engine_of(args, styles_of(style, begins))
     load = options.Load(kind, chosen, args.device, args.dtype)
@@ -241,6 +244,7 @@ def _stylize_one(
     target: Path,
 ) -> None:
     from ..media import foreseen
+    from ..run.job import frames_kept
     from ..run.styles import engine_of_shots
     from ..run.stylize import Kept, stylize_video
 
@@ -270,7 +274,10 @@ def _stylize_one(
         )
     except KeyboardInterrupt:
         if job.is_dir():
-            say(f"What is done is kept in {shown(job)}: the same command goes on.")
+            say(
+                f"Finished and kept in {shown(job)}: {frames_kept(job)} frames; the same command "
+                "goes on."
+            )
         raise
     for note in report.notes:
         if note not in foreseen(info, target, args.codec):

@@ -320,6 +320,12 @@ def is_job(folder: Path) -> bool:
     return "job.json" in names and all(_OURS.fullmatch(name) for name in names)
 
 
+def frames_kept(folder: Path) -> int:
+    """Of the finished segments of a job. What was at work when the run ended is not among them."""
+    times = [parse_json(read_bounded(p, MAX_JSON))["times"] for p in folder.glob("segments/*.json")]
+    return sum(map(len, times))
+
+
 _ENGINE = "engine."  # before the names of what the engine carries
 
 

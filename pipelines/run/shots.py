@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,13 @@ MAX_TIME = 10**9  # s, 30 years: muxers count in 64 bits
 MAX_PICTURES = 64  # of all styles together: they are in memory
 MAX_STYLES = 1000  # different ones: the built-in model is asked for each where it places it
 MAX_FILE = 16 << 20  # bytes of a shots file; a film has some thousand shots
+OTHER_PART = 0.5  # s between a first frame's time and that of the file: it is of another part
+
+# What a shots file may say; `end` and `time` are for whoever reads it, but see OTHER_PART.
+OF_FILE = ("shots",)
+OF_SHOT = ("start", "prompt", "pictures", "styles", "end", "time")
+OF_PICTURE = ("path", "weight", "mask")
+OF_LEARNED = ("name", "weight", "mask")
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,14 @@ class Shot:
 
 @dataclass(frozen=True)
 class Begin:
-    """Where a shot begins, as a user says: frame `start`; `style`: None: that of the run."""
+    """Where a shot begins, as a user says: frame `start`; `style`: None: that of the run.
+
+    `time` (s) of the frame, where the file says it.
+    """
 
     start: int
     style: Style | None = None
+    time: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -150,15 +161,18 @@ def plan(
     length: int = SEGMENT,
     begins: Sequence[Begin] | None = None,
     told: Callable[[int], None] = lambda done: None,
+    trimmed: bool = False,
 ) -> Plan:
     """One pass over small frames (see SIDE) → shots and segments of at most `length` frames.
 
     Args:
         begins: shots that are known already (`read_shots`), instead of looking for cuts.
         told: called with the number of frames seen.
+        trimmed: the frames may end before the clip does: shots beyond them are left out.
 
     Raises:
-        StyleAVideoError: a shot of `begins` lies beyond the last frame; no OpenCV here.
+        StyleAVideoError: a shot of `begins` lies beyond the last frame of the clip; they were
+            written for another part of it; no OpenCV here.
     """
     cuts = Cuts()
     wanted = None if begins is None else {shot.start for shot in begins}
@@ -166,6 +180,8 @@ def plan(
     segments: list[tuple[int, Fraction | None, int]] = []
     index, last, in_order = 0, None, True
     for index, frame in enumerate(frames):
+        if index == 0 and begins:
+            _check_part(begins[0], frame.pts)
         cut = cuts(frame.image) if wanted is None else index in wanted
         if cut or not starts:
             starts.append((index, frame.pts))
@@ -177,7 +193,7 @@ def plan(
     if not starts:
         return Plan((), ())
     count = index + 1
-    if begins is not None and len(starts) < len(begins):
+    if begins is not None and len(starts) < len(begins) and not trimmed:
         raise StyleAVideoError(
             f"The shots file has a shot at frame {begins[len(starts)].start}, and there are "
             f"{count} frames: take out what lies beyond them."
@@ -190,6 +206,15 @@ def plan(
         for (start, time, shot), stop in zip(segments, stops, strict=True)
     )
     return Plan(tuple(shots), tuple(pieces))
+
+
+def _check_part(first: Begin, time: Fraction) -> None:
+    """Frames are counted from the first that is stylized: another one, and all styles are late."""
+    if first.time is not None and abs(first.time - time) > OTHER_PART:
+        raise StyleAVideoError(
+            f"The shots file begins at {first.time:g} s of the clip, and these frames at "
+            f"{float(time):g} s: write it by style-a-video shots with the same --start."
+        )
 
 
 def segment_length(width: int, height: int) -> int:
@@ -215,23 +240,26 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
 
     A picture is {"path": FILE, "weight": 1, "mask": FILE}, its files beside the shots file where
     their paths are not absolute; weight and mask may be left out. In the place of pictures there
-    may be learned "styles", {"name": NAME, "weight": 1, "mask": FILE}. Other keys are not read.
+    may be learned "styles", {"name": NAME, "weight": 1, "mask": FILE}. "end" and "time", which
+    `as_text` writes, are for the reader.
 
     Raises:
-        StyleAVideoError: no such file, other content, starts that do not begin at 0 or do not grow,
-            a style that cannot be used.
+        StyleAVideoError: no such file, other content or keys, starts that do not begin at 0 or do
+            not grow, a style that cannot be used.
     """
     path = Path(path)
     try:
-        listed = parse_json(read_bounded(path, MAX_FILE))["shots"]
+        content = parse_json(read_bounded(path, MAX_FILE))
+        listed = content["shots"]
         starts = [shot["start"] for shot in listed]
+        times = [_time_of(shot) for shot in listed]
         given = [
             (shot.get("prompt"), shot.get("pictures") or [], shot.get("styles") or [])
             for shot in listed
         ]
     except StyleAVideoError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise StyleAVideoError(f"{shown(path)} is not a shots file: {HINT}.") from error
     whole = all(type(s) is int for s in starts)
     growing = whole and all(a < b for a, b in zip(starts, starts[1:], strict=False))
@@ -240,6 +268,9 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
             f"The shots of {shown(path)} must start at frame 0 and each after the one before: "
             f"{HINT}."
         )
+    _check_keys(shown(path), content, OF_FILE)
+    for start, shot in zip(starts, listed, strict=True):
+        _check_keys(f"The shot at frame {start} of {shown(path)}", shot, OF_SHOT)
     keys = [json.dumps(style, sort_keys=True) for style in given]
     different = {
         key: (start, *style) for key, start, style in zip(keys, starts, given, strict=True)
@@ -261,7 +292,27 @@ def read_shots(path: str | os.PathLike[str]) -> list[Begin]:
             "most are taken: use some styles for several shots."
         )
     styles = {key: _style(path.parent, *style) for key, style in different.items()}
-    return [Begin(start, styles[key]) for start, key in zip(starts, keys, strict=True)]
+    return [
+        Begin(start, styles[key], time)
+        for start, key, time in zip(starts, keys, times, strict=True)
+    ]
+
+
+def _time_of(shot: dict[str, Any]) -> float | None:
+    """Of the frame where it begins; anything but a number is a ValueError or TypeError."""
+    time = None if shot.get("time") is None else float(shot["time"])
+    if time is not None and not abs(time) <= MAX_TIME:
+        raise ValueError(f"no time: {time}")
+    return time
+
+
+def _check_keys(what: str, given: dict[str, Any], known: Sequence[str]) -> None:
+    """A key that is not known is a typing error, and what it says would be lost."""
+    if unknown := [key for key in given if key not in known]:
+        raise StyleAVideoError(
+            f"{what} has {unknown[0]!r:.60}, which means nothing here; known are "
+            f"{', '.join(known)}."
+        )
 
 
 def _style(folder: Path, start: int, prompt: Any, pictures: Any, learned: Any) -> Style | None:
@@ -271,13 +322,15 @@ def _style(folder: Path, start: int, prompt: Any, pictures: Any, learned: Any) -
     listed = _members(
         folder,
         pictures,
-        "path",
+        OF_PICTURE,
+        f"A picture {shot}",
         f'The pictures {shot} cannot be read: write [{{"path": "painting.jpg", "weight": 1}}].',
     )
     named = _members(
         folder,
         learned,
-        "name",
+        OF_LEARNED,
+        f"A style {shot}",
         f'The styles {shot} cannot be read: write [{{"name": "scream", "weight": 1}}].',
     )
     read = tuple(read_style_picture(folder / path, w, mask) for path, w, mask in listed)
@@ -286,16 +339,20 @@ def _style(folder: Path, start: int, prompt: Any, pictures: Any, learned: Any) -
 
 
 def _members(
-    folder: Path, given: Any, key: str, refusal: str
+    folder: Path, given: Any, keys: Sequence[str], one_of_them: str, refusal: str
 ) -> list[tuple[str, float, Path | None]]:
-    """The pictures or learned styles of a shot, called by `key`: which, weight, mask."""
+    """The pictures or learned styles of a shot: which (the first of `keys`), weight, mask."""
+    which = keys[0]
     try:
-        if not isinstance(given, list) or not all(isinstance(one[key], str) for one in given):
-            raise TypeError(f"no list with {key}")
+        if not isinstance(given, list) or not all(isinstance(one[which], str) for one in given):
+            raise TypeError(f"no list with {which}")
         masks = [one.get("mask") for one in given]
-        return [
-            (one[key], float(one.get("weight", 1)), None if mask is None else folder / mask)
+        members = [
+            (one[which], float(one.get("weight", 1)), None if mask is None else folder / mask)
             for one, mask in zip(given, masks, strict=True)
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StyleAVideoError(refusal) from error
+    for one in given:
+        _check_keys(one_of_them, one, keys)
+    return members

@@ -265,7 +265,9 @@ def _planned(work: Work, part: Part, begins: Sequence[Begin] | None, tell: Progr
     small = part.read(info, fit(*work.size, shots.SIDE))
     length = shots.segment_length(*work.size)
     with closing(ahead(small, 8)) as frames:
-        plan = shots.plan(frames, length, begins, lambda n: tell("shots", n, max(n, total)))
+        plan = shots.plan(
+            frames, length, begins, lambda n: tell("shots", n, max(n, total)), part.is_trimmed
+        )
     if not plan.frames:
         raise StyleAVideoError(
             f"{info.path} shows no frame between {float(part.start or 0):g} s and "
@@ -277,9 +279,9 @@ def _planned(work: Work, part: Part, begins: Sequence[Begin] | None, tell: Progr
 def _listed(plan: Plan, begins: Sequence[Begin] | None) -> list[dict[str, Any]]:
     """The shots for the report, each with its style where it has one of its own."""
     styles = [None] * len(plan.shots) if begins is None else [begin.style for begin in begins]
-    return [
+    return [  # of a part there may be more styles than shots
         shots.as_dict(shot) | ({} if style is None else {"prompt": style.words})
-        for shot, style in zip(plan.shots, styles, strict=True)
+        for shot, style in zip(plan.shots, styles, strict=False)
     ]
 
 

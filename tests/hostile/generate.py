@@ -241,7 +241,7 @@ def change_json(draw, path):
         return
     try:
         value = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):  # what an earlier damage left
         value = {}
     text = json.dumps(changed(draw, value))
     if roll < 0.2:

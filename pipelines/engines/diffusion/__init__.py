@@ -51,6 +51,13 @@ class DiffusionOptions(Options):
         None, "pull towards the frame's content, lambda; 0.2 is normal", metavar="X"
     )
     steps: int | None = option(None, "sampling steps", low=1, high=1000, metavar="N")
+    start_level: float | None = option(
+        None,
+        "where sampling starts: 1 noise, below it the frame noised so far; keeps content",
+        low=0.05,
+        high=1,
+        metavar="X",
+    )
     scheduler: str | None = option(None, "sampler", choices=SCHEDULERS)
     seed: int = option(0, "of the noise", high=2**63 - 1, metavar="N")
 

@@ -34,6 +34,7 @@ class Diffusion:
             "frame_scale": options.frame_scale,
             "attention_scale": options.attention_scale,
             "correction": options.correction,
+            "start_level": options.start_level,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
         self.settings = {**PRESETS[options.preset], **chosen}

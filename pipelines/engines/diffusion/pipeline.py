@@ -217,6 +217,7 @@ class StyleAVideoPipeline(
         generator: torch.Generator | None = None,
         noise: str | None = None,
         noise_blend: float | None = None,
+        start_level: float | None = None,
         frame_indices: Sequence[int] | None = None,
         chunk_size: int | None = None,
         latents: Tensor | None = None,
@@ -267,6 +268,7 @@ class StyleAVideoPipeline(
             correction_decoder=correction_decoder,
             noise=noise,
             noise_blend=noise_blend,
+            start_level=start_level,
         )
         frames = checks.check_frames(frames)
         count, size = len(frames), (frames.shape[-2], frames.shape[-1])
@@ -330,15 +332,13 @@ class StyleAVideoPipeline(
         callback_inputs: Sequence[str],
     ) -> Tensor:
         """z_T → z_0 by the scheduler, with the guided and, where λ > 0, corrected prediction."""
-        self.scheduler.set_timesteps(settings.num_inference_steps, device=noise.device)
-        timesteps = self.scheduler.timesteps
+        latents, timesteps = self._start(noise, conditions, settings)
         self._num_timesteps = len(timesteps)
         self._interrupt = False
         accepted = inspect.signature(self.scheduler.step).parameters
         extra = {"generator": generators} if "generator" in accepted else {}
         corrector = Corrector(self, frames, settings, chunk) if settings.correction else None
         module = recorded_module(self.unet, settings.attention_layer) if running else None
-        latents = noise * self.scheduler.init_noise_sigma
         with self.progress_bar(total=len(timesteps)) as progress:
             for i, t in enumerate(timesteps):
                 weights = settings.weights(i / max(1, len(timesteps) - 1))
@@ -360,6 +360,31 @@ class StyleAVideoPipeline(
                     break
         return latents
 
+    def _start(
+        self, noise: Tensor, conditions: Conditions, settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        """The scheduler's first sample (T,C,h,w), and the timesteps from there.
+
+        Below level 1 these are the last of a longer schedule, as of ComfyUI's `denoise`.
+        """
+        scheduler = self.scheduler
+        scheduler.set_timesteps(settings.schedule_length, device=noise.device)
+        skipped = settings.schedule_length - settings.num_inference_steps
+        if not skipped:
+            return noise * scheduler.init_noise_sigma, scheduler.timesteps
+        skipped *= getattr(scheduler, "order", 1)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(skipped)
+        timesteps = scheduler.timesteps[skipped:]
+        clean = self._clean(conditions)
+        return scheduler.add_noise(clean, noise, timesteps[:1].expand(len(noise))), timesteps
+
+    def _clean(self, conditions: Conditions) -> Tensor:
+        """E(x^f) in the scaling of z_t."""
+        assert conditions.image_latents is not None
+        scale = 1.0 if self.config.scale_image_latents else self.vae.config.scaling_factor
+        return scale * conditions.image_latents
+
     def _conditions(
         self, frames: Tensor, prompts: list[str], negatives: list[str], chunk: int | None
     ) -> Conditions:
@@ -373,13 +398,11 @@ class StyleAVideoPipeline(
         self, noise: Tensor, conditions: Conditions, settings: Settings, chunk: int | None
     ) -> Tensor:
         """Attention received (T,1,h,w) in one pass (c_I,∅) at sqrt(ᾱ) E(x^f) + sqrt(1-ᾱ) n."""
-        assert conditions.image_latents is not None
-        scale = 1.0 if self.config.scale_image_latents else self.vae.config.scaling_factor
         steps = self.scheduler.config.num_train_timesteps
         level = round(settings.attention_level * (steps - 1))
         t = torch.tensor(level, device=noise.device)
         a = float(self.scheduler.alphas_cumprod[level])
-        z = a**0.5 * scale * conditions.image_latents + (1 - a) ** 0.5 * noise
+        z = a**0.5 * self._clean(conditions) + (1 - a) ** 0.5 * noise
         module = recorded_module(self.unet, settings.attention_layer)
         return probe_attention(self.unet, z, t, conditions, module, chunk)
 
@@ -401,6 +424,8 @@ class StyleAVideoPipeline(
         for name in ("frame_scale", "attention_scale"):
             if getattr(settings, name):
                 self._require_frames(f"{name} above 0")
+        if settings.start_level < 1:
+            self._require_frames("start_level below 1")
         if settings.correction and self.image_encoder is None:
             raise StyleAVideoError(
                 "correction needs an image_encoder, which this model has not: give the pipeline a "

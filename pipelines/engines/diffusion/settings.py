@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -15,6 +16,7 @@ SCALES = ("frame_scale", "text_scale", "attention_scale")
 ATTENTION_MODES = ("probe", "running")
 
 MAX_STEPS = 1000  # as many as the schedulers were trained with
+LOWEST_START = 0.05
 _ZERO = 1e-6  # weights such as 1 - 0.7 - 0.3 are zero but for rounding
 
 
@@ -36,6 +38,9 @@ class Settings:
             CLIP loss is 0.1 moves by a tenth of its noise at each step. 0.2 is normal, 1 too much.
         correction_decoder: a name of `decoders.DECODERS`.
         noise: a mode of `noise.frame_noise`; noise_blend: its blend.
+        start_level: where sampling starts, above 0: 1 from noise, below from the frame's latent
+            noised to that level, 0 being clean (Meng et al. 2022, SDEdit). The steps are the same
+            in number.
     """
 
     preset: str = "instruct-pix2pix"
@@ -52,6 +57,7 @@ class Settings:
     correction_decoder: str = "linear"
     noise: str = "shared"
     noise_blend: float = 0.5
+    start_level: float = 1.0
 
     def __post_init__(self) -> None:
         check_choice("preset", self.preset, guidance.FORMULAS)
@@ -64,11 +70,23 @@ class Settings:
             check_number(name, getattr(self, name))
         for name in ("attention_level", "noise_blend"):
             check_number(name, getattr(self, name), high=1.0)
+        check_number("start_level", self.start_level, LOWEST_START, 1.0)
         if not isinstance(self.schedules, Mapping):
             raise StyleAVideoError(f"schedules must be by name, not {self.schedules!r:.60}.")
         for name, schedule in self.schedules.items():
             check_choice("scale to schedule", name, SCALES)
             _check_schedule(name, schedule)
+        if self.start_level < 1 and self.schedule_length == self.num_inference_steps:
+            least = math.ceil(round(self.start_level / (1 - self.start_level), 6))
+            raise StyleAVideoError(
+                f"A start_level of {self.start_level:g} needs {least} steps or more, not "
+                f"{self.num_inference_steps}: raise num_inference_steps, or start from noise (1)."
+            )
+
+    @property
+    def schedule_length(self) -> int:
+        """Steps of the schedule from noise whose last num_inference_steps are taken."""
+        return int(self.num_inference_steps / self.start_level)
 
     @classmethod
     def resolve(cls, defaults: Mapping[str, Any] | None, **given: Any) -> Settings:
