@@ -235,6 +235,7 @@ class AttentionMap(io.ComfyNode):
         shape = tuple(latents.shape[1:])
         start = frame_noise(shape, seed, range(len(latents)), noise)
         received = probe(model, frame, latents, layer, level, start)
+        received = attention.smoothed_to(received, *shape[1:])
         mask = attention.attention_mask(received, threshold)
         full = [8 * s for s in shape[1:]]
         mask, received = (attention.resize_to(m, *full)[:, 0].cpu() for m in (mask, received))

@@ -6,50 +6,31 @@ one of these leaves a condition out of a region or a step, the base stands in it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
 import comfy.samplers
 import torch
-from comfy_api.input import CurveInput
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..pipelines.core import attention, guidance
-from ..pipelines.engines.diffusion.denoiser import FULLEST_FIRST
 from ..pipelines.errors import StyleAVideoError
 from . import host
 from .attention import RUNNING, AttentionReader, Running
 from .easycache import DividedCache
+from .presets import (
+    PRESETS,
+    WeightedCondition,
+    describe,
+    preset_conditions,
+    schedule_of,
+    weights_at,
+)
 
 WeightedConditions = io.Custom("STYLEAVIDEO_CONDITION")
 _ZERO = 1e-6
-
-
-@dataclass(frozen=True)
-class WeightedCondition:
-    """A condition of the guidance: base + Σ w_k m_k (pred_k - base).
-
-    Attributes:
-        conditioning: ComfyUI's CONDITIONING.
-        weight: w_k at multiplier 1.
-        schedule: multiplier over the steps, 0 the first and 1 the last; None is 1 throughout.
-        mask: m_k (1 or T,H,W) in [0,1]; None covers everything.
-        name: what people read.
-    """
-
-    conditioning: list[Any]
-    weight: float
-    schedule: CurveInput | None = None
-    mask: Tensor | None = None
-    name: str = "condition"
-
-    def at(self, percent: float) -> float:
-        multiplier = 1.0 if self.schedule is None else float(self.schedule.interp(percent))
-        return self.weight * multiplier
 
 
 class MultiConditionGuider(comfy.samplers.CFGGuider):
@@ -102,7 +83,7 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         seed: int | None = None,
     ) -> Tensor:
         options = model_options or {}
-        weights = [c.at(host.step_percent(timestep, options)) for c in self.conditions]
+        weights = weights_at(self.conditions, host.step_percent(timestep, options))
         # cfg_pp samplers read the base even where its weight is 0.
         keep = bool(options.get("disable_cfg1_optimization"))
         names, weights = self._needed(x, timestep, weights, keep)
@@ -177,7 +158,8 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         guided = guidance.combine(preds, weights[1:], covers[1:])
         mask = None
         if running is not None and reader is not None and reader.received is not None:
-            mask = attention.attention_mask(reader.received, running.threshold)
+            received = attention.smoothed_to(reader.received, *frames.shape[-2:])
+            mask = attention.attention_mask(received, running.threshold)
         return guided, mask, preds[0], fullest
 
     def _mask(self, name: str, frames: Tensor, part: slice, count: int) -> Tensor | None:
@@ -210,65 +192,6 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         if mask is None or not any(RUNNING in e for e in entries):
             return entries
         return [host.masked_frame(e, mask) if RUNNING in e else e for e in entries]
-
-
-def describe(base_name: str, conditions: Sequence[WeightedCondition]) -> str:
-    """The weights at the first step, as people read them."""
-    weights = [c.at(0.0) for c in conditions]
-    lines = [f"{base_name}: {1 - sum(weights):g}"]
-    lines += [
-        f"{c.name}: {w:g}"
-        + ("" if c.schedule is None else f" → {c.at(1.0):g}")
-        + ("" if c.mask is None else " in its mask")
-        for c, w in zip(conditions, weights, strict=True)
-    ]
-    return "\n".join(lines)
-
-
-def preset_conditions(
-    preset: str,
-    scales: tuple[float, float, float],
-    prompt: list[Any],
-    null: list[Any],
-    frame: list[Any] | None,
-    attention_condition: list[Any] | None,
-) -> tuple[list[Any], list[WeightedCondition]]:
-    """A preset's conditions (Huang et al. 2023, section 3.3; Brooks et al. 2023, eq. 3).
-
-    Returns:
-        The base (∅,∅) and the others with their weights, those of weight 0 left out.
-
-    Raises:
-        StyleAVideoError: a scale above 0 whose condition is not connected.
-    """
-    s_i, s_t, s_m = scales
-    for scale, given, what in ((s_i, frame, "frame"), (s_m, attention_condition, "attention")):
-        if scale and given is None:
-            raise StyleAVideoError(
-                f"{what}_scale is {scale:g} and nothing is connected to {what}: connect "
-                f"{what.capitalize()} Condition, or set it to 0."
-            )
-    entries = {
-        "null": null,
-        "frame": frame,
-        "text": prompt,
-        "frame_text": None if frame is None else host.with_frame_of(prompt, frame),
-        "attention": attention_condition,
-    }
-    weights = guidance.FORMULAS[preset](s_i, s_t, s_m)
-    conditions = []
-    for name, weight in weights.items():
-        entry = entries[name]
-        if name == "null" or abs(weight) <= _ZERO:
-            continue
-        if entry is None:
-            raise StyleAVideoError(
-                f"The preset {preset} needs a frame: connect Frame Condition to frame, or choose "
-                "the preset paper with frame_scale 0."
-            )
-        conditions.append(WeightedCondition(entry, weight, name=name))
-    # The fullest first: it is what ComfyUI calls "positive", and what the correction looks at.
-    return null, sorted(conditions, key=lambda c: FULLEST_FIRST.index(c.name))
 
 
 class WeightedConditionNode(io.ComfyNode):
@@ -315,26 +238,7 @@ class WeightedConditionNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, weight, schedule=None, mask=None) -> io.NodeOutput:
-        curve = None if schedule is None else curve_of(schedule)
-        if curve is not None and all(y == 1.0 for _, y in curve.points):
-            curve = None
-        return io.NodeOutput(WeightedCondition(conditioning, weight, curve, mask))
-
-
-def curve_of(schedule: Any) -> CurveInput:
-    """A curve, as ComfyUI's own or as the values of one.
-
-    Raises:
-        StyleAVideoError: something else.
-    """
-    no_curve = StyleAVideoError("schedule is no curve: points of two numbers each.")
-    try:
-        curve = CurveInput.from_raw(schedule)
-        if not all(math.isfinite(value) for point in curve.points for value in point):
-            raise no_curve
-        return curve
-    except (TypeError, ValueError, LookupError, OverflowError) as error:
-        raise no_curve from error
+        return io.NodeOutput(WeightedCondition(conditioning, weight, schedule_of(schedule), mask))
 
 
 class MultiConditionGuiderNode(io.ComfyNode):
@@ -391,10 +295,10 @@ class PresetGuiderNode(io.ComfyNode):
             display_name="Style Guider",
             category="Style-A-Video/guidance",
             description=(
-                "The guidance of the Style-A-Video paper or of InstructPix2Pix from its three "
-                "scales. Goes into SamplerCustomAdvanced."
+                "The guidance of the Style-A-Video paper, of InstructPix2Pix or of Bernini from "
+                "its scales. Goes into SamplerCustomAdvanced."
             ),
-            search_aliases=["style a video", "instructpix2pix guider", "preset guider"],
+            search_aliases=["style a video", "instructpix2pix guider", "bernini guider"],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
                 io.Conditioning.Input("prompt", tooltip="The style in words."),
@@ -413,17 +317,28 @@ class PresetGuiderNode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "preset",
-                    options=list(guidance.FORMULAS),
+                    options=list(PRESETS),
                     default="instruct-pix2pix",
                     tooltip=(
                         "instruct-pix2pix: text together with the frame. paper: text, frame and "
-                        "attention as separate conditions."
+                        "attention as separate conditions. Bernini: its authors' modes."
                     ),
                 ),
                 scale("frame_scale", 1.0, "s_I: how closely the result follows the frame."),
                 scale("text_scale", 1.0, "s_T: how strongly the result follows the words."),
                 scale("attention_scale", 0.0, "s_M: weight of the attention condition."),
                 _frames_per_batch(),
+                io.Float.Input(
+                    "reference_scale",
+                    default=4.5,
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="ω_I, Bernini rv2v and r2v only: how closely the result follows the "
+                    "reference images.",
+                ),
             ],
             outputs=_outputs(),
         )
@@ -441,10 +356,11 @@ class PresetGuiderNode(io.ComfyNode):
         frames_per_batch,
         frame=None,
         attention=None,
+        reference_scale=4.5,
     ) -> io.NodeOutput:
-        scales = (frame_scale, text_scale, attention_scale)
+        scales = (frame_scale, text_scale, attention_scale, reference_scale)
         base, conditions = preset_conditions(preset, scales, prompt, negative, frame, attention)
-        return _guider(model, base, conditions, frames_per_batch, "null")
+        return _guider(model, base, conditions, frames_per_batch, PRESETS[preset][0].against)
 
 
 def _frames_per_batch() -> io.Int.Input:

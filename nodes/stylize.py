@@ -14,6 +14,7 @@ from torch import Tensor
 from ..pipelines.engines.diffusion.settings import Settings
 from ..pipelines.errors import StyleAVideoError
 from . import host
+from .attention import AttentionCondition, AttentionMap
 from .builtin_model import BuiltInModel, defaults
 from .conditions import FrameCondition, TextCondition
 from .guidance import PresetGuiderNode
@@ -21,10 +22,29 @@ from .noise import FrameNoise
 from .video import FrameInfoType
 
 
-def own_settings(model: Any) -> dict[str, Any]:
-    """What the model was made for: the built-in model's own values, else the library's."""
+def own_settings(model: Any, **chosen: Any) -> dict[str, Any]:
+    """What is chosen, beneath it what the model was made for, beneath that the library's values."""
     given = defaults() if isinstance(model.model, BuiltInModel) else {}
-    return asdict(Settings.resolve(given))
+    return asdict(Settings.resolve(given, **chosen))
+
+
+def sigmas_from(model: Any, scheduler: str, steps: int, level: float) -> Tensor:
+    """So many steps from a noise level, as ComfyUI's Basic Scheduler has them by `denoise`."""
+    longer = int(steps / level)
+    sampling = model.get_model_object("model_sampling")
+    return comfy.samplers.calculate_sigmas(sampling, scheduler, longer)[-(steps + 1) :]
+
+
+def attended(model: Any, frame: Any, settings: dict[str, Any], seed: int) -> Any:
+    """The attention condition as the settings say: a map of each frame, or of the step before."""
+    layer = settings["attention_layer"].replace("mid", "middle")
+    threshold = settings["attention_threshold"]
+    mask = None
+    if settings["attention_mode"] == "probe":
+        level, noise = settings["attention_level"], settings["noise"]
+        made = AttentionMap.execute(model, frame, layer, level, threshold, seed, noise)
+        mask = made.args[0]
+    return AttentionCondition.execute(frame, layer, threshold, mask)[0]
 
 
 def stylize(
@@ -51,6 +71,7 @@ def stylize(
     prompt = TextCondition.execute(clip, text, True, len(frames), frame_info)[0]
     null = TextCondition.execute(clip, negative, True, len(frames), frame_info)[0]
     frame, empty = FrameCondition.execute(null, vae, frames).args
+    attention = attended(model, frame, settings, seed) if settings["attention_scale"] else None
     guider = PresetGuiderNode.execute(
         model,
         prompt,
@@ -58,18 +79,19 @@ def stylize(
         settings["preset"],
         settings["frame_scale"],
         settings["text_scale"],
-        0.0,
+        settings["attention_scale"],
         0,
         frame=frame,
+        attention=attention,
     )[0]
-    sigmas = comfy.samplers.calculate_sigmas(
-        model.get_model_object("model_sampling"), scheduler, settings["num_inference_steps"]
-    )
+    level = settings["start_level"]
+    sigmas = sigmas_from(model, scheduler, settings["num_inference_steps"], level)
+    start = empty["samples"] if level == 1 else frame[0][1][host.FRAME_LATENTS]
     indices = None if frame_info is None else list(frame_info.indices)
     noise = FrameNoise(seed, settings["noise"], settings["noise_blend"], indices)
     latents = guider.sample(
         noise.generate_noise(empty),
-        empty["samples"],
+        start,
         comfy.samplers.sampler_object(sampler),
         sigmas,
         callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
@@ -87,14 +109,25 @@ class Stylize(io.ComfyNode):
                 name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip
             )
 
-        def scales(preset: str, frame: float, text: float) -> io.DynamicCombo.Option:
+        def scales(preset: str, frame: float, text: float, *more: Any) -> io.DynamicCombo.Option:
             return io.DynamicCombo.Option(
                 preset,
                 [
                     scale("frame_scale", frame, "s_I: how closely the result follows the frame."),
                     scale("text_scale", text, "s_T: how strongly the result follows the words."),
+                    *more,
                 ],
             )
+
+        attention = io.Float.Input(
+            "attention_scale",
+            default=0.5,
+            min=0.0,
+            max=100.0,
+            step=0.05,
+            optional=True,
+            tooltip="s_M: how much more closely where the model attends.",
+        )
 
         return io.Schema(
             node_id="StyleAVideoStylize",
@@ -122,7 +155,7 @@ class Stylize(io.ComfyNode):
                     options=[
                         io.DynamicCombo.Option("model's own", []),
                         scales("instruct-pix2pix", 1.5, 7.5),
-                        scales("paper", 1.0, 1.0),
+                        scales("paper", 1.0, 3.5, attention),
                     ],
                     tooltip="model's own: the scales that the model was made for; instruct-pix2pix "
                     "and paper: scales of your own.",
@@ -156,6 +189,17 @@ class Stylize(io.ComfyNode):
                     control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Of the noise that all frames share.",
                 ),
+                io.Float.Input(
+                    "start_level",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Where sampling starts: 1 noise, below it the frame noised so far; "
+                    "0 is the model's own.",
+                ),
                 FrameInfoType.Input(
                     "frame_info",
                     optional=True,
@@ -187,17 +231,22 @@ class Stylize(io.ComfyNode):
         sampler_name,
         scheduler,
         seed,
+        start_level=0.0,
         frame_info=None,
     ) -> io.NodeOutput:
-        settings = own_settings(model)
+        chosen: dict[str, Any] = {}
         if guidance["guidance"] != "model's own":
-            settings |= {
+            chosen = {
                 "preset": guidance["guidance"],
                 "frame_scale": guidance["frame_scale"],
                 "text_scale": guidance["text_scale"],
+                "attention_scale": guidance.get("attention_scale", 0.0),
             }
         if steps:
-            settings["num_inference_steps"] = steps
+            chosen["num_inference_steps"] = steps
+        if start_level:
+            chosen["start_level"] = start_level
+        settings = own_settings(model, **chosen)
         return io.NodeOutput(
             stylize(
                 model,

@@ -42,6 +42,14 @@ def attention_mask(received: Tensor, threshold: float = 1.0) -> Tensor:
     return (received > threshold).to(received.dtype)
 
 
+def smoothed_to(received: Tensor, height: int, width: int) -> Tensor:
+    """Attention (B,1,h,w) of a coarse layer between its positions, (B,1,height,width): bilinear.
+
+    Its mask then has the shape of what is attended, not that of the layer's grid.
+    """
+    return F.interpolate(received, size=(height, width), mode="bilinear")
+
+
 def to_grid(received: Tensor, height: int, width: int) -> Tensor:
     """(B, N) in row order → (B, 1, height, width), N = height · width."""
     return rearrange(received, "b (h w) -> b 1 h w", h=height, w=width)

@@ -37,8 +37,10 @@ class Diffusion:
             "start_level": options.start_level,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
-        self.settings = {**PRESETS[options.preset], **chosen}
         self.pipeline = self._load()
+        preset = PRESETS[options.preset]
+        own = self.pipeline.config.defaults.get(preset.get("preset", ""), {})
+        self.settings = {**preset, **own, **chosen}
 
     def _load(self) -> StyleAVideoPipeline:
         load_quietly()

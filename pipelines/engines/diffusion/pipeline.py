@@ -348,6 +348,7 @@ class StyleAVideoPipeline(
                 record = module if "attention" in weights else None
                 pred, received = guided(self.unet, z, t, conditions, weights, chunk, record)
                 if received is not None:
+                    received = attention.smoothed_to(received, *z.shape[-2:])
                     mask = attention.attention_mask(received, settings.attention_threshold)
                     conditions = _masked(conditions, mask, z)
                 latents = self.scheduler.step(pred, t, latents, **extra, return_dict=False)[0]
@@ -397,14 +398,15 @@ class StyleAVideoPipeline(
     def _probe(
         self, noise: Tensor, conditions: Conditions, settings: Settings, chunk: int | None
     ) -> Tensor:
-        """Attention received (T,1,h,w) in one pass (c_I,∅) at sqrt(ᾱ) E(x^f) + sqrt(1-ᾱ) n."""
+        """Attention (T,1,h,w) at the latents, by one pass (c_I,∅) at sqrt(ᾱ) E(x^f) + sqrt(1-ᾱ) n."""
         steps = self.scheduler.config.num_train_timesteps
         level = round(settings.attention_level * (steps - 1))
         t = torch.tensor(level, device=noise.device)
         a = float(self.scheduler.alphas_cumprod[level])
         z = a**0.5 * self._clean(conditions) + (1 - a) ** 0.5 * noise
         module = recorded_module(self.unet, settings.attention_layer)
-        return probe_attention(self.unet, z, t, conditions, module, chunk)
+        received = probe_attention(self.unet, z, t, conditions, module, chunk)
+        return attention.smoothed_to(received, *z.shape[-2:])
 
     def _noise(
         self, size: tuple[int, int], settings: Settings, seed: int, indices: Sequence[int]

@@ -90,12 +90,23 @@ class Settings:
 
     @classmethod
     def resolve(cls, defaults: Mapping[str, Any] | None, **given: Any) -> Settings:
-        """Given values that are not None, then a model's own defaults, then the library's."""
-        defaults = dict(defaults or {})
+        """Given values that are not None, then a model's own defaults, then the library's.
+
+        Under a preset's name `defaults` may hold values that are its own with that preset alone.
+        """
+        given = {k: v for k, v in given.items() if v is not None}
         known = [f.name for f in fields(cls)]
-        for name in defaults:
+        own: dict[str, Any] = {}
+        presets: dict[str, Mapping[str, Any]] = {}
+        for name, value in dict(defaults or {}).items():
+            if name in guidance.FORMULAS and isinstance(value, Mapping):
+                presets[name] = value
+            else:
+                own[name] = value
+        for name in (*own, *(name for values in presets.values() for name in values)):
             check_choice("setting", name, known)
-        return cls(**(defaults | {k: v for k, v in given.items() if v is not None}))
+        chosen = given.get("preset", own.get("preset", cls.preset))
+        return cls(**(own | presets.get(chosen, {}) | given))
 
     def weights(self, percent: float) -> dict[str, float]:
         """Non-zero weights by condition name at `percent` (0..1) of the steps; they add up to 1."""
