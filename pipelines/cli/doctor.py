@@ -1,4 +1,4 @@
-"""style-a-video info --check: what an issue needs to know of this machine, in some seconds.
+"""style-a-video info --check: what an issue needs to know of this machine, in less than a minute.
 
 A section is a function that gives lines. One that fails or hangs says so and stops no other: what
 is broken is what a reader is looking for. Lines that need attention begin with "!".
@@ -6,6 +6,7 @@ is broken is what a reader is looking for. Lines that need attention begin with 
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
@@ -20,10 +21,15 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from ..errors import StyleAVideoError
+
 if TYPE_CHECKING:
     import torch
 
-SECONDS = 10.0  # for all sections together
+    from ..engines.kinds import CarryingEngine, Engine, EngineKind
+    from ..engines.style import Style
+
+SECONDS = 60.0  # for a section; on an idle machine the longest takes a tenth of that
 PACKAGES = (
     *("torch", "torchvision", "diffusers", "transformers", "accelerate", "safetensors", "numpy"),
     *("av", "pillow", "opencv-python", "opencv-python-headless", "opencv-contrib-python"),
@@ -31,6 +37,7 @@ PACKAGES = (
 )
 TIMED = 0.2  # s of each precision
 LITTLE = 2.0  # GB
+SIDE = 32  # px of the frame that each engine is tried with
 COMFYUI = (0, 26)
 DECODERS = ("h264", "hevc", "av1", "libdav1d", "vp9", "prores", "mpeg4", "mjpeg")
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,20 +45,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def check(device: str) -> Iterator[str]:
     """The lines of the report, section by section."""
+    from ..engines.registry import KINDS
+
     sections: dict[str, Callable[[], Iterable[str]]] = {  # the quick ones first
         "versions": versions,
         "room": room,
         "ComfyUI": comfyui,
         "device": partial(devices, device),
         "video": video,
-        "built-in model": networks,
+        "learned styles": learned_styles,
+        **{f"engine {kind.name}": partial(engine, kind, device) for kind in KINDS if kind.takes},
     }
-    until = time.monotonic() + SECONDS
     problems = 0
     for name, section in sections.items():
         yield f"{name}:"
-        left = until - time.monotonic()
-        for line in within(left, section) if left > 0 else ["left out: the time is over"]:
+        for line in within(SECONDS, section):
             problems += line.startswith("!")
             yield f"  {line}"
     yield "No problem was found." if not problems else f"To look at, marked with !: {problems}."
@@ -71,11 +79,16 @@ def within(seconds: float, section: Callable[[], Iterable[str]]) -> list[str]:
     thread = Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
-    return (
-        [*said, f"! no answer within {seconds:.1f} s: on a busy machine, ask again"]
-        if thread.is_alive()
-        else said
-    )
+    return [*said, f"! no answer within {seconds:g} s{busy()}"] if thread.is_alive() else said
+
+
+def busy() -> str:
+    """Where more programs want to run than there are cores, that is why it takes long."""
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load <= cores:
+        return ""
+    return f": {load:.0f} programs want to run on {cores} cores; ask again when fewer do"
 
 
 def private(text: object) -> str:
@@ -241,16 +254,63 @@ def pack_in(comfyui: Path) -> str | None:
     return next((folder.name for folder in marked), None)
 
 
-def networks() -> Iterator[str]:
-    from ...weights.loading import load
+def learned_styles() -> Iterator[str]:
+    from ...weights.stylebank import SHIPPED, find_style, own_styles, read_style, style_names
 
+    for whose, folder in (("shipped", SHIPPED), ("your own", own_styles())):
+        names = style_names([folder])
+        yield f"{whose}: {', '.join(names) or 'none'}"
+        for name in names:
+            try:
+                read_style(find_style(name, [folder]))
+            except StyleAVideoError as error:
+                yield f"! {private(error)}"
+
+
+def engine(kind: EngineKind, name: str) -> Iterator[str]:
+    """A small picture through it, in a style that is there."""
+    from ...weights.paintings import PAINTINGS
+    from ..device import pick_device, pick_dtype
+    from ..engines.style import SIDES
+    from ..media import read_still
+
+    device = pick_device(name)
+    picture = read_still(PAINTINGS[0].path, SIDES, SIDE)
     began = time.perf_counter()
-    pipeline = load("embedded")
-    count = sum(p.numel() for part in pipeline.components.values() for p in _weights(part))
-    took = time.perf_counter() - began
-    yield f"it loads: {count / 1e6:.1f} million weights in {took:.1f} s"
+    try:
+        loaded = kind.load(kind.options(), device, pick_dtype("auto", device))
+        stylize = loaded.engine(_style(kind, picture))
+    except StyleAVideoError as error:  # it wants what no default can name
+        yield f"not tried: {private(error)}"
+        return
+    ready = time.perf_counter()
+    result = _once(stylize, picture[None])
+    took = time.perf_counter() - ready
+    right = len(result) == 1 and bool(result.isfinite().all())
+    mark = "" if right else "! what it gives is no picture: "
+    yield f"{mark}loaded in {ready - began:.1f} s, a frame of {SIDE} px in {took:.1f} s"
 
 
-def _weights(part: object) -> Iterable[torch.Tensor]:
-    parameters = getattr(part, "parameters", None)
-    return parameters() if callable(parameters) else ()
+def _once(stylize: Engine | CarryingEngine, frames: torch.Tensor) -> torch.Tensor:
+    from ..engines.kinds import CarryingEngine
+
+    logging.disable(logging.WARNING)  # what an engine says of frames this small
+    try:
+        if isinstance(stylize, CarryingEngine):
+            return stylize.carry(frames, [0], None)[0]
+        return stylize(frames, [0])
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _style(kind: EngineKind, picture: torch.Tensor) -> Style:
+    """One that it takes; of pictures this."""
+    from ...weights.stylebank import BASE
+    from ..engines.kinds import PICTURES, WORDS
+    from ..engines.style import Style, StylePicture, read_learned_style
+
+    if WORDS in kind.takes:
+        return Style("watercolour")
+    if PICTURES in kind.takes:
+        return Style(pictures=(StylePicture(picture),))
+    return Style(learned=(read_learned_style(BASE[0].name),))

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     to.add_argument(
         "--check",
         action="store_true",
-        help="look for problems instead: versions, speed, codecs, room; the output is for an issue",
+        help="look for problems instead: versions, speed, codecs, room, every engine; for an issue",
     )
 
 

@@ -2,12 +2,15 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from style_a_video.pipelines.cli import doctor
 from style_a_video.pipelines.cli import main as cli
+from style_a_video.pipelines.engines import registry
+from style_a_video.pipelines.errors import StyleAVideoError
 
 
 @pytest.fixture
@@ -30,6 +33,8 @@ def install(folder, stated='__version__ = "0.26.2"\n', pack=None):
 
 
 def test_what_an_issue_needs_is_said(monkeypatch, capsys):
+    quick = tuple(kind for kind in registry.KINDS if kind.name in ("sctnet", "stylebank"))
+    monkeypatch.setattr(registry, "KINDS", quick)
     monkeypatch.setattr(doctor, "SECONDS", 300.0)  # a busy machine must not shorten it
     assert cli.main(["info", "--check", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
@@ -41,10 +46,12 @@ def test_what_an_issue_needs_is_said(monkeypatch, capsys):
         "an mp4 was written and read",
         "optical flow is there",
         "free of",
-        "it loads: ",
+        "learned styles:\n  shipped: composition, ",
+        "engine sctnet:\n  loaded in ",
+        "engine stylebank:\n  loaded in ",
     ):
         assert words in said
-    assert "no answer" not in said and "left out" not in said
+    assert "no answer" not in said
 
 
 def test_a_broken_section_stops_no_other(monkeypatch):
@@ -56,19 +63,53 @@ def test_a_broken_section_stops_no_other(monkeypatch):
         yield "begun"
         time.sleep(60)
 
+    monkeypatch.setattr(registry, "KINDS", ())
+    for section in ("comfyui", "devices", "video", "learned_styles"):
+        monkeypatch.setattr(doctor, section, lambda *_: ["fine"])
     monkeypatch.setattr(doctor, "versions", broken)
     monkeypatch.setattr(doctor, "room", hanging)
-    monkeypatch.setattr(doctor, "SECONDS", 0.2)
+    monkeypatch.setattr(doctor, "SECONDS", 2.0)
     said = list(doctor.check("cpu"))
     assert said[:3] == ["versions:", "  so far", "  ! ImportError: DLL load failed"]
     assert said[3:5] == ["room:", "  begun"]
-    assert said[5].startswith("  ! no answer within")
+    assert said[5].startswith("  ! no answer within 2 s")
     assert said[6:-1] == [
         line
-        for name in ("ComfyUI", "device", "video", "built-in model")
-        for line in (f"{name}:", "  left out: the time is over")
+        for name in ("ComfyUI", "device", "video", "learned styles")
+        for line in (f"{name}:", "  fine")
     ]
     assert said[-1] == "To look at, marked with !: 2."
+
+
+def test_why_it_takes_long_is_said_where_the_machine_is_busy(monkeypatch):
+    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (7.1, 0, 0), raising=False)
+    assert doctor.busy() == ": 7 programs want to run on 2 cores; ask again when fewer do"
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (1.5, 0, 0), raising=False)
+    assert doctor.busy() == ""
+
+
+def test_an_engine_that_fails_is_marked_and_one_that_wants_more_is_not(monkeypatch):
+    class Broken:
+        def engine(self, style):
+            return lambda frames, indices: frames * float("nan")
+
+    def load(*_):
+        raise StyleAVideoError("Name the network: --network FILE.onnx.")
+
+    sctnet = registry.kind_named("sctnet")
+    (line,) = doctor.engine(replace(sctnet, load=lambda *_: Broken()), "cpu")
+    assert line.startswith("! what it gives is no picture: loaded in")
+    (line,) = doctor.engine(replace(sctnet, load=load), "cpu")
+    assert line == "not tried: Name the network: --network FILE.onnx."
+
+
+def test_a_learned_style_that_cannot_be_used_is_marked(tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLE_A_VIDEO_STYLES", str(tmp_path))
+    (tmp_path / "mine.safetensors").write_bytes(b"nothing")
+    shipped, own, broken = doctor.learned_styles()
+    assert shipped.startswith("shipped: ") and "scream" in shipped
+    assert own == "your own: mine" and broken.startswith("! ") and "mine.safetensors" in broken
 
 
 def test_a_device_that_is_not_there_is_a_line():

@@ -375,7 +375,8 @@ def test_what_ctrl_c_leaves_is_gone_on_with(clip, tmp_path, monkeypatch, capsys)
         patched.setattr(Diffusion, "engine", interrupted)
         assert stylize(clip, tmp_path / "out.mp4") == 130
     assert not (tmp_path / "out.mp4").exists()
-    assert "kept in" in capsys.readouterr().err
+    kept = f"Finished and kept in {tmp_path / 'out.mp4.job'}: 2 frames; the same command goes on."
+    assert kept in capsys.readouterr().err
     assert stylize(clip, tmp_path / "out.mp4", "--seed", 5) == 2
     assert "settings seed was 0 and is 5" in capsys.readouterr().err
     assert stylize(clip, tmp_path / "out.mp4") == 0
@@ -389,6 +390,9 @@ def test_every_shot_may_name_its_style_and_then_no_prompt_is_needed(clip, tmp_pa
     shots.write_text('{"shots": [{"start": 0, "prompt": "comic"}, {"start": 3}]}')
     source, target = str(clip), str(tmp_path / "out.mp4")
     command = ["stylize", source, target, "--shots", str(shots), "--device", "cpu"]
+    assert cli.main(command) == 2
+    assert "The shot at frame 3 has no style: give it one" in capsys.readouterr().err
+    shots.write_text('{"shots": [{"start": 0}, {"start": 3}]}')
     assert cli.main(command) == 2
     assert "Name the style: --prompt TEXT" in capsys.readouterr().err
     shots.write_text('{"shots": [{"start": 0, "prompt": "comic"}, {"start": 3, "prompt": "oil"}]}')

@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -123,6 +124,21 @@ def test_a_shot_beyond_the_end_is_refused(film):
         plan(read_frames(film), 16, begins)
 
 
+def test_of_a_part_shots_beyond_it_are_left_out(film):
+    begins = [Begin(start) for start in CUTS]
+    found = plan(islice(read_frames(film), 9), 16, begins, trimmed=True)
+    assert [(shot.start, shot.end) for shot in found.shots] == [(0, 7), (7, 9)]
+
+
+def test_shots_of_another_part_are_refused():
+    """They are counted from the first frame that is stylized."""
+    begins = [Begin(0, time=0.0), Begin(2, time=2.0)]
+    assert len(plan(frames_at([0.1, 1, 2]), 16, begins).shots) == 2
+    with pytest.raises(StyleAVideoError, match="begins at 0 s of the clip.* at 5 s: write it"):
+        plan(frames_at([5, 6, 7]), 16, begins)
+    assert len(plan(frames_at([5, 6, 7]), 16, [Begin(0), Begin(2)]).shots) == 2
+
+
 def test_no_frame_no_plan():
     assert plan([]) == Plan((), ()) and plan([]).frames == 0
 
@@ -190,6 +206,9 @@ NO_STARTS = "must start at frame 0 and each after the one before"
         ('{"shots": {"start": 0}}', NO_SHOTS),
         ('{"shots": [{"begin": 0}]}', NO_SHOTS),
         ('{"shots": [{"start": %s}]}' % ("9" * 5000), NO_SHOTS),
+        ('{"shots": [{"start": 0, "time": "soon"}]}', NO_SHOTS),
+        ('{"shots": [{"start": 0, "time": 1e999}]}', NO_SHOTS),
+        ('{"shots": [{"start": 0, "time": []}]}', NO_SHOTS),
         ('{"shots": []}', NO_STARTS),
         ('{"shots": [{"start": 1}]}', NO_STARTS),
         ('{"shots": [{"start": -1}, {"start": 0}]}', NO_STARTS),
@@ -213,6 +232,36 @@ def test_other_files_are_refused_in_a_sentence(text, message, tmp_path):
     with pytest.raises(StyleAVideoError, match=message) as refusal:
         read_shots(path)
     assert len(str(refusal.value)) < 400 and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '{"shots": [{"start": 0}, {"start": 9, "promt": "oil"}]}',
+            r"The shot at frame 9 of .*shots.json has 'promt', which means nothing here; known are "
+            "start, prompt, pictures, styles, end, time.$",
+        ),
+        (
+            '{"shots": [{"start": 0}], "engine": "wct"}',
+            "shots.json has 'engine'.*known are shots.$",
+        ),
+        (
+            '{"shots": [{"start": 0, "styles": [{"name": "scream", "wieght": 2}]}]}',
+            "A style of the shot at frame 0 has 'wieght'.*known are name, weight, mask.$",
+        ),
+        (
+            '{"shots": [{"start": 0, "pictures": [{"path": "a.png", "%s": 2}]}]}' % ("x" * 999),
+            "A picture of the shot at frame 0 has 'xxx.*known are path, weight, mask.$",
+        ),
+    ],
+)
+def test_what_a_shots_file_says_in_vain_is_refused(text, told, tmp_path):
+    path = tmp_path / "shots.json"
+    path.write_text(text)
+    with pytest.raises(StyleAVideoError, match=told) as refusal:
+        read_shots(path)
+    assert len(str(refusal.value)) < 400
 
 
 def test_files_of_any_size_and_kind_are_refused(tmp_path):
@@ -392,6 +441,31 @@ def test_the_command_lists_shots_and_obeys_their_prompts(film, tmp_path, told, c
     listed = json.loads(report.read_text(encoding="utf-8"))["shots"]
     assert [shot.get("prompt") for shot in listed] == [None, "水彩画", None, "pencil"]
     assert [shot["start"] for shot in listed] == list(CUTS)
+
+
+@pytest.mark.parametrize("part", [("--frames", 9), ("--end", "0.9")])
+def test_shots_with_a_part_of_the_clip(film, tmp_path, told, capsys, part):
+    path, report = tmp_path / "shots.json", tmp_path / "report.json"
+    listed = [{"start": start, "prompt": f"oil {start}"} for start in CUTS]
+    path.write_text(json.dumps({"shots": listed}))
+    target = tmp_path / "out.mp4"
+    call = ("stylize", film, target, "--shots", path, "--no-refine", "--report", report, *part)
+    assert run(*call) == 0, capsys.readouterr().err
+    assert [told[i] for i in range(9)] == 7 * ["oil 0"] + 2 * ["oil 7"]
+    assert len(told) == 9
+    made = json.loads(report.read_text(encoding="utf-8"))["shots"]
+    assert [(shot["end"], shot["prompt"]) for shot in made] == [(7, "oil 0"), (9, "oil 7")]
+
+
+def test_a_shot_without_a_style_is_named(film, tmp_path, told, capsys):
+    path = tmp_path / "shots.json"
+    listed = [{"start": start, "prompt": "oil"} for start in CUTS[:3]] + [{"start": CUTS[3]}]
+    path.write_text(json.dumps({"shots": listed}))
+    call = ("stylize", film, tmp_path / "out.mp4", "--shots", path, "--no-refine")
+    assert run(*call) == 2 and told == {}
+    assert "The shot at frame 30 has no style: give it one in the" in capsys.readouterr().err
+    assert run(*call, "--frames", 30) == 0  # which does not come to it
+    assert len(told) == 30
 
 
 @pytest.mark.parametrize(
