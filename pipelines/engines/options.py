@@ -77,7 +77,8 @@ def check_option(name: str, kind: type, value: Any, one: Field[Any]) -> None:
 
 
 def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    """The argument of a field; one named as a word of Python is ends in a line: `in_`."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def add_options(to: Any, owners: Iterable[tuple[str, type[Options]]]) -> None:
@@ -96,7 +97,7 @@ def add_options(to: Any, owners: Iterable[tuple[str, type[Options]]]) -> None:
         kind, about = kind_of(options, one), one.metadata
         engines = ", ".join(engine for engine, _, _ in having)
         shown = f"{engines}: {about['what']}{_defaults(having)}".replace("%", "%%")
-        given: dict[str, Any] = {"default": argparse.SUPPRESS, "help": shown}
+        given: dict[str, Any] = {"default": argparse.SUPPRESS, "help": shown, "dest": name}
         if kind is bool:
             given["action"] = argparse.BooleanOptionalAction
         elif about["choices"]:

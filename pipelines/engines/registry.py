@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ..checks import check_choice
-from . import adain, analogy, diffusion, gatys, onnx, sctnet, stylebank, wct
+from . import adain, analogy, comfyui, diffusion, gatys, onnx, sctnet, stylebank, wct
 from .kinds import EngineKind, forms_of
 from .style import Style
 
 KINDS: tuple[EngineKind, ...] = tuple(
-    engine.KIND for engine in (diffusion, sctnet, wct, adain, gatys, stylebank, analogy, onnx)
+    engine.KIND
+    for engine in (diffusion, sctnet, wct, adain, gatys, stylebank, analogy, onnx, comfyui)
 )
 """In the order of preference: the first that takes a style is its default."""
 
