@@ -1,13 +1,14 @@
 """Guidance by several conditions: a weighted sum of predictions whose weights add up to 1.
 
 Conditions are named by what the U-Net is given: "null" (∅,∅), "frame" (c_I,∅), "text" (∅,c_T),
-"attention" (c_M,∅) and "frame_text" (c_I,c_T). A preset turns the three scales s_I, s_T, s_M into
-one weight per condition.
+"attention" (c_M,∅) and "frame_text" (c_I,c_T). A preset is a sum of differences, each with its
+scale s_I, s_T or s_M, and so one weight per condition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -47,13 +48,41 @@ def combine(
     return guided
 
 
+@dataclass(frozen=True)
+class Term:
+    """A difference of the guidance, s (pred_of - pred_against)."""
+
+    scale: str
+    of: str
+    against: str = "null"
+
+
+def weights_of(terms: Sequence[Term], scales: Mapping[str, float]) -> dict[str, float]:
+    """ε(null) + Σ s (ε(of) - ε(against)) as one weight per condition, the base first; their sum
+    is 1."""
+    weights = {"null": 1.0}
+    for term in terms:
+        s = scales[term.scale]
+        weights[term.of] = weights.get(term.of, 0.0) + s
+        weights[term.against] = weights.get(term.against, 0.0) - s
+    return weights
+
+
+PAPER = (Term("frame", "frame"), Term("text", "text"), Term("attention", "attention"))
+INSTRUCT_PIX2PIX = (
+    Term("frame", "frame"),
+    Term("text", "frame_text", "frame"),
+    Term("attention", "attention"),
+)
+
+
 def paper(frame_scale: float, text_scale: float, attention_scale: float) -> dict[str, float]:
     """(1 - s_I - s_T - s_M) ε(∅,∅) + s_I ε(c_I,∅) + s_T ε(∅,c_T) + s_M ε(c_M,∅).
 
     Huang et al. 2023, section 3.3, "condition guidance". Weights by condition name; their sum is 1.
     """
-    s_i, s_t, s_m = frame_scale, text_scale, attention_scale
-    return {"null": 1 - s_i - s_t - s_m, "frame": s_i, "text": s_t, "attention": s_m}
+    scales = {"frame": frame_scale, "text": text_scale, "attention": attention_scale}
+    return weights_of(PAPER, scales)
 
 
 def instruct_pix2pix(
@@ -64,14 +93,35 @@ def instruct_pix2pix(
     Brooks et al. 2023 (InstructPix2Pix), eq. 3, at s_M = 0; the last term is Huang et al. 2023's
     attention condition. Weights by condition name; their sum is 1.
     """
-    s_i, s_t, s_m = frame_scale, text_scale, attention_scale
-    return {"null": 1 - s_i - s_m, "frame": s_i - s_t, "frame_text": s_t, "attention": s_m}
+    scales = {"frame": frame_scale, "text": text_scale, "attention": attention_scale}
+    return weights_of(INSTRUCT_PIX2PIX, scales)
 
 
 FORMULAS: dict[str, Callable[[float, float, float], dict[str, float]]] = {
     "paper": paper,
     "instruct-pix2pix": instruct_pix2pix,
 }
+
+TERMS: dict[str, tuple[Term, ...]] = {"paper": PAPER, "instruct-pix2pix": INSTRUCT_PIX2PIX}
+"""What FORMULAS add up."""
+
+BERNINI: dict[str, tuple[Term, ...]] = {
+    "rv2v": (
+        Term("frame", "V"),
+        Term("reference", "VI", "V"),
+        Term("text", "VTI", "VI"),
+    ),
+    "v2v": (Term("text", "VTI", "VI"),),
+    "v2v_chain": (Term("frame", "V"), Term("text", "VTI", "V")),
+    "r2v": (Term("reference", "I"), Term("text", "TI", "I")),
+    "t2v": (Term("text", "T"),),
+}
+"""Guidance of Bernini (ByteDance 2026, github.com/bytedance/Bernini), by its authors' names.
+
+V is the source video, I the reference images, VI both, T the words beside them; "null" is nothing.
+The scales frame, reference and text are ω_V, ω_I and ω_T. The first difference is from what the sum
+stands on: "null", in v2v VI. The authors' r2v_apg, v2v_apg and t2v_apg project the differences.
+"""
 
 
 def at(schedule: Schedule, percent: float) -> float:

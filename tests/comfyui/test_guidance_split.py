@@ -15,11 +15,11 @@ import comfy.samplers
 import comfy.supported_models as kinds
 import pytest
 import torch
+from comfy_api.input import CurveInput
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from style_a_video.nodes import builtin_model, guidance, host
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.correction import corrected
-from style_a_video.nodes.guidance import CurveInput
 from style_a_video.pipelines.errors import StyleAVideoError
 from test_other_models import FLUX, SDXL
 

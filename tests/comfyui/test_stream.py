@@ -10,6 +10,7 @@ import re
 import runpy
 import shutil
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -97,10 +98,7 @@ def styled(built_in, frames, **settings):
         model = corrected(model, vision, vae, frames, settings["strength"], "linear")
     base, conditions = guidance.preset_conditions(preset, scales, prompt, null, frame, held)
     if region := settings.get("region"):
-        conditions = [
-            guidance.WeightedCondition(c.conditioning, c.weight, c.schedule, region[0], c.name)
-            for c in conditions
-        ]
+        conditions = [replace(c, mask=region[0]) for c in conditions]
     return guidance.MultiConditionGuider(model, base, conditions)
 
 
