@@ -18,6 +18,7 @@ class Brush(Options):
     paper: str = option("rough", "what it is painted on", choices=("rough", "smooth"))
     keep_colour: bool = option(False, "of the source")
     title: str = option("", "in words")
+    in_: str = option("", "where it is dipped")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def test_flags_give_the_values():
     assert brush() == Brush()
     assert brush(
         *("--strength", "0.25", "--steps", "3", "--seed", "7", "--paper", "smooth"),
-        *("--keep-colour", "--title", "水彩画"),
-    ) == Brush(0.25, 3, 7, "smooth", True, "水彩画")
+        *("--keep-colour", "--title", "水彩画", "--in", "ink"),
+    ) == Brush(0.25, 3, 7, "smooth", True, "水彩画", "ink")
     assert brush("--no-keep-colour") == Brush()
     assert flag("keep_colour") == "--keep-colour"
 

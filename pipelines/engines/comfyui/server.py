@@ -160,7 +160,9 @@ class Server:
         listed = made.get("images") if isinstance(made, dict) else None
         if not isinstance(listed, list):
             return []
-        files = [{k: one.get(k) for k in _KEYS} for one in listed if isinstance(one, dict)]
+        files: list[Any] = [
+            {k: one.get(k) for k in _KEYS} for one in listed if isinstance(one, dict)
+        ]
         if len(files) < len(listed) or not all(isinstance(f[k], str) for f in files for k in _KEYS):
             raise self._strange("names files that are none")
         return files

@@ -148,7 +148,7 @@ def read_workflow(path: Path, frames_at: str = "", out: str = "") -> Workflow:
         return Workflow(kept, place, suffix.lower() in VIDEOS, link)
     node = kept[place.node]
     inputs = {k: v for k, v in node["inputs"].items() if k.split(".")[0] not in loader.whole}
-    kept[place.node] = node | {"inputs": inputs | loader.whole}
+    kept[place.node] = node | {"inputs": {**inputs, **loader.whole}}
     return Workflow(kept, place, loader.takes_video, link)
 
 
