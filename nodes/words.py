@@ -19,4 +19,5 @@ WORDS: dict[Remedy, str] = {
     Remedy.FEWER_WORKERS: "ask for {count} workers or fewer.",
     Remedy.CLUSTER_ADDRESS: "start one with `ray start --head`.",
     Remedy.WORKERS_MEMORY: "use a smaller max_side. What is done is kept: the same graph goes on.",
+    Remedy.ANYWAY: ".",
 }

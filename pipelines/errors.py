@@ -24,6 +24,7 @@ class Remedy(Enum):
     FEWER_WORKERS = auto()
     CLUSTER_ADDRESS = auto()
     WORKERS_MEMORY = auto()
+    ANYWAY = auto()
 
 
 IN_PYTHON: dict[Remedy, str] = {
@@ -46,6 +47,7 @@ IN_PYTHON: dict[Remedy, str] = {
     "prints.",
     Remedy.WORKERS_MEMORY: "use a smaller size or chunk_size. What is done is kept: the same call "
     "goes on.",
+    Remedy.ANYWAY: ", or go on with anyway=True.",
 }
 
 
@@ -66,8 +68,11 @@ class StyleAVideoError(ValueError):
         self.what, self.remedy, self.about = what, remedy, about
 
     def worded(self, words: Mapping[Remedy, str]) -> str:
-        """The sentence in the words of a host."""
-        return self.what + (words[self.remedy].format(**self.about) if self.remedy else "")
+        """The sentence in the words of a host; half a character, as broken JSON has it, is escaped:
+        it would end a host that only wants to print it.
+        """
+        said = self.what + (words[self.remedy].format(**self.about) if self.remedy else "")
+        return said.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def __str__(self) -> str:
         return self.worded(self.words)

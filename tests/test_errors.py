@@ -86,3 +86,7 @@ def test_an_error_comes_whole_from_a_worker():
     assert type(again) is StyleAVideoError and isinstance(again, ValueError)
     assert str(again) == str(error) and again.worded(cli.WORDS) == error.worded(cli.WORDS)
     assert (again.remedy, again.about) == (Remedy.FEWER_WORKERS, {"count": 2})
+
+
+def test_half_a_character_can_be_printed():
+    assert str(StyleAVideoError("There is no \ud800.mp4.")) == "There is no \\ud800.mp4."

@@ -145,6 +145,29 @@ _MOSTLY = (
      "mainly {s} with some {t}", "75% {s}, 25% {t}"],
     ["{s}为主,带一点{t}", "{s}带点{t}", "主要是{s},少许{t}", "{s}里有一点{t}"],
 )  # fmt: skip
+_NOT = (
+    ["{s}, not {t}", "{s} but not {t}", "{s} instead of {t}", "no {t}, {s}", "not {t} but {s}", "{s}, no {t}",
+     "{s} rather than {t}", "{s} without any {t}", "not {t}, {s}", "no {t}, rather {s}"],
+    ["{s},不是{t}", "不要{t},要{s}", "不是{t},是{s}", "{s}而不是{t}", "{s},不要{t}"],
+)  # fmt: skip
+_NEVER = (
+    ["not {t}", "no {t}", "anything except {t}", "without {t}", "never {t}", "everything but {t}", "don't use {t}"],
+    ["不要{t}", "除了{t}都行", "不是{t}", "别用{t}"],
+)  # fmt: skip
+# What is in the picture is not this model's to change.
+_CONTENT = (
+    ["turn {x} into {y}", "add {x}", "remove {x}", "{x} on {y}", "make {x} bigger", "replace {x} by {y}",
+     "{x} wearing {y}", "{x} and {y}", "put {x} behind {y}", "give {x} a {y}", "make {x} look like {y}",
+     "{x} in the rain", "{x} holding {y}", "change the colour of {x}", "{x} flying over {y}", "more {x}"],
+    ["把{x}变成{y}", "加上{x}", "去掉{x}", "{x}和{y}", "在{x}上放{y}", "让{x}变大", "{x}骑着{y}", "更多{x}"],
+)  # fmt: skip
+_THINGS = (
+    ["a hat", "a pirate", "the moon", "a zebra", "snow", "a soldier", "glasses", "a guitar", "an elephant", "fire",
+     "a wizard", "the president", "a bicycle", "a beard", "clouds", "a ship", "an umbrella", "a butterfly", "a knight",
+     "a lion", "a cup of coffee", "the background", "her hair", "his shirt", "a dinosaur", "a train", "wings", "an apple"],
+    ["帽子", "海盗", "月亮", "斑马", "雪", "士兵", "吉他", "大象", "火", "巫师", "自行车", "胡子", "云", "船", "雨伞",
+     "蝴蝶", "骑士", "狮子", "咖啡", "背景", "头发", "衬衫", "恐龙", "火车", "翅膀", "苹果"],
+)  # fmt: skip
 _UNKNOWN = (
     ["hello world", "quarterly report", "a nice day", "the quick brown fox", "please subscribe", "lorem ipsum",
      "make it good", "happy birthday", "football match", "my cat", "steampunk", "underwater", "winter",
@@ -153,7 +176,8 @@ _UNKNOWN = (
      "marilyn", "airship", "screen", "manner", "shapes", "texture", "master", "modern", "old", "new", "large", "small",
      "very detailed", "4k", "trending", "sunset", "kitchen", "bicycle", "rain", "smile", "dancing", "music", "story",
      "poem", "school", "ocean waves", "democracy", "a dog on the beach", "two people talking", "zombie", "robot",
-     "dreamy", "epic"],
+     "dreamy", "epic", "stained glass", "claymation", "picasso", "klimt", "felt", "origami", "sepia", "sculpture",
+     "tapestry", "graffiti", "embroidery", "marble statue", "hdr photo", "drone footage", "slow motion"],
     ["你好", "今天天气很好", "生日快乐", "一只狗在海边", "吃饭", "快一点", "蒸汽朋克", "冬天", "恐怖片", "机器人",
      "好看一点", "电影感", "质感的人像", "街道", "山水", "花园", "夜景", "小狗", "一张", "快速", "高清", "细节丰富",
      "老人", "村庄", "足球", "太空"],
@@ -184,6 +208,20 @@ def _vary(rng: np.random.Generator, text: str) -> str:
         i = int(rng.integers(1, len(text) - 1))
         text = text[:i] + text[i + 1 :]
     return text
+
+
+def _nothing_known(rng: np.random.Generator, lang: int) -> str:
+    """A caption that asks for no style: noise, something else in the picture, or only a refusal."""
+    u = rng.random()
+    if u < 0.4:
+        return _noise(rng, lang)
+    if u < 0.55:
+        known = _pick(rng, NAMES[_pick(rng, STYLES)][lang])
+        return _pick(rng, _NEVER[lang]).format(t=known)
+    if u < 0.65:
+        return _pick(rng, _SUBJECTS[lang])
+    x, y = (_pick(rng, _THINGS[lang] + _SUBJECTS[lang]) for _ in range(2))
+    return _pick(rng, _CONTENT[lang]).format(x=x, y=y)
 
 
 def _noise(rng: np.random.Generator, lang: int) -> str:
@@ -224,19 +262,23 @@ def single(rng: np.random.Generator, style: int) -> Caption:
 
 
 def draw(rng: np.random.Generator, unknown: float = 0.0) -> Caption:
-    """A random caption: 70 % one style, the rest light touches, mixtures, the photo itself."""
+    """A random caption: 70 % one style, the rest light touches, mixtures, the photo itself; of
+    those of one style some say what it is not.
+    """
     lang = int(rng.random() < 0.4)
     if rng.random() < unknown:
         share = np.full(len(MEANINGS), 1 / len(MEANINGS), np.float32)
-        return Caption(_vary(rng, _noise(rng, lang)), share)
+        return Caption(_vary(rng, _nothing_known(rng, lang)), share)
     u = rng.random()
     a, b = (int(i) for i in rng.choice(len(STYLES), 2, replace=False))
-    if u < 0.7:
+    if u < 0.62:
         return single(rng, a)
     weights = np.zeros(len(MEANINGS), np.float32)
     s, t = (_pick(rng, NAMES[STYLES[i]][lang]) for i in (a, b))
     x = _subject(rng, lang)
-    if u < 0.8:
+    if u < 0.7:
+        text, weights[a] = _pick(rng, _NOT[lang]).format(s=s, t=t), 1
+    elif u < 0.8:
         text, weights[a], weights[-1] = _pick(rng, _LIGHT[lang]).format(s=s), 0.5, 0.5
     elif u < 0.9:
         text, weights[a], weights[b] = _pick(rng, _HALVES[lang]).format(s=s, t=t), 0.5, 0.5

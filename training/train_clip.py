@@ -1,6 +1,6 @@
 """Stage 3: vocabulary, text encoder and image encoder.
 
-    python -m training.train_clip [--work DIR] [--minutes 5] [--image-only NAME]
+    python -m training.train_clip [--work DIR] [--minutes 5] [--image-only NAME | --text-only NAME]
 
 One direction of the shared space per meaning (an anchor) ties the two encoders: text and image are
 both taught how much of each style they hold (soft cross-entropy on the cosines with the anchors).
@@ -9,7 +9,8 @@ whatever the style (InfoNCE between two styles of one crop; van den Oord et al. 
 correction (Huang et al. 2023, section 3.4) has content to hold on to.
 
 --image-only shows the finished image encoder new targets, as a run of that name. Text encoder and
-anchors stay, so that a trained U-Net still fits.
+anchors stay, so that a trained U-Net still fits. --text-only shows the text encoder new captions;
+the U-Net must then go on with it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import (
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+)
 
 from . import architecture, captions, data
 from .loop import Crops, Run
@@ -141,23 +146,26 @@ def image_losses(image: nn.Module, anchors: Anchors, crops: Crops) -> tuple[Tens
     return soft_cross_entropy(anchors(embeds), weights), scene_loss(anchors.without(embeds))
 
 
+def text_losses(
+    text: nn.Module, anchors: Anchors, tokenizer: CLIPTokenizer, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """The loss of 256 drawn captions; the share whose style is the nearest."""
+    drawn = [captions.draw(rng, unknown=0.15) for _ in range(256)]
+    tokens = tokenizer([c.text for c in drawn], padding=True, truncation=True, return_tensors="pt")
+    wanted = torch.from_numpy(np.stack([c.weights for c in drawn]))
+    logits = anchors(text(tokens.input_ids).text_embeds)
+    plain = wanted.max(-1).values > 0.7
+    hit = (logits.argmax(-1) == wanted.argmax(-1))[plain].float().mean()
+    return soft_cross_entropy(logits, wanted), hit
+
+
 def train(work: Path, minutes: float) -> None:
     tokenizer = build_tokenizer(work / "clip" / "tokenizer")
     text, image, anchors = architecture.text_encoder(), architecture.image_encoder(), Anchors()
     run = Run("clip", work, minutes, 1e-3, {"text": text, "image": image, "anchors": anchors})
     crops = Crops(work / "images", seed=run.step)
     for _ in run.steps():
-        drawn = [captions.draw(crops.rng, unknown=0.1) for _ in range(256)]
-        tokens = tokenizer(
-            [c.text for c in drawn], padding=True, truncation=True, return_tensors="pt"
-        )
-        wanted = torch.from_numpy(np.stack([c.weights for c in drawn]))
-        logits = anchors(text(tokens.input_ids).text_embeds)
-        text_loss = soft_cross_entropy(logits, wanted)
-        with torch.no_grad():
-            hit = (
-                (logits.argmax(-1) == wanted.argmax(-1)).float()[wanted.max(-1).values > 0.7].mean()
-            )
+        text_loss, hit = text_losses(text, anchors, tokenizer, crops.rng)
         image_loss, scenes = image_losses(image, anchors, crops)
         run.descend(text_loss + image_loss + 0.5 * scenes)
         run.log(text=text_loss, image=image_loss, scenes=scenes, text_hit=hit)
@@ -166,12 +174,31 @@ def train(work: Path, minutes: float) -> None:
     torch.save(run.averaged("anchors").unit().detach(), run.folder / "anchors.pt")
 
 
-def train_image_only(work: Path, minutes: float, name: str) -> None:
-    folder = work / "clip"
-    image = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").train()
+def _fixed_anchors(folder: Path) -> Anchors:
     anchors = Anchors()
     anchors.directions.data = torch.load(folder / "anchors.pt", weights_only=True)
     anchors.directions.requires_grad_(False)
+    return anchors
+
+
+def train_text_only(work: Path, minutes: float, name: str) -> None:
+    folder = work / "clip"
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    text = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").float().train()
+    anchors = _fixed_anchors(folder)
+    run = Run(name, work, minutes, 4e-4, {"text": text, "anchors": anchors})
+    rng = np.random.default_rng(run.step)
+    for _ in run.steps():
+        loss, hit = text_losses(text, anchors, tokenizer, rng)
+        run.descend(loss)
+        run.log(text=loss, text_hit=hit)
+    run.averaged("text").save_pretrained(run.folder / "text_encoder")
+
+
+def train_image_only(work: Path, minutes: float, name: str) -> None:
+    folder = work / "clip"
+    image = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").float().train()
+    anchors = _fixed_anchors(folder)
     run = Run(name, work, minutes, 3e-4, {"image": image, "anchors": anchors})
     crops = Crops(work / "images", seed=run.step)
     for _ in run.steps():
@@ -186,11 +213,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--image-only", metavar="NAME")
+    parser.add_argument("--text-only", metavar="NAME")
     args = parser.parse_args()
     assert captions.STYLES == list(data.STYLES)
     torch.manual_seed(0)
     if args.image_only:
         train_image_only(args.work, args.minutes, args.image_only)
+    elif args.text_only:
+        train_text_only(args.work, args.minutes, args.text_only)
     else:
         train(args.work, args.minutes)
 

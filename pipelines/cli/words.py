@@ -24,4 +24,5 @@ WORDS: dict[Remedy, str] = {
     "prints.",
     Remedy.WORKERS_MEMORY: "use a smaller --max-side or --chunk. What is done is kept: the same "
     "command goes on.",
+    Remedy.ANYWAY: ", or go on with --anyway.",
 }

@@ -4,6 +4,7 @@
 damaged is a small whole thing, made once a process (`Whole`); how, the seed decides.
 """
 
+import copy
 import json
 import os
 import random
@@ -211,6 +212,10 @@ def playlist(draw, name):
 # JSON
 
 
+def any_value(draw):
+    return copy.deepcopy(draw.choice(VALUES))  # cases must not change each other's
+
+
 def changed(draw, value):
     """The same JSON with some of its values others."""
     for _ in range(draw.choice((1, 1, 2, 4))):
@@ -220,17 +225,17 @@ def changed(draw, value):
             way.append((at, key))
             at = at[key]
         if not way:
-            return draw.choice(VALUES)
+            return any_value(draw)
         inside, key = way[-1]
         how = draw.random()
         if how < 0.2:
             del inside[key]
         elif how < 0.3 and isinstance(inside, dict):
-            inside[draw.choice(NAMES)] = draw.choice(VALUES)
+            inside[draw.choice(NAMES)] = any_value(draw)
         elif how < 0.4 and isinstance(at, int):
             inside[key] = at * draw.choice((2, 1000, -1)) + draw.choice((0, 1))
         else:
-            inside[key] = draw.choice(VALUES)
+            inside[key] = any_value(draw)
     return value
 
 

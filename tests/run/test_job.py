@@ -492,7 +492,7 @@ def test_what_changed_is_said_in_words(begun):
         ({"part": Part.of(0.5)}, 'range was .* and is .*"1/2"'),
         (
             {"begins": [Begin(0, Style("x"))]},
-            r'shots was null and is \[\[0, {"text": "x", "pictures": \[\]}\]\]',
+            r'shots was null and is {"0": {"text": "x", "pictures": \[\]}}',
         ),
         ({"codec": "prores", "target": "out.mov"}, "pixels was"),
     ],
@@ -590,6 +590,14 @@ def test_words_no_encoding_has_are_kept(tmp_path):
         ({"a": 1}, {"a": True, "b": 2}, ["b was null and is 2"]),
         ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, ["a b c was 1 and is 2"]),
         ({"a": {"b": 1}}, {"a": None}, ['a was {"b": 1} and is null']),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, ["a 1 b was 1 and is 2"]),
+        ({"a": {"called": "x", "b": 1}}, {"a": {"called": "y", "b": 1}}, []),
+        (
+            {"a": {"called": "x", "b": 1, "c": 2}},
+            {"a": {"called": "y", "b": 2, "c": 3}},
+            ['a was "x" and is "y"'],
+        ),
+        ({"a": {"called": "x", "b": 1}}, {"a": {"called": "x", "b": 2}}, ["a b was 1 and is 2"]),
         ({"a": "x" * 99}, {"a": "画"}, [f'a was "{"x" * 56}... and is "画"']),
     ],
 )
@@ -870,6 +878,7 @@ def test_versions_name_what_draws_the_pixels():
 def no_weights(monkeypatch, tiny_pipeline):
     monkeypatch.setattr(Diffusion, "_load", lambda self: tiny_pipeline)
     monkeypatch.setattr(Diffusion, "remarks", lambda self, style: [])
+    monkeypatch.setattr(f"{Diffusion.__module__}.refuse_without_style", lambda *_: None)
 
 
 def test_a_job_of_the_version_before_is_refused_in_one_line(

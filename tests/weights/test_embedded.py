@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from style_a_video.pipelines.cli.words import WORDS
 from style_a_video.pipelines.engines.diffusion import DiffusionOptions
-from style_a_video.pipelines.engines.diffusion.engine import Diffusion
+from style_a_video.pipelines.engines.diffusion.engine import Diffusion, refuse_without_style
 from style_a_video.pipelines.engines.style import Style
+from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.run.demo import PROMPTS
 from style_a_video.weights import styles
 from style_a_video.weights.loading import load
@@ -98,6 +100,20 @@ def test_every_style_knows_its_own_names(pipeline):
 def test_a_style_that_is_not_named_is_told(pipeline, prompt, said):
     shown = SimpleNamespace(options=DiffusionOptions(), pipeline=pipeline)
     assert Diffusion.remarks(shown, Style(prompt)) == said
+
+
+@pytest.mark.parametrize("prompt", ["turn the man into a robot", "a dog", "quantum mechanics"])
+def test_words_without_a_style_are_refused_unless_anyway(pipeline, prompt):
+    said = (
+        f"The built-in model changes the style, not what is in the picture, and knows no style in "
+        f"'{prompt}': name one (pencil sketch, watercolour, "
+    )
+    with pytest.raises(StyleAVideoError) as error:
+        refuse_without_style(prompt, DiffusionOptions(), pipeline)
+    assert str(error.value).startswith(said)
+    assert error.value.worded(WORDS).endswith("or go on with --anyway.")
+    refuse_without_style(prompt, DiffusionOptions(anyway=True), pipeline)
+    refuse_without_style(prompt, DiffusionOptions(model="some/checkpoint"), pipeline)
 
 
 @pytest.mark.parametrize("prompt", ["quantum mechanics lecture", "zzkw qrrt", "银行账单"])

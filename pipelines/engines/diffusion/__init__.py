@@ -60,6 +60,7 @@ class DiffusionOptions(Options):
     )
     scheduler: str | None = option(None, "sampler", choices=SCHEDULERS)
     seed: int = option(0, "of the noise", high=2**63 - 1, metavar="N")
+    anyway: bool = option(False, "take words in which the built-in model knows no style")
 
 
 def load(options: DiffusionOptions, device: torch.device, dtype: torch.dtype) -> Loaded:

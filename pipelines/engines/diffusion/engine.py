@@ -13,11 +13,30 @@ from torch import Tensor
 
 from ....weights import styles
 from ....weights.loading import load, load_quietly
+from ...errors import Remedy, StyleAVideoError
 from ..kinds import Engine
 from ..style import Style
 from . import PRESETS, SCHEDULERS, DiffusionOptions
 from .pipeline import StyleAVideoPipeline
 from .settings import Settings
+
+
+def is_built_in(options: DiffusionOptions) -> bool:
+    return options.model == "embedded" and styles.are_listed()
+
+
+def refuse_without_style(
+    prompt: str, options: DiffusionOptions, pipeline: StyleAVideoPipeline
+) -> None:
+    """Refuse words about what is in the picture, and styles that the built-in model never saw."""
+    if options.anyway or not is_built_in(options) or styles.is_known(prompt, pipeline):
+        return
+    known = ", ".join(style.name for style in styles.styles())
+    raise StyleAVideoError(
+        "The built-in model changes the style, not what is in the picture, and knows no style in "
+        f"{prompt!r:.200}: name one ({known}), use an InstructPix2Pix checkpoint",
+        Remedy.ANYWAY,
+    )
 
 
 class Diffusion:
@@ -52,6 +71,8 @@ class Diffusion:
         return pipeline
 
     def engine(self, style: Style) -> Engine:
+        refuse_without_style(style.text, self.options, self.pipeline)
+
         def stylize(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
             (stylized,) = self.pipeline(
                 frames,
@@ -87,7 +108,7 @@ class Diffusion:
 
     def remarks(self, style: Style) -> list[str]:
         """Says where the built-in model sees a prompt that names none of its styles."""
-        if self.options.model != "embedded" or not styles.are_listed():
+        if not is_built_in(self.options):
             return []
         prompt = style.text
         nearest = styles.nearest(prompt, self.pipeline)

@@ -398,7 +398,7 @@ class StyleAVideoPipeline(
     def _probe(
         self, noise: Tensor, conditions: Conditions, settings: Settings, chunk: int | None
     ) -> Tensor:
-        """Attention (T,1,h,w) at the latents, by one pass (c_I,∅) at sqrt(ᾱ) E(x^f) + sqrt(1-ᾱ) n."""
+        """Attention (T,1,h,w) in one pass (c_I,∅) at sqrt(ᾱ) E(x^f) + sqrt(1-ᾱ) n."""
         steps = self.scheduler.config.num_train_timesteps
         level = round(settings.attention_level * (steps - 1))
         t = torch.tensor(level, device=noise.device)
