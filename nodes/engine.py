@@ -122,6 +122,22 @@ def _scaled(image: Tensor) -> Tensor:
     return interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
 
 
+def weight_input(others: str) -> io.Input:
+    """Of a picture or a learned style in a chain of them."""
+    tooltip = f"Its share beside the other {others}'."
+    return io.Float.Input("weight", default=1.0, min=0.0, max=100.0, step=0.05, tooltip=tooltip)
+
+
+def mask_input(one: str) -> io.Input:
+    tooltip = f"Where in the frame the {one} counts: white. Nothing: everywhere."
+    return io.Mask.Input("mask", optional=True, tooltip=tooltip)
+
+
+def previous_input(block: str) -> io.Input:
+    tooltip = f"From another {block}: both count, by their weights or masks."
+    return StyleType.Input("previous", optional=True, tooltip=tooltip)
+
+
 class StylePictureNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -138,29 +154,14 @@ class StylePictureNode(io.ComfyNode):
                     tooltip="A painting that comes with the pack; not used where image is "
                     "connected.",
                 ),
-                io.Float.Input(
-                    "weight",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.05,
-                    tooltip="Its share beside the other pictures'.",
-                ),
+                weight_input("pictures"),
                 io.Image.Input(
                     "image",
                     optional=True,
                     tooltip="Your own picture, such as from Load Image; a batch is several.",
                 ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where in the frame the picture counts: white. Nothing: everywhere.",
-                ),
-                StyleType.Input(
-                    "previous",
-                    optional=True,
-                    tooltip="From another Style Picture: both count, by their weights or masks.",
-                ),
+                mask_input("picture"),
+                previous_input("Style Picture"),
             ],
             outputs=[
                 StyleType.Output(display_name="STYLE", tooltip="For Load Engine."),
@@ -176,18 +177,20 @@ class StylePictureNode(io.ComfyNode):
             pictures = (read_style_picture(painting_named(painting).path),)
         else:
             pictures = pictures_of(image, len(before) + 1)
-        region = None if mask is None else region_of(mask)
+        region = region_of(mask)
         mine = (replace(one, weight=weight, mask=region) for one in pictures)
         shown = torch.stack([one.image.movedim(0, -1) for one in pictures])
         return io.NodeOutput((*before, *mine), shown)
 
 
-def region_of(mask: Tensor) -> Tensor:
-    """MASK (H,W) or (1,H,W) → (1,H,W)."""
+def region_of(mask: Tensor | None) -> Tensor | None:
+    """MASK (H,W) or (1,H,W) → (1,H,W); None: everywhere."""
+    if mask is None:
+        return None
     masks = mask.reshape(-1, *mask.shape[-2:])
     if len(masks) > 1:
         raise StyleAVideoError(
-            f"The mask of a style picture has {len(masks)} pictures, one a frame: give one for all."
+            f"The mask of a style has {len(masks)} pictures, one a frame: give one for all."
         )
     return masks.float().cpu().clamp(0, 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import comfy.model_management
@@ -13,20 +12,34 @@ from torch import Tensor
 
 from ..pipelines.engines.style import LearnedStyle
 from ..pipelines.errors import StyleAVideoError
-from ..pipelines.run.learning import STEPS, Learner, learner_of, read_progress, write_progress
+from ..pipelines.run.learning import (
+    STEPS,
+    Learner,
+    about_learning,
+    check_name,
+    learner_of,
+    progress_beside,
+    read_progress,
+    write_progress,
+)
 from ..weights.stylebank import (
     SHIPPED,
-    STYLE_NAME,
     SUFFIX,
     about_style,
     find_style,
-    network_identity,
     own_styles,
     read_style,
     style_names,
     write_style,
 )
-from .engine import StyleType, pictures_of, region_of
+from .engine import (
+    StyleType,
+    mask_input,
+    pictures_of,
+    previous_input,
+    region_of,
+    weight_input,
+)
 
 FOLDER = "stylebank"  # of ComfyUI's models
 folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
@@ -56,24 +69,9 @@ class LearnedStyleNode(io.ComfyNode):
                     options=style_names(folders()),
                     tooltip="One that comes with the pack, or one of your own from Learn Style.",
                 ),
-                io.Float.Input(
-                    "weight",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.05,
-                    tooltip="Its share beside the other styles'.",
-                ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where in the frame the style counts: white. Nothing: everywhere.",
-                ),
-                StyleType.Input(
-                    "previous",
-                    optional=True,
-                    tooltip="From another Learned Style: both count, by their weights or masks.",
-                ),
+                weight_input("styles"),
+                mask_input("style"),
+                previous_input("Learned Style"),
             ],
             outputs=[StyleType.Output(display_name="STYLE", tooltip="For Load Engine.")],
         )
@@ -81,7 +79,7 @@ class LearnedStyleNode(io.ComfyNode):
     @classmethod
     def execute(cls, name, weight, mask=None, previous=None) -> io.NodeOutput:
         filters = read_style(find_style(name, folders()))
-        region = None if mask is None else region_of(mask)
+        region = region_of(mask)
         return io.NodeOutput((*(previous or ()), LearnedStyle(filters, weight, region, name)))
 
     @classmethod
@@ -120,24 +118,17 @@ class LearnStyle(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, name, steps) -> io.NodeOutput:
-        if not re.fullmatch(STYLE_NAME, name):
-            raise StyleAVideoError(
-                f"The name of a style must be 1 to 64 letters, digits, _ or -, not {name!r:.100}."
-            )
+        check_name("The name of a style", name)
         (picture, *more) = pictures_of(image)
         if more:
             raise StyleAVideoError(
                 f"Learn Style learns from one picture, and there are {1 + len(more)}: give one."
             )
-        about = {
-            "picture": picture.identity["picture"],
-            "steps": str(steps),
-            "network": network_identity(),
-        }
+        of = about_learning(picture, steps)
         path = folders()[0] / f"{name}{SUFFIX}"
         if not path.is_file():
-            write_style(path, _learned(path, picture.image, steps, about), about)
-        elif about_style(path) != about:
+            write_style(path, _learned(path, picture.image, steps, of), of)
+        elif about_style(path) != of:
             raise StyleAVideoError(
                 f"There is another style {name} already: choose another name, or delete "
                 f"{path.name} in models/{FOLDER}."
@@ -145,13 +136,12 @@ class LearnStyle(io.ComfyNode):
         return io.NodeOutput((LearnedStyle(read_style(path), name=name),))
 
 
-def _learned(path: Path, picture: Tensor, steps: int, about: dict[str, str]) -> Tensor:
+def _learned(path: Path, picture: Tensor, steps: int, of: dict[str, str]) -> Tensor:
     """The filters, with progress and a preview on the block; kept when it is cancelled."""
     device = comfy.model_management.get_torch_device()
-    kept = path.with_name(f".{path.stem}.progress")
-    about = {k: v for k, v in about.items() if k != "steps"}  # it may go on for longer
+    kept = progress_beside(path)
     learner = learner_of(picture, device, steps)
-    if state := read_progress(kept, about):
+    if state := read_progress(kept, of):
         learner.restore(state)
     bar = comfy.utils.ProgressBar(steps)
     try:
@@ -161,9 +151,9 @@ def _learned(path: Path, picture: Tensor, steps: int, about: dict[str, str]) -> 
             shown = _shown(learner) if learner.step % SHOWN_EVERY == 0 else None
             bar.update_absolute(learner.step, steps, shown)
             if learner.step % KEPT_EVERY == 0:
-                write_progress(kept, learner, about)
+                write_progress(kept, learner, of)
     except comfy.model_management.InterruptProcessingException:
-        write_progress(kept, learner, about)
+        write_progress(kept, learner, of)
         raise
     kept.unlink(missing_ok=True)
     return learner.filters

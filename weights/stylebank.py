@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from ..pipelines.core.coherence import TracedMask
     from ..pipelines.core.stylebank import StyleBank
+
+logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "stylebank"
 SHIPPED = FOLDER / "styles"
@@ -109,6 +112,7 @@ def style_names(folders: Sequence[Path]) -> list[str]:
 
 def find_style(name: str, folders: Sequence[Path]) -> Path:
     """The file of a learned style: by its own path, or by its name in the first folder with it.
+    Where that hides one that ships it is said, once.
 
     Raises:
         StyleAVideoError: there is none; the message lists those that are there.
@@ -116,9 +120,20 @@ def find_style(name: str, folders: Sequence[Path]) -> Path:
     if name.endswith(SUFFIX):
         return Path(name)
     if name in style_names(folders):
-        return next(p for f in folders if (p := f / f"{name}{SUFFIX}").is_file())
+        path = next(p for f in folders if (p := f / f"{name}{SUFFIX}").is_file())
+        if path.parent != SHIPPED and name in style_names([SHIPPED]):
+            _tell_hidden(name, path)
+        return path
     raise StyleAVideoError(
         f"There is no learned style {name!r:.100}; there are: {', '.join(style_names(folders))}."
+    )
+
+
+@cache
+def _tell_hidden(name: str, path: Path) -> None:
+    logger.warning(
+        f"The learned style {name} is your own, {shown(path)}: it hides the one of that name that "
+        "ships."
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,42 +43,44 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ...weights.stylebank import STYLE_NAME, SUFFIX, network_identity, own_styles, write_style
+    from ...weights.stylebank import SHIPPED, SUFFIX, own_styles, style_names, write_style
     from ..checks import check_count
     from ..device import pick_device
     from ..engines.style import read_style_picture
     from ..media import check_target
-    from ..run.learning import STEPS, learner_of, read_progress, write_progress
+    from ..run.learning import (
+        STEPS,
+        about_learning,
+        check_name,
+        learner_of,
+        progress_beside,
+        read_progress,
+        write_progress,
+    )
 
-    if not re.fullmatch(STYLE_NAME, args.name):
-        raise StyleAVideoError(
-            f"--name must be 1 to 64 letters, digits, _ or -, not {args.name!r:.100}."
-        )
+    check_name("--name", args.name)
     steps = STEPS if args.steps is None else check_count("--steps", args.steps)
     if args.preview is not None:
         check_target(args.preview, options.PICTURES)
     target = own_styles() / f"{args.name}{SUFFIX}"
-    kept = target.with_name(f".{args.name}.progress")
+    kept = progress_beside(target)
     if target.exists() and not args.fresh:
         raise StyleAVideoError(
             f"There is a style {args.name} already: choose another name, or learn it anew with "
             "--fresh."
         )
     picture = read_style_picture(args.picture)
-    about = {
-        "picture": picture.identity["picture"],
-        "steps": str(steps),
-        "network": network_identity(),
-    }
+    of = about_learning(picture, steps)
     learner = learner_of(picture.image, pick_device(args.device), steps)
-    begun = {k: v for k, v in about.items() if k != "steps"}  # it may go on for longer
-    if not args.fresh and (state := read_progress(kept, begun)):
+    if not args.fresh and (state := read_progress(kept, of)):
         learner.restore(state)
         say(f"{learner.step} steps were done by a former run.")
     say(f"Learning {args.name}: {steps} steps.")
-    _learn(learner, args.preview, lambda: write_progress(kept, learner, begun))
-    write_style(target, learner.filters, about)
+    _learn(learner, args.preview, lambda: write_progress(kept, learner, of))
+    write_style(target, learner.filters, of)
     kept.unlink(missing_ok=True)
+    if args.name in style_names([SHIPPED]):
+        say(f"A style {args.name} ships too: from now on --style {args.name} is yours.")
     say(f"Use it as --style {args.name}.")
     print(target)
 

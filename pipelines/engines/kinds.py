@@ -119,7 +119,7 @@ def identity(name: str, loaded: Loaded, style: Style | None) -> dict[str, Any]:
     """Everything that decides an engine's pixels, as JSON values; `name` of its kind."""
     return {
         "engine": name,
-        "style": None if style is None else style.identity,
+        "style": None if style is None else style.told,
         "device": str(loaded.device),
         "dtype": str(loaded.dtype).removeprefix("torch."),
         **loaded.identity(),

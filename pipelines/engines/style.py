@@ -6,11 +6,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import StyleAVideoError
 
@@ -64,7 +64,7 @@ class LearnedStyle:
     """A style as an engine has learned it.
 
     Attributes:
-        filters: what was learned (weights/learned_styles.py reads them from a file).
+        filters: what was learned (weights/stylebank.py reads them from a file).
         weight, mask, name: as of a `StylePicture`.
     """
 
@@ -80,6 +80,9 @@ class LearnedStyle:
     def identity(self) -> dict[str, Any]:
         """What decides the pixels, as JSON values."""
         return {"learned": _sha256(self.filters), **_place(self)}
+
+
+Member = TypeVar("Member", StylePicture, LearnedStyle)
 
 
 def _check_weight(of: str, weight: float) -> None:
@@ -150,6 +153,11 @@ class Style:
         learned = {"learned": [one.identity for one in self.learned]} if self.learned else {}
         return {"text": self.text, **pictures, **learned}
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """The identity with what messages call it by, which decides nothing."""
+        return {"called": self.words, **self.identity} if self.members else self.identity
+
     @cached_property
     def key(self) -> str:
         """Equal for equal styles."""
@@ -174,7 +182,7 @@ def read_style_picture(
 
 
 def read_learned_style(
-    name: str, weight: float = 1.0, mask: str | os.PathLike[str] | None = None
+    name: str | os.PathLike[str], weight: float = 1.0, mask: str | os.PathLike[str] | None = None
 ) -> LearnedStyle:
     """A style by its name, among those that ship and those that the user has learned, or by its
     file; `mask` as for a picture.
@@ -184,7 +192,7 @@ def read_learned_style(
     """
     from ...weights.stylebank import SHIPPED, find_style, own_styles, read_style
 
-    path = find_style(name, (own_styles(), SHIPPED))
+    path = find_style(os.fspath(name), (own_styles(), SHIPPED))
     return LearnedStyle(read_style(path), weight, _region(mask), path.stem)
 
 
@@ -226,11 +234,7 @@ def read_pictures(
     Raises:
         StyleAVideoError: another number of masks than pictures; see `read_style_picture`.
     """
-    regions = _masks_for(len(given), "style pictures", masks)
-    return tuple(
-        read_style_picture(path, weight, mask)
-        for (path, weight), mask in zip(given, regions, strict=True)
-    )
+    return _each(read_style_picture, given, masks, "style pictures")
 
 
 def read_learned(
@@ -241,17 +245,23 @@ def read_learned(
     Raises:
         StyleAVideoError: another number of masks than styles; see `read_learned_style`.
     """
-    regions = _masks_for(len(given), "learned styles", masks)
+    return _each(read_learned_style, given, masks, "learned styles")
+
+
+def _each(
+    read: Callable[[Path, float, Path | None], Member],
+    given: Sequence[tuple[Path, float]],
+    masks: Sequence[Path],
+    of: str,
+) -> tuple[Member, ...]:
+    if masks and len(masks) != len(given):
+        raise StyleAVideoError(
+            f"There are {len(masks)} masks for {len(given)} {of}: give one for each."
+        )
+    regions: Sequence[Path | None] = masks or [None] * len(given)
     return tuple(
-        read_learned_style(str(name), weight, mask)
-        for (name, weight), mask in zip(given, regions, strict=True)
+        read(path, weight, mask) for (path, weight), mask in zip(given, regions, strict=True)
     )
-
-
-def _masks_for(count: int, of: str, masks: Sequence[Path]) -> Sequence[Path | None]:
-    if masks and len(masks) != count:
-        raise StyleAVideoError(f"There are {len(masks)} masks for {count} {of}: give one for each.")
-    return masks or [None] * count
 
 
 def _sha256(values: Tensor) -> str:

@@ -44,6 +44,7 @@ MAX_JSON = 64 << 20  # bytes; the plan of a million segments has 40 MB
 MAX_DATA = 2 << 30  # bytes of a segment's file; two frames of 8192 x 8192 have 1.6 GB
 MAX_PATH = 1 << 16  # bytes
 DIFFERENCES = 5  # named when a job is refused
+CALLED = "called"  # of what is identified by its pixels: its name
 
 _OURS = re.compile(r"(job\.json|plan\.json|unfinished)(\.part)?|segments|lock")
 _OURS_OF_SEGMENTS = re.compile(r"[0-9]{9,}\.(mkv|json|past)(\.part)?")
@@ -369,17 +370,31 @@ def _sync_folder(folder: Path) -> None:
 
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
-    """What changed between two JSON values, in words; at most `DIFFERENCES` of them."""
+    """What changed between two JSON values, in words; at most `DIFFERENCES` of them. What both have
+    a name for (`Style.told`) is told by it.
+    """
+    then, now = _numbered(then), _numbered(now)
     if isinstance(then, dict) and isinstance(now, dict):
         found = [
             line
             for key in dict.fromkeys([*then, *now])
+            if key != CALLED
             for line in differences(then.get(key), now.get(key), f"{name} {key}".strip())
         ]
+        names = then.get(CALLED), now.get(CALLED)
+        if found and all(names) and names[0] != names[1]:
+            return [f"{name} was {_short(names[0])} and is {_short(names[1])}"]
         return found[:DIFFERENCES]
     if then == now:
         return []
     return [f"{name} was {_short(then)} and is {_short(now)}"]
+
+
+def _numbered(value: Any) -> Any:
+    """A list of dictionaries as one of them by number."""
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        return {str(number): one for number, one in enumerate(value, 1)}
+    return value
 
 
 def _short(value: Any) -> str:

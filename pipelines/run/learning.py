@@ -7,6 +7,7 @@ encoder makes of the photos is computed once.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from ..core.gram import gram
 from ..core.stylebank import BANK, CONTENT, LOOKS, WEIGHTS, losses, through_bank
+from ..engines.style import StylePicture
 from ..errors import StyleAVideoError
 from ..files import shown, told
 
@@ -146,6 +148,31 @@ def learner_of(picture: Tensor, device: torch.device, steps: int = STEPS) -> Lea
     return Learner(picture, crops, starts, device, steps)
 
 
+def check_name(of: str, name: str) -> str:
+    """A style's name; `of`: how a refusal calls it."""
+    from ...weights.stylebank import STYLE_NAME
+
+    if not re.fullmatch(STYLE_NAME, name):
+        raise StyleAVideoError(f"{of} must be 1 to 64 letters, digits, _ or -, not {name!r:.100}.")
+    return name
+
+
+def about_learning(picture: StylePicture, steps: int) -> dict[str, str]:
+    """What is kept beside the filters: the picture, the steps, the networks it is for."""
+    from ...weights.stylebank import network_identity
+
+    return {
+        "picture": picture.identity["picture"],
+        "steps": str(steps),
+        "network": network_identity(),
+    }
+
+
+def progress_beside(style: Path) -> Path:
+    """Where what is learned so far is kept, until the style's file is there."""
+    return style.with_name(f".{style.stem}.progress")
+
+
 def write_progress(path: Path, learner: Learner, about: Mapping[str, str]) -> None:
     """What is learned so far, to go on from; `about` says of what.
 
@@ -155,7 +182,8 @@ def write_progress(path: Path, learner: Learner, about: Mapping[str, str]) -> No
     part = path.with_name(f"{path.name}.part")
     with told(path, "be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.cpu().contiguous() for k, v in learner.state().items()}, part, dict(about))
+        state = {k: v.cpu().contiguous() for k, v in learner.state().items()}
+        save_file(state, part, _whatever_steps(about))
         os.replace(part, path)
 
 
@@ -177,9 +205,14 @@ def read_progress(path: Path, about: Mapping[str, str]) -> Mapping[str, Tensor] 
             state = {name: finite(path, name, file.get_tensor(name)) for name in PROGRESS}
     except StyleAVideoError:  # damaged: begun anew
         return None
-    if of != dict(about):
+    if of != _whatever_steps(about):
         raise StyleAVideoError(
             f"A style of this name was begun from another picture: choose another name, or delete "
             f"{shown(path)}."
         )
     return state
+
+
+def _whatever_steps(about: Mapping[str, str]) -> dict[str, str]:
+    """It may go on for longer."""
+    return {name: value for name, value in about.items() if name != "steps"}

@@ -242,7 +242,7 @@ def _kept(
         else asdict(work.refining) | {"weights": digest(REFINER)},
         "shots": None
         if begins is None
-        else [[begin.start, begin.style and begin.style.identity] for begin in begins],
+        else {str(begin.start): begin.style and begin.style.told for begin in begins},
     }
     if job is None:
         prefix = ".style-a-video-"

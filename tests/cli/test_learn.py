@@ -65,6 +65,12 @@ def test_a_name_is_taken_once(place, capsys):
     assert learn("--name", "mine", "--fresh") == 0
 
 
+def test_a_name_that_ships_is_told(place, capsys):
+    assert learn("--name", "scream") == 0
+    told = "A style scream ships too: from now on --style scream is yours."
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["", "../mine", "a b", "x" * 65])
 def test_a_name_is_a_name(name, place, capsys):
     told = refused("--name", name, capsys=capsys)

@@ -264,7 +264,7 @@ def test_frames_of_any_size_and_with_alpha(frames):
         (lambda: load("adain", style({"weight": 0.0})),
          "The weights of the style pictures are all 0."),
         (lambda: style({"mask": torch.ones(3, 8, 8)}),
-         "The mask of a style picture has 3 pictures, one a frame: give one for all."),
+         "The mask of a style has 3 pictures, one a frame: give one for all."),
         (lambda: stream.sampled_or_engine(object(), {"noise": 0, "vae": 0}, False),
          "An engine and noise, vae are connected: connect the engine alone, or all the others "
          "without it."),

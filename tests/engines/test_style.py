@@ -66,6 +66,7 @@ def test_what_decides_the_pixels_is_the_identity():
     assert same.identity == picture(name="another.png").identity
     keys = [Style("", (one,)).key for one in (same, *others)]
     assert len(set(keys)) == len(keys)
+    assert Style("", (same,)).told == {"called": "painting", **Style("", (same,)).identity}
     reshaped = StylePicture(torch.zeros(3, 16, 32)), StylePicture(torch.zeros(3, 32, 16))
     assert reshaped[0].identity != reshaped[1].identity
 

@@ -35,12 +35,17 @@ def test_a_style_is_written_whole_and_read_back(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["mine.safetensors"]
 
 
-def test_a_name_is_looked_for_in_the_user_s_folder_first(tmp_path, monkeypatch):
+def test_a_name_is_looked_for_in_the_user_s_folder_first(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("STYLE_A_VIDEO_STYLES", str(tmp_path))
     folders = (weights.own_styles(), weights.SHIPPED)
     assert weights.find_style("scream", folders).parent == weights.SHIPPED
-    weights.write_style(tmp_path / "scream.safetensors", unchanged(), about())
-    assert weights.find_style("scream", folders).parent == tmp_path
+    assert not caplog.messages
+    path = tmp_path / "scream.safetensors"
+    weights.write_style(path, unchanged(), about())
+    assert [weights.find_style("scream", folders) for _ in range(2)] == [path, path]
+    assert caplog.messages == [
+        f"The learned style scream is your own, {path}: it hides the one of that name that ships."
+    ]
     assert weights.style_names(folders).count("scream") == 1
 
 
