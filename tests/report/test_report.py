@@ -103,9 +103,9 @@ def test_names_that_differ_at_their_end_are_told_apart():
     assert report._fixed("in.mp4", 8) == "in.mp4  "
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_every_column_is_named_where_it_is_explained(readme):
-    text = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["measures.md", "measures.zh-CN.md"])
+def test_every_column_is_named_where_it_is_explained(page):
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
     assert [m.short for m in MEASURES if f"`{m.short}`" not in text] == []
 
 
