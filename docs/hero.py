@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -35,10 +36,11 @@ def moving(clip: str) -> list[Image.Image]:
         picture = stylized(clip, Path(folder, "picture.mp4"), "--style-image", str(PAINTING.path))
         rows = [[to_pil(f.image) for f in read_frames(path)] for path in (words, picture)]
         size = rows[0][0].size
-        source = [to_pil(f.image) for _, f in zip(rows[0], read_frames(clip, size=size))]
+        frames = islice(read_frames(clip, size=size), len(rows[0]))
+        rows = [[to_pil(f.image) for f in frames], *rows]
     small = Image.open(PAINTING.path).convert("RGB")
     small = small.resize((INSET * small.width // small.height, INSET), Image.Resampling.LANCZOS)
-    return [_beside(three, small) for three in list(zip(source, *rows))[::EVERY]]
+    return [_beside(three, small) for three in list(zip(*rows, strict=True))[::EVERY]]
 
 
 def _beside(three: tuple[Image.Image, ...], small: Image.Image) -> Image.Image:
