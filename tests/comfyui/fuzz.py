@@ -108,13 +108,14 @@ def run(client: Client, first: int, count: int) -> int:
     bad, ends, settled, began = 0, Counter(), None, time.monotonic()
     for number in range(count):
         seed = first + number
+        prompt = random_prompt(seed, client.definitions)
         try:
-            ends[client.ends(random_prompt(seed, client.definitions))] += 1
+            ends[client.ends(prompt)] += 1
             if (number + 1) % BATCH == 0:
                 client.check_valid()
         except ValueError as error:
             bad += 1
-            print(f"seed {seed}: {error}", flush=True)
+            print(f"seed {seed}: {error}\n{json.dumps(prompt)}", flush=True)  # blocks may change
         except (OSError, RuntimeError) as error:  # no answer, or a valid prompt that did not run
             print(f"The server is lost at seed {seed} (its batch began {BATCH} before): {error}")
             return 1

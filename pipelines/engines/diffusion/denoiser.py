@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,22 @@ from .encoding import parts
 from .settings import Settings
 
 FULLEST_FIRST = ("frame_text", "frame", "attention", "text", "null")
+"""The first of these that a guidance has is its main condition: what it adds the others to."""
+
+
+class Guided(NamedTuple):
+    """What `guided` returns.
+
+    Attributes:
+        pred: the guided prediction (T,C,h,w).
+        received: attention received (T,1,h',w') in the module `record`: that of (c_I,∅) where it is
+            evaluated, else of (c_I,c_T), else of the first condition; None without a module.
+        differences: of each other condition from the main one (T,C,h,w), by name, where asked for.
+    """
+
+    pred: Tensor
+    received: Tensor | None
+    differences: dict[str, Tensor]
 
 
 def predict(
@@ -39,41 +55,71 @@ def guided(
     weights: dict[str, float],
     chunk_size: int | None = None,
     record: torch.nn.Module | None = None,
-) -> tuple[Tensor, Tensor | None]:
+    differences: Mapping[str, Tensor] | None = None,
+    keep: bool = False,
+) -> Guided:
     """Σ w_k eps(c_k) over the conditions of `weights`, whose weights add up to 1 (section 3.3).
 
     All conditions of a chunk of frames are one U-Net batch. The sum is of the raw outputs: it holds
     for eps, v and x0 alike, since the weights add up to 1.
 
-    Returns:
-        The prediction (T,C,h,w), and the attention received (T,1,h',w') in the module `record`:
-        that of (c_I,∅) where it is evaluated, else of (c_I,c_T), else of the first condition.
+    Args:
+        differences: of an earlier step. Only the main condition is then evaluated, and the others
+            keep their difference from it (Castillo et al. 2023, "Adaptive Guidance").
+        keep: whether this step's differences are wanted.
     """
     names = list(weights)
+    main = main_condition(names)
     own = next((n for n in ("frame", "frame_text") if n in names), names[0])
-    preds, maps = [], []
+    preds, maps, kept = [], [], []
     for part in parts(len(z), chunk_size):
-        once = _same_for_all_frames(z[part], conditions, names, part) if record is None else []
-        each = [name for name in names if name not in once]
-        n = len(z[part])
-        recorder = None
-        if record is not None:
-            first = each.index(own) * n
-            grid = (z.shape[-2], z.shape[-1])
-            recorder = attention.AttentionRecorder(record, grid, slice(first, first + n))
-        outputs: dict[str, Tensor] = {}
-        with recorder or nullcontext():
-            for some, frames in ((each, part), (once, slice(part.start, part.start + 1))):
-                if some:
-                    batch = predict(unet, z[frames], t, conditions, some, frames)
-                    outputs |= dict(zip(some, batch.chunk(len(some)), strict=True))
+        if differences is not None:
+            output = predict(unet, z[part], t, conditions, [main], part)
+            outputs = {n: output + differences[n][part] for n in names if n != main}
+            outputs[main] = output
+        else:
+            outputs, received = _evaluated(unet, z, t, conditions, names, part, record, own)
+            maps += [] if received is None else [received]
+            if keep:
+                kept.append({n: outputs[n] - outputs[main] for n in names if n != main})
         # One frame's output broadcasts over all of them.
         guide = [outputs[name] for name in names]
-        guided = guidance.combine(guide, [weights[name] for name in names[1:]])
-        preds.append(guided.expand_as(z[part]))
-        if recorder is not None and recorder.received is not None:
-            maps.append(recorder.received)
-    return torch.cat(preds), torch.cat(maps) if maps else None
+        combined = guidance.combine(guide, [weights[name] for name in names[1:]])
+        preds.append(combined.expand_as(z[part]))
+    fresh = {n: torch.cat([each[n] for each in kept]) for n in kept[0]} if kept else {}
+    return Guided(torch.cat(preds), torch.cat(maps) if maps else None, fresh)
+
+
+def main_condition(names: Collection[str]) -> str:
+    return next(name for name in FULLEST_FIRST if name in names)
+
+
+def _evaluated(
+    unet: Any,
+    z: Tensor,
+    t: Tensor,
+    conditions: Conditions,
+    names: Sequence[str],
+    part: slice,
+    record: torch.nn.Module | None,
+    own: str,
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """The outputs by condition for the frames in `part`, and the attention received under `own`."""
+    once = _same_for_all_frames(z[part], conditions, names, part) if record is None else []
+    each = [name for name in names if name not in once]
+    n = len(z[part])
+    recorder = None
+    if record is not None:
+        first = each.index(own) * n
+        grid = (z.shape[-2], z.shape[-1])
+        recorder = attention.AttentionRecorder(record, grid, slice(first, first + n))
+    outputs: dict[str, Tensor] = {}
+    with recorder or nullcontext():
+        for some, frames in ((each, part), (once, slice(part.start, part.start + 1))):
+            if some:
+                batch = predict(unet, z[frames], t, conditions, some, frames)
+                outputs |= dict(zip(some, batch.chunk(len(some)), strict=True))
+    return outputs, None if recorder is None else recorder.received
 
 
 def probe_attention(

@@ -38,7 +38,7 @@ from ...core.noise import frame_generators, frame_noise
 from ...errors import StyleAVideoError
 from . import decoders
 from .conditions import Conditions
-from .denoiser import Corrector, guided, probe_attention, recorded_module
+from .denoiser import Corrector, guided, main_condition, probe_attention, recorded_module
 from .encoding import EncodingMixin
 from .settings import Settings
 
@@ -218,6 +218,7 @@ class StyleAVideoPipeline(
         noise: str | None = None,
         noise_blend: float | None = None,
         start_level: float | None = None,
+        evaluate_every: int | None = None,
         frame_indices: Sequence[int] | None = None,
         chunk_size: int | None = None,
         latents: Tensor | None = None,
@@ -269,6 +270,7 @@ class StyleAVideoPipeline(
             noise=noise,
             noise_blend=noise_blend,
             start_level=start_level,
+            evaluate_every=evaluate_every,
         )
         frames = checks.check_frames(frames)
         count, size = len(frames), (frames.shape[-2], frames.shape[-1])
@@ -339,6 +341,7 @@ class StyleAVideoPipeline(
         extra = {"generator": generators} if "generator" in accepted else {}
         corrector = Corrector(self, frames, settings, chunk) if settings.correction else None
         module = recorded_module(self.unet, settings.attention_layer) if running else None
+        differences: dict[str, Tensor] | None = None
         with self.progress_bar(total=len(timesteps)) as progress:
             for i, t in enumerate(timesteps):
                 weights = settings.weights(i / max(1, len(timesteps) - 1))
@@ -346,9 +349,15 @@ class StyleAVideoPipeline(
                     latents = corrector(latents, t, conditions, weights)
                 z = self.scheduler.scale_model_input(latents, t)
                 record = module if "attention" in weights else None
-                pred, received = guided(self.unet, z, t, conditions, weights, chunk, record)
-                if received is not None:
-                    received = attention.smoothed_to(received, *z.shape[-2:])
+                if i % settings.evaluate_every == 0 or not _cover(differences, weights):
+                    differences = None
+                keep = settings.evaluate_every > 1
+                made = guided(
+                    self.unet, z, t, conditions, weights, chunk, record, differences, keep
+                )
+                pred, differences = made.pred, made.differences or differences
+                if made.received is not None:
+                    received = attention.smoothed_to(made.received, *z.shape[-2:])
                     mask = attention.attention_mask(received, settings.attention_threshold)
                     conditions = _masked(conditions, mask, z)
                 latents = self.scheduler.step(pred, t, latents, **extra, return_dict=False)[0]
@@ -461,6 +470,11 @@ class StyleAVideoPipeline(
             return frames
         images = frames.permute(0, 2, 3, 1).cpu().numpy()
         return images if output_type == "np" else VaeImageProcessor.numpy_to_pil(images)
+
+
+def _cover(differences: dict[str, Tensor] | None, weights: dict[str, float]) -> bool:
+    """Whether differences from the main condition are there for all the others."""
+    return differences is not None and weights.keys() == {*differences, main_condition(weights)}
 
 
 def _masked(conditions: Conditions, mask: Tensor, like: Tensor) -> Conditions:

@@ -41,6 +41,8 @@ class Settings:
         start_level: where sampling starts, above 0: 1 from noise, below from the frame's latent
             noised to that level, 0 being clean (Meng et al. 2022, SDEdit). The steps are the same
             in number.
+        evaluate_every: steps from one evaluation of all conditions to the next; between, only the
+            main one is evaluated and the others keep their difference from it.
     """
 
     preset: str = "instruct-pix2pix"
@@ -58,6 +60,7 @@ class Settings:
     noise: str = "shared"
     noise_blend: float = 0.5
     start_level: float = 1.0
+    evaluate_every: int = 1
 
     def __post_init__(self) -> None:
         check_choice("preset", self.preset, guidance.FORMULAS)
@@ -66,6 +69,7 @@ class Settings:
         check_choice("noise mode", self.noise, noise.MODES)
         check_count("num_inference_steps", self.num_inference_steps)
         check_number("num_inference_steps", self.num_inference_steps, high=MAX_STEPS)
+        check_count("evaluate_every", self.evaluate_every)
         for name in (*SCALES, "attention_threshold", "correction"):
             check_number(name, getattr(self, name))
         for name in ("attention_level", "noise_blend"):

@@ -346,6 +346,40 @@ def test_a_start_level_needs_steps_below_it(tiny_pipeline, clip):
         tiny_pipeline(clip, PROMPT, start_level=0.0)
 
 
+# --- fewer evaluations --------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_between_evaluations_the_others_keep_their_difference_from_the_main(
+    sd15_components, clip, chunk
+):
+    pipeline = pipeline_with(sd15_components)
+    given = {"preset": "paper", "frame_scale": 1.0, "text_scale": 2.0, "num_inference_steps": 3}
+    widths = []
+    hook = pipeline.unet.register_forward_pre_hook(lambda _, args: widths.append(len(args[0])))
+    frames = pipeline(clip, PROMPT, **given, evaluate_every=2, seed=4, chunk_size=chunk).frames
+    hook.remove()
+    # null, frame and text of 3 frames; frame alone; all again. Shared noise: the first text once.
+    assert sum(widths) == (3 + 2 if chunk is None else 3 + 2 * 2) + 3 + 9
+
+    unet, scheduler = pipeline.unet, pipeline.scheduler
+    c_i = pipeline.encode_frames(clip)
+    null, text = (pipeline.encode_prompt([words] * 3).hidden for words in ("", PROMPT))
+    zeros = torch.zeros_like(c_i)
+    scheduler.set_timesteps(3)
+    z = frame_noise((4, 10, 14), 4, range(3), "shared")
+    for i, t in enumerate(scheduler.timesteps):
+        main = unet(torch.cat([z, c_i], 1), t, null).sample
+        if i != 1:
+            x = torch.cat([z, zeros], 1)
+            differences = [unet(x, t, words).sample - main for words in (null, text)]
+        pred = main - 2 * differences[0] + 2 * differences[1]  # 1 - s_I - s_T, s_T
+        z = scheduler.step(pred, t, z).prev_sample
+    expected = pipeline.decode_latents(z)
+    torch.testing.assert_close(frames, expected, atol=1e-4, rtol=0)
+
+
 # --- words --------------------------------------------------------------------------------------
 
 
@@ -474,7 +508,7 @@ def test_the_correction_brings_the_prediction_nearer_to_the_frame(
         z = frame_noise(tuple(conditions.image_latents.shape[1:]), 0, range(3))
 
         def loss(z):
-            pred, _ = guided(pipeline.unet, z, t, conditions, weights)
+            pred = guided(pipeline.unet, z, t, conditions, weights).pred
             x0 = predict_denoised(pipeline.scheduler, pred, z, t)
             return correction.clip_loss(target, pipeline.encode_images(corrector.decode(x0)))
 
