@@ -11,7 +11,9 @@ import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from ..engines.kinds import CarryingEngine, Engine, EngineKind
     from ..engines.style import Style
 
-SECONDS = 60.0  # for a section; on an idle machine the longest takes a tenth of that
+SECONDS = 30.0  # a section that has done nothing for so long hangs
+LONGEST = 10  # times that, for one that is at work: a busy machine must not look broken
 PACKAGES = (
     *("torch", "torchvision", "diffusers", "transformers", "accelerate", "safetensors", "numpy"),
     *("av", "pillow", "opencv-python", "opencv-python-headless", "opencv-contrib-python"),
@@ -37,6 +40,8 @@ PACKAGES = (
 )
 TIMED = 0.2  # s of each precision
 LITTLE = 2.0  # GB
+SECTION = "section of the check"  # the name of its thread
+WORKING = 0.01  # s of processor time
 SIDE = 32  # px of the frame that each engine is tried with
 COMFYUI = (0, 26)
 DECODERS = ("h264", "hevc", "av1", "libdav1d", "vp9", "prores", "mpeg4", "mjpeg")
@@ -76,10 +81,31 @@ def within(seconds: float, section: Callable[[], Iterable[str]]) -> list[str]:
         except Exception as error:  # any: the report goes on, and this is a part of it
             said.append(f"! {type(error).__name__}: {private(error)}")
 
-    thread = Thread(target=work, daemon=True)
+    thread = Thread(target=work, name=SECTION, daemon=True)
+    began = time.monotonic()
     thread.start()
-    thread.join(seconds)
-    return [*said, f"! no answer within {seconds:g} s{busy()}"] if thread.is_alive() else said
+    _wait(thread, seconds)
+    took = time.monotonic() - began
+    return [*said, f"! no answer within {took:.0f} s{busy()}"] if thread.is_alive() else said
+
+
+def _wait(thread: Thread, seconds: float) -> None:
+    """Until it ends, or nothing has been at work here for so long; LONGEST times that at most."""
+    began = at_work = time.monotonic()
+    used = time.process_time()
+    while thread.is_alive() and time.monotonic() - began < LONGEST * seconds:
+        thread.join(min(1.0, seconds / 4))
+        if time.process_time() - used > WORKING:
+            at_work, used = time.monotonic(), time.process_time()
+        elif time.monotonic() - at_work > seconds:
+            return
+
+
+def leave() -> None:
+    """End the process where a section still hangs: Python's own end would crash in its thread."""
+    if any(thread.name == SECTION for thread in threading.enumerate()):
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def busy() -> str:

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> None:
     if args.check:
         for line in doctor.check(args.device):
             print(line, flush=True)
+        doctor.leave()
         return
     import torch
 

@@ -1,5 +1,6 @@
 """The report of this machine: what it finds, and that nothing broken stops it."""
 
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -35,7 +36,6 @@ def install(folder, stated='__version__ = "0.26.2"\n', pack=None):
 def test_what_an_issue_needs_is_said(monkeypatch, capsys):
     quick = tuple(kind for kind in registry.KINDS if kind.name in ("sctnet", "stylebank"))
     monkeypatch.setattr(registry, "KINDS", quick)
-    monkeypatch.setattr(doctor, "SECONDS", 300.0)  # a busy machine must not shorten it
     assert cli.main(["info", "--check", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     for words in (
@@ -72,13 +72,44 @@ def test_a_broken_section_stops_no_other(monkeypatch):
     said = list(doctor.check("cpu"))
     assert said[:3] == ["versions:", "  so far", "  ! ImportError: DLL load failed"]
     assert said[3:5] == ["room:", "  begun"]
-    assert said[5].startswith("  ! no answer within 2 s")
+    assert said[5].startswith("  ! no answer within ")
     assert said[6:-1] == [
         line
         for name in ("ComfyUI", "device", "video", "learned styles")
         for line in (f"{name}:", "  fine")
     ]
     assert said[-1] == "To look at, marked with !: 2."
+
+
+def test_one_that_is_slow_but_at_work_is_waited_for(monkeypatch):
+    def slow():
+        until = time.process_time() + 0.5
+        while time.process_time() < until:
+            pass
+        yield "done"
+
+    monkeypatch.setattr(doctor, "LONGEST", 1000)
+    assert doctor.within(0.2, slow) == ["done"]
+    monkeypatch.setattr(doctor, "LONGEST", 0)
+    assert doctor.within(0.2, slow)[0].startswith("! no answer within ")
+
+
+def test_a_hanging_section_ends_the_process_without_a_crash(tmp_path):
+    code = (
+        "from style_a_video.pipelines.cli import doctor, main\n"
+        "def hanging():\n"
+        "    yield 'begun'\n"
+        "    import torch\n"
+        "    x = torch.ones(300, 300)\n"
+        "    while True:\n"
+        "        x = x @ x\n"
+        "doctor.check = lambda device: doctor.within(0.5, hanging)\n"
+        "doctor.LONGEST = 8\n"
+        "raise SystemExit(main.main(['info', '--check']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("begun\n! no answer within ")
 
 
 def test_why_it_takes_long_is_said_where_the_machine_is_busy(monkeypatch):
