@@ -36,7 +36,8 @@ from style_a_video.weights.loading import load
 from torch import Tensor
 
 PROMPT = "a watercolour painting"
-FOUR = {"preset": "paper", "attention_scale": 0.5}  # null, frame, text, attention
+FOUR = {"preset": "paper", "attention_scale": 0.5, "start_level": 1.0}
+"""null, frame, text, attention."""
 SEED = 0
 LENGTHS = (300, 3000)  # frames, of the clips whose memory is compared
 
@@ -51,11 +52,11 @@ def picture(width: int, height: int, shift: int) -> Tensor:
 
 
 @torch.no_grad()
-def plain_loop(pipeline: Any, frames: Tensor, settings: Settings) -> Tensor:
+def plain_loop(pipeline: Any, frames: Tensor, settings: Settings, prompt: str = PROMPT) -> Tensor:
     """The paper's sampling as it is written down: a frame, a step, a condition at a time."""
     unet, scheduler = pipeline.unet, pipeline.scheduler
     device, dtype = pipeline.device, unet.dtype
-    text, null = pipeline.encode_prompt(PROMPT), pipeline.encode_prompt("")
+    text, null = pipeline.encode_prompt(prompt), pipeline.encode_prompt("")
     module = attention.self_attention(unet, settings.attention_layer)
 
     def eps(z: Tensor, t: Tensor, c_i: Tensor, c_t: Any) -> Tensor:
@@ -75,8 +76,9 @@ def plain_loop(pipeline: Any, frames: Tensor, settings: Settings) -> Tensor:
         z = a**0.5 * c_i * pipeline.vae.config.scaling_factor + (1 - a) ** 0.5 * noise
         with attention.AttentionRecorder(module, (z.shape[-2], z.shape[-1])) as recorder:
             eps(z, torch.tensor(level, device=device), c_i, null)
-        mask = attention.attention_mask(recorder.received, settings.attention_threshold)
-        c_m = attention.resize_to(mask, *c_i.shape[-2:]).to(c_i) * c_i
+        received = attention.smoothed_to(recorder.received, *c_i.shape[-2:])
+        mask = attention.attention_mask(received, settings.attention_threshold)
+        c_m = mask.to(c_i) * c_i
         zeros = torch.zeros_like(c_i)
         inputs = {
             "null": (zeros, null),

@@ -1,4 +1,6 @@
-"""Does the built-in model take prompts for what they mean? `python benchmarks/words.py [--json FILE]`
+"""Does the built-in model take prompts for what they mean?
+
+    python benchmarks/words.py [--model FOLDER] [--json FILE]
 
 Each prompt of words.json: the style that its text lies nearest to, or none where the model says
 that it cannot place it.

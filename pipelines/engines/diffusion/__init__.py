@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..kinds import WORDS, EngineKind, Loaded
 from ..options import Options, option
+from .speeds import SPEEDS
 
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
     import torch
@@ -58,6 +59,7 @@ class DiffusionOptions(Options):
         high=1,
         metavar="X",
     )
+    speed: str = option("exact", "evaluations saved where there are several steps", choices=SPEEDS)
     scheduler: str | None = option(None, "sampler", choices=SCHEDULERS)
     seed: int = option(0, "of the noise", high=2**63 - 1, metavar="N")
     anyway: bool = option(False, "take words in which the built-in model knows no style")

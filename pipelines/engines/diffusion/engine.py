@@ -19,6 +19,7 @@ from ..style import Style
 from . import PRESETS, SCHEDULERS, DiffusionOptions
 from .pipeline import StyleAVideoPipeline
 from .settings import Settings
+from .speeds import SPEEDS
 
 
 def is_built_in(options: DiffusionOptions) -> bool:
@@ -47,6 +48,18 @@ class Diffusion:
 
     def __init__(self, options: DiffusionOptions, device: torch.device, dtype: torch.dtype) -> None:
         self.options, self.device, self.dtype = options, device, dtype
+        self.pipeline = self._load()
+        self.settings = self._chosen()
+        speed = SPEEDS[options.speed].saved(self._resolved())
+        scheduler = options.scheduler or speed.scheduler
+        self.settings |= speed.settings
+        if scheduler is not None:
+            made = getattr(diffusers, SCHEDULERS[scheduler])
+            self.pipeline.scheduler = made.from_config(self.pipeline.scheduler.config)
+
+    def _chosen(self) -> dict[str, Any]:
+        """What is given, beneath it the preset as the model has it, beneath that the preset."""
+        options, preset = self.options, PRESETS[self.options.preset]
         given = {
             "num_inference_steps": options.steps,
             "text_scale": options.text_scale,
@@ -55,19 +68,16 @@ class Diffusion:
             "correction": options.correction,
             "start_level": options.start_level,
         }
-        chosen = {name: value for name, value in given.items() if value is not None}
-        self.pipeline = self._load()
-        preset = PRESETS[options.preset]
         own = self.pipeline.config.defaults.get(preset.get("preset", ""), {})
-        self.settings = {**preset, **own, **chosen}
+        return {**preset, **own, **{k: v for k, v in given.items() if v is not None}}
+
+    def _resolved(self) -> Settings:
+        return Settings.resolve(self.pipeline.config.defaults, **self.settings)
 
     def _load(self) -> StyleAVideoPipeline:
         load_quietly()
         pipeline = load(self.options.model, dtype=self.dtype, device=self.device)
         pipeline.set_progress_bar_config(disable=True)
-        if self.options.scheduler is not None:
-            scheduler = getattr(diffusers, SCHEDULERS[self.options.scheduler])
-            pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
         return pipeline
 
     def engine(self, style: Style) -> Engine:
@@ -96,14 +106,13 @@ class Diffusion:
         return fingerprint(self.pipeline.components)
 
     def identity(self) -> dict[str, Any]:
-        resolved = Settings.resolve(self.pipeline.config.defaults, **self.settings)
         return {
             "negative": self.options.negative,
             "model": self.options.model,
             "weights": self.weights,
             "seed": self.options.seed,
             "scheduler": type(self.pipeline.scheduler).__name__,
-            **asdict(resolved),
+            **asdict(self._resolved()),
         }
 
     def remarks(self, style: Style) -> list[str]:

@@ -80,17 +80,23 @@ class Settings:
         for name, schedule in self.schedules.items():
             check_choice("scale to schedule", name, SCALES)
             _check_schedule(name, schedule)
-        if self.start_level < 1 and self.schedule_length == self.num_inference_steps:
-            least = math.ceil(round(self.start_level / (1 - self.start_level), 6))
+        if self.num_inference_steps < self.least_steps:
             raise StyleAVideoError(
-                f"A start_level of {self.start_level:g} needs {least} steps or more, not "
-                f"{self.num_inference_steps}: raise num_inference_steps, or start from noise (1)."
+                f"A start_level of {self.start_level:g} needs {self.least_steps} steps or more, "
+                f"not {self.num_inference_steps}: raise num_inference_steps, or start from noise "
+                "(1)."
             )
+
+    @property
+    def least_steps(self) -> int:
+        """So many that the schedule from noise has one more."""
+        level = self.start_level
+        return 1 if level == 1 else math.ceil(round(level / (1 - level), 6))
 
     @property
     def schedule_length(self) -> int:
         """Steps of the schedule from noise whose last num_inference_steps are taken."""
-        return int(self.num_inference_steps / self.start_level)
+        return int(round(self.num_inference_steps / self.start_level, 6))
 
     @classmethod
     def resolve(cls, defaults: Mapping[str, Any] | None, **given: Any) -> Settings:

@@ -301,9 +301,7 @@ def test_seed_and_generator(tiny_pipeline, clip):
 
 @torch.no_grad()
 @pytest.mark.parametrize("scheduler", [DDIMScheduler, EulerDiscreteScheduler])
-def test_a_start_level_takes_the_last_steps_from_the_noised_frame(
-    sd15_components, clip, scheduler
-):
+def test_a_start_level_takes_the_last_steps_from_the_noised_frame(sd15_components, clip, scheduler):
     pipeline = pipeline_with(sd15_components)
     made = scheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
     pipeline.scheduler = made

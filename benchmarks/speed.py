@@ -1,0 +1,160 @@
+"""What each saving costs: evaluations, seconds and quality beside the exact guidance.
+
+    python benchmarks/speed.py CLIP... [--styles STYLE ...] [--json FILE]
+
+The built-in model (or --model) with all four conditions of the paper. `exact` is 30 steps with all
+of them evaluated in each; `plain loop` is the same written down plainly, a call a condition. Then
+the named settings of --speed, and single savings. Of each row, means over clips and styles:
+
+- evaluations_per_frame: pictures through the U-Net;
+- seconds_per_frame, ratio_to_plain_loop: in this run;
+- psnr to the exact result, in dB;
+- style: Gram distance to the training filter's own result, that of `exact` being 1;
+- e_warp: the warping error of neighbours, that of `exact` being 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections import defaultdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from style_a_video.pipelines.core import flow as warping
+from style_a_video.pipelines.core.gram import style_distance
+from style_a_video.pipelines.core.measures import warping_error
+from style_a_video.pipelines.device import hardware, pick_device, pick_dtype
+from style_a_video.pipelines.engines.diffusion import SCHEDULERS, SPEEDS
+from style_a_video.pipelines.engines.diffusion.settings import Settings
+from style_a_video.pipelines.flow import both_ways
+from style_a_video.pipelines.media import fit, probe, read_frames
+from style_a_video.weights.loading import load
+from style_a_video.weights.perceptual_encoder import load_encoder
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
+from guidance import targets
+from throughput import plain_loop, watched
+
+STEPS = 30  # Huang et al. 2023
+FOUR = {"preset": "paper", "attention_scale": 0.5, "num_inference_steps": STEPS}
+SAVINGS: dict[str, dict[str, Any]] = {
+    "every 2nd step": {"evaluate_every": 2},
+    "every 3rd step": {"evaluate_every": 3},
+    "every 5th step": {"evaluate_every": 5},
+    "10 steps": {"num_inference_steps": 10},
+    "DPM-Solver++, 10 steps": {"num_inference_steps": 10, "scheduler": "dpmpp"},
+    "UniPC, 10 steps": {"num_inference_steps": 10, "scheduler": "unipc"},
+    "text in the first half": {"schedules": {"text_scale": [(0, 1), (0.5, 1), (0.5, 0), (1, 0)]}},
+}
+"""One saving each, with the others as in the exact run."""
+
+
+Rows = dict[str, dict[str, list[float]]]
+
+
+def named(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The named speeds as changes of the exact run."""
+    found = {}
+    for name, speed in SPEEDS.items():
+        changed, scheduler = speed.saved(settings)
+        found[name] = {**changed, "scheduler": scheduler}
+    return found
+
+
+def decibels(a: Tensor, b: Tensor) -> float:
+    return -10 * math.log10(max(float((a - b).square().mean()), 1e-12))
+
+
+def calm(frames: Tensor, flows: list[tuple[Tensor, Tensor]]) -> float:
+    """Mean E_warp of neighbours, along the source's flow (to the frame before, visible)."""
+    pairs = zip(frames[1:], frames[:-1], flows, strict=True)
+    return sum(float(warping_error(b[None], a[None], *flow)) for b, a, flow in pairs) / len(flows)
+
+
+def flows_of(frames: Tensor) -> list[tuple[Tensor, Tensor]]:
+    found = []
+    for prev, this in zip(frames[:-1], frames[1:], strict=True):
+        to_prev, to_this = both_ways(this[None], prev[None])
+        found.append((to_prev, warping.visible_before(to_prev, to_this)))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--styles", nargs="+", default=["Van Gogh", "oil painting"])
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--frames", type=int, default=4)
+    parser.add_argument("--at", type=float, default=1.0, help="of the first frame, in seconds")
+    parser.add_argument("--max-side", type=int, default=256)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_grad_enabled(False)
+    device = pick_device(args.device)
+    pipeline = load(args.model, dtype=pick_dtype(args.dtype, device), device=device)
+    pipeline.set_progress_bar_config(disable=True)
+    encoder, own = load_encoder(), pipeline.scheduler
+    exact = Settings.resolve(pipeline.config.defaults, **FOUR)
+    changes = {**named(exact), **SAVINGS}
+    rows: Rows = defaultdict(lambda: defaultdict(list))
+    for clip in args.clips:
+        info = probe(clip)
+        size = tuple(s // 16 * 16 for s in fit(info.width, info.height, args.max_side))
+        read = islice(read_frames(info, start=args.at, size=size), args.frames)
+        frames = torch.stack([frame.image for frame in read])
+        flows, wanted = flows_of(frames), targets(frames[:1])
+        for style in args.styles:
+            began = time.perf_counter()
+            plain_loop(pipeline, frames[:1], exact, style)
+            plain = time.perf_counter() - began
+            first: dict[str, float] = {}
+            reference = None
+            for name, change in changes.items():
+                given = dict(change)
+                scheduler = given.pop("scheduler", None)
+                made = None if scheduler is None else getattr(diffusers, SCHEDULERS[scheduler])
+                pipeline.scheduler = own if made is None else made.from_config(own.config)
+                began = time.perf_counter()
+                with watched(pipeline) as (_, pictures):
+                    result = pipeline(frames, style, **{**FOUR, **given}).frames.float().cpu()
+                seconds = (time.perf_counter() - began) / len(frames)
+                reference = result if reference is None else reference
+                found = {
+                    "style": float(style_distance(encoder(result[:1]), encoder(wanted[style]))),
+                    "e_warp": calm(result, flows),
+                }
+                first = first or found
+                row = {
+                    "evaluations_per_frame": pictures["unet"] / len(frames),
+                    "seconds_per_frame": seconds,
+                    "ratio_to_plain_loop": plain / seconds,
+                    "psnr": decibels(result, reference),
+                    **{key: value / first[key] for key, value in found.items()},
+                }
+                for key, value in row.items():
+                    rows[name][key].append(value)
+            pipeline.scheduler = own
+    told = f"{hardware(device)}, {str(pipeline.dtype).removeprefix('torch.')}"
+    table = [
+        {"name": name} | {key: round(sum(v) / len(v), 3) for key, v in row.items()}
+        for name, row in rows.items()
+    ]
+    print(told)
+    for row in table:
+        print(json.dumps(row))
+    if args.json:
+        args.json.write_text(json.dumps({"hardware": told, "rows": table}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
