@@ -41,7 +41,7 @@ class AnalogyOptions(PictureOptions):
         2, "how much of its own shapes a frame keeps, 1 to 3", low=1, high=3, metavar="N"
     )
     colours_only: bool = option(False, "lines and surfaces of the video stay: for two photos")
-    keyframes: int = option(
+    search_every: int = option(
         24,
         "after so many frames, or where much has changed, all is searched anew",
         low=1,
@@ -211,7 +211,7 @@ class _AlongShot:
         lead = STEADY * visible[0, 0].float()
         since = int(before["since"]) + 1
         lost = float(before["lost"]) + 1 - visible.float().mean().item()
-        anew = since > self.analogies.options.keyframes or lost > LOST
+        anew = since > self.analogies.options.search_every or lost > LOST
         matches = []
         for k, seen in enumerate(self.look.pictures):
             start, b = _followed(before[f"{k}.field"], to_prev), before[f"{k}.b"]

@@ -70,15 +70,15 @@ def test_without_strength_a_frame_stays_and_half_of_it_is_between():
     assert (full - frame).abs().mean() > 0.05
 
 
-@pytest.mark.parametrize("keyframes", [24, 2])
-def test_the_same_frames_give_the_same_bytes_in_chunks_of_any_size(keyframes):
-    made, frames = engine(keyframes=keyframes), scene(4)
+@pytest.mark.parametrize("search_every", [24, 2])
+def test_the_same_frames_give_the_same_bytes_in_chunks_of_any_size(search_every):
+    made, frames = engine(search_every=search_every), scene(4)
     assert isinstance(made, CarryingEngine)
     whole, last = made.carry(frames, range(4), None)
     first, carried = made.carry(frames[:1], range(1), None)
     with torch.inference_mode():  # as ComfyUI runs it
         second, carried = made.carry(frames[1:3], range(1, 3), carried)
-        rest, then = engine(keyframes=keyframes).carry(frames[3:], range(3, 4), carried)
+        rest, then = engine(search_every=search_every).carry(frames[3:], range(3, 4), carried)
     assert torch.equal(torch.cat([first, second, rest]), whole)
     assert all(torch.equal(then[name], last[name]) for name in last)
 
@@ -93,11 +93,11 @@ def test_a_video_is_calm_along_its_motion():
 
     apart = flicker([stylized(frame[None])[0] for frame in frames])
     assert flicker(stylized(frames)) < 0.3 * apart
-    assert flicker(stylized(frames, keyframes=2)) < 0.6 * apart
+    assert flicker(stylized(frames, search_every=2)) < 0.6 * apart
 
 
 def test_keyframes_come_in_time_and_where_much_has_changed():
-    made, frames, carried = engine(keyframes=2), scene(4), None
+    made, frames, carried = engine(search_every=2), scene(4), None
     since = []
     for i in range(4):
         _, carried = made.carry(frames[i : i + 1], range(i, i + 1), carried)
@@ -185,10 +185,10 @@ def test_what_decides_the_pixels_is_told():
     def identity(**options):
         return KIND.load(AnalogyOptions(**options), torch.device("cpu"), torch.float16).identity()
 
-    assert identity() == identity() and identity() != identity(keyframes=7)
+    assert identity() == identity() and identity() != identity(search_every=7)
     with pytest.raises(StyleAVideoError, match="takes pictures, no words"):
         KIND.check(Style("oil"))
-    for wrong in ({"content": 4}, {"content": 0}, {"keyframes": 0}, {"colours_only": 1}):
+    for wrong in ({"content": 4}, {"content": 0}, {"search_every": 0}, {"colours_only": 1}):
         with pytest.raises(StyleAVideoError, match=next(iter(wrong))):
             AnalogyOptions(**wrong)
 
@@ -202,7 +202,7 @@ def test_the_command_line_takes_it(tmp_path, capsys):
         tmp_path / "red.png",
         "--engine",
         "analogy",
-        "--keyframes",
+        "--search-every",
         2,
         "--style-size",
         64,
