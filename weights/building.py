@@ -39,6 +39,7 @@ def build(
     files: Sequence[Path],
     dtype: torch.dtype,
     name_of: Callable[[str], str] = plain,
+    most: int = MAX_WEIGHTS,
 ) -> nn.Module:
     """The network that `make` describes, with the weights of these files, in `dtype`.
 
@@ -48,6 +49,7 @@ def build(
     Args:
         where: of the part, to be named.
         name_of: brings names of the network and of the files to one form.
+        most: numbers that the network may have.
 
     Raises:
         StyleAVideoError: the weights are of another network, damaged, or hold NaN or infinity.
@@ -75,7 +77,8 @@ def build(
         where,
         {name: shape for name, (_, shape) in needed.items()},
         {name: shape for name, (_, _, shape) in stored.items()},
-        more=where.name.endswith("_encoder"),
+        where.name.endswith("_encoder"),
+        most,
     )
     state: dict[str, Tensor] = {}
     for file in dict.fromkeys(file for file, _, _ in stored.values()):
@@ -98,16 +101,20 @@ def unloadable(where: Path, error: Exception) -> StyleAVideoError:
 
 
 def _check_fit(
-    where: Path, needed: Mapping[str, list[int]], stored: Mapping[str, list[int]], more: bool
+    where: Path,
+    needed: Mapping[str, list[int]],
+    stored: Mapping[str, list[int]],
+    more: bool,
+    most: int,
 ) -> None:
     """Refuse other names or shapes; `more`: what is too much is not read, such as a projection that
     the class of an encoder leaves out.
     """
     total = sum(math.prod(shape) for shape in needed.values())
-    if total > MAX_WEIGHTS:
+    if total > most:
         raise StyleAVideoError(
             f"The {where.name} of {shown(where.parent)} has {total:,} weights, more than any of "
-            "Stable Diffusion 1.5's kind; give another model."
+            "its kind; give another model."
         )
     for name in [*needed, *(() if more else stored)]:
         want, have = needed.get(name), stored.get(name)

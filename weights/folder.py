@@ -40,7 +40,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
     kind = index.get("_class_name", "unknown")
     named = f"{kind:.80}" if isinstance(kind, str) else f"{kind!r:.80}"
     for name in ("transformer", "text_encoder_2"):
-        if _entry(folder, index, name):
+        if entry_of(folder, index, name):
             raise StyleAVideoError(
                 f"{shown(folder)} is a {named} (it has a {name}); give an InstructPix2Pix or "
                 "plain Stable Diffusion 1.5 folder."
@@ -51,15 +51,15 @@ def check_folder(folder: Path) -> dict[str, Any]:
             "or plain Stable Diffusion 1.5 folder."
         )
     for name, part in PARTS.items():
-        if not _entry(folder, index, name) or kind_of_place(folder / name) != "folder":
+        if not entry_of(folder, index, name) or kind_of_place(folder / name) != "folder":
             raise StyleAVideoError(
                 f"{shown(folder)} is incomplete: it has no {name}; give the whole diffusers folder."
             )
         _check_class(folder, index, name, part)
     for name, part in OPTIONAL.items():
-        if _entry(folder, index, name):
+        if entry_of(folder, index, name):
             _check_class(folder, index, name, part)
-    _check_no_code(folder)
+    check_no_code(folder)
     parts = ("unet", "vae", "text_encoder")
     unet, vae, text = (config_of(folder, index, part) for part in parts)
     channels, latent = unet.get("in_channels"), vae.get("latent_channels", 4)
@@ -78,13 +78,13 @@ def check_folder(folder: Path) -> dict[str, Any]:
             "belong together."
         )
     for name, part in (PARTS | OPTIONAL).items():
-        if part.stem and _entry(folder, index, name):
+        if part.stem and entry_of(folder, index, name):
             for file in weight_files(folder / name, part.stem):
                 tensor_shapes(file)
     return index
 
 
-def _entry(folder: Path, index: Mapping[str, Any], name: str) -> list[str] | None:
+def entry_of(folder: Path, index: Mapping[str, Any], name: str) -> list[str] | None:
     """[library, class] of a part; None where the model has none.
 
     Raises:
@@ -115,7 +115,7 @@ def _check_class(folder: Path, index: Mapping[str, Any], name: str, part: Part) 
         )
 
 
-def _check_no_code(folder: Path) -> None:
+def check_no_code(folder: Path) -> None:
     """diffusers would run it; here nothing does, but who brings it means something by it."""
     count = 0
     for where, _, names in os.walk(folder):
@@ -149,10 +149,12 @@ def load_parts(
         StyleAVideoError: a config that describes another network than the weights are of, values
             out of range, NaN or infinity.
     """
-    names = [name for name in PARTS | OPTIONAL if _entry(folder, index, name) and name not in skip]
+    names = [
+        name for name in PARTS | OPTIONAL if entry_of(folder, index, name) and name not in skip
+    ]
     configs = {}
     for name in names:
-        optional = name == "feature_extractor" and not _entry(folder, index, "image_encoder")
+        optional = name == "feature_extractor" and not entry_of(folder, index, "image_encoder")
         if name == "tokenizer" or (optional and kind_of_place(folder / name) != "folder"):
             continue
         configs[name] = config_of(folder, index, name)

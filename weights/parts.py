@@ -59,11 +59,11 @@ def _or_each(rule: Rule) -> Rule:
     return either(rule, many(rule), many(many(rule)))
 
 
-_NAMES: dict[str, Rule] = {
+NAMES: dict[str, Rule] = {
     "_class_name": lambda value: isinstance(value, str) and len(value) < 100,
     "_diffusers_version": lambda value: isinstance(value, str) and len(value) < 100,
 }
-UNET: dict[str, Rule] = _NAMES | {
+UNET: dict[str, Rule] = NAMES | {
     "sample_size": SIDE,
     "in_channels": CHANNELS,
     "out_channels": CHANNELS,
@@ -112,7 +112,7 @@ UNET: dict[str, Rule] = _NAMES | {
     "cross_attention_norm": NONE,
     "reverse_transformer_layers_per_block": NONE,
 }
-KL: dict[str, Rule] = _NAMES | {
+KL: dict[str, Rule] = NAMES | {
     "in_channels": whole(3, 3),
     "out_channels": whole(3, 3),
     "down_block_types": many(one_of("DownEncoderBlock2D")),
@@ -132,7 +132,7 @@ KL: dict[str, Rule] = _NAMES | {
     "use_post_quant_conv": flag,
     "mid_block_add_attention": flag,
 }
-TINY: dict[str, Rule] = _NAMES | {
+TINY: dict[str, Rule] = NAMES | {
     "in_channels": whole(3, 3),
     "out_channels": whole(3, 3),
     "encoder_block_out_channels": many(CHANNELS),
@@ -174,7 +174,7 @@ CLIP_VISION: dict[str, Rule] = _CLIP | {
     "patch_size": whole(1, 256),
 }
 STEPS = whole(1, 10_000)  # of training; 1000 nearly everywhere
-SCHEDULER: dict[str, Rule] = _NAMES | {
+SCHEDULER: dict[str, Rule] = NAMES | {
     "num_train_timesteps": STEPS,
     "beta_start": number(0, 1),
     "beta_end": number(0, 1),

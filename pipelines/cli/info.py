@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> None:
     for kind in KINDS:
         print(f"  {kind.name}  ({' or '.join(sorted(kind.takes)) or 'nothing'})")
         print(f"      {kind.what}\n      speed: {kind.speed}\n      licence: {kind.licence}")
-    names = [kind.name for kind in KINDS if any(f.name == "model" for f in fields(kind.options))]
+    built_in = ("model", MODELS[0].name)
+    listed = {k.name: [(f.name, f.default) for f in fields(k.options)] for k in KINDS}
+    names = [name for name, defaults in listed.items() if built_in in defaults]
     print(f"\nmodels of the engine {' and '.join(names)} (--model):")
     for model in MODELS:
         there = model.name != "embedded" or (styles.EMBEDDED / "model_index.json").is_file()

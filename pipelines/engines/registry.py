@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ..checks import check_choice
-from . import adain, analogy, comfyui, diffusion, gatys, onnx, sctnet, stylebank, wct
+from . import adain, analogy, comfyui, diffusion, edit, gatys, onnx, sctnet, stylebank, wct
 from .kinds import EngineKind, forms_of
 from .style import Style
 
 KINDS: tuple[EngineKind, ...] = tuple(
     engine.KIND
-    for engine in (diffusion, sctnet, wct, adain, gatys, stylebank, analogy, onnx, comfyui)
+    for engine in (diffusion, sctnet, wct, adain, gatys, stylebank, analogy, onnx, comfyui, edit)
 )
 """In the order of preference: the first that takes a style is its default."""
 
