@@ -11,6 +11,7 @@ import torch
 from style_a_video.pipelines.cli import doctor
 from style_a_video.pipelines.cli import main as cli
 from style_a_video.pipelines.engines import registry
+from style_a_video.pipelines.engines.diffusion import DiffusionOptions
 from style_a_video.pipelines.errors import StyleAVideoError
 
 
@@ -131,6 +132,8 @@ def test_an_engine_that_fails_is_marked_and_one_that_wants_more_is_not(monkeypat
     sctnet = registry.kind_named("sctnet")
     (line,) = doctor.engine(replace(sctnet, load=lambda *_: Broken()), "cpu")
     assert line.startswith("! what it gives is no picture: loaded in")
+    bigger = replace(registry.kind_named("diffusion"), options=lambda: DiffusionOptions("some/one"))
+    assert list(doctor.engine(bigger, "cpu")) == ["not tried: some/one is not in the package"]
     (line,) = doctor.engine(replace(sctnet, load=load), "cpu")
     assert line == "not tried: Name the network: --network FILE.onnx."
 
