@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..pipelines.errors import StyleAVideoError
+from .analogy import DeepImageAnalogy
 from .attention import AttentionCondition, AttentionMap, AttentionOverlay
 from .builtin_model import LoadBuiltInModel
 from .compare import Compare
@@ -40,6 +41,7 @@ NODES: list[type[io.ComfyNode]] = [
     StylePictureNode,
     LearnedStyleNode,
     LearnStyle,
+    DeepImageAnalogy,
     LoadEngine,
     EngineFrames,
     StylizeVideo,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from typing import Any
 
@@ -36,8 +36,10 @@ from ..pipelines.engines.style import (
 )
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.refine.frames import InOrder
-from ..pipelines.run.shots import Cuts
-from ..weights.paintings import PAINTINGS
+from ..pipelines.refine.keyframes import MOST, Keyframes, keyframed
+from ..pipelines.run.segments import through
+from ..pipelines.run.shots import Cuts, segment_length
+from ..weights.paintings import PAINTINGS, PHOTOS
 from ..weights.paintings import painting as painting_named
 
 StyleType = io.Custom("STYLEAVIDEO_STYLE")
@@ -150,8 +152,8 @@ class StylePictureNode(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "painting",
-                    options=[one.name for one in PAINTINGS],
-                    tooltip="A painting that comes with the pack; not used where image is "
+                    options=[one.name for one in (*PAINTINGS, *PHOTOS)],
+                    tooltip="A picture that comes with the pack; not used where image is "
                     "connected.",
                 ),
                 weight_input("pictures"),
@@ -303,20 +305,56 @@ def watched(engine: Engine | CarryingEngine, loaded: Loaded) -> _Watched:
     return (_WatchedCarrying if carries else _Watched)(engine, loaded)
 
 
-def stylized_frames(frames: Tensor, engine: StyleEngine, chunk: int) -> Tensor:
-    """IMAGE (T,H,W,3) → IMAGE; what the engine carries begins anew at every cut."""
+def stylized_frames(frames: Tensor, engine: StyleEngine, chunk: int, every: int = 1) -> Tensor:
+    """IMAGE (T,H,W,3) → IMAGE; what the engine carries begins anew at every cut.
+
+    every: frames from one keyframe to the next; 1: the engine makes all of them.
+    """
     bar, cuts = comfy.utils.ProgressBar(len(frames)), Cuts()
     images = frames[..., :3].movedim(-1, 1)
     starts = [i for i, image in enumerate(images) if cuts(image.cpu()) or not i]
     ends = [*starts[1:], len(images)]
     results, made = [], engine.engine()
     for start, end in zip(starts, ends, strict=True):
+        if every > 1:
+            shot = images[start:end].cpu()
+            results += _by_keyframes(shot, start, made, chunk, Keyframes(every), bar.update)
+            continue
         in_order = InOrder(made, None)
         for i in range(start, end, chunk):
             some = images[i : min(i + chunk, end)]
             results.append(in_order(some, range(i, i + len(some))).cpu().float())
             bar.update(len(some))
     return torch.cat(results).movedim(1, -1)
+
+
+def _by_keyframes(
+    shot: Tensor,
+    first: int,
+    engine: Any,
+    chunk: int,
+    settings: Keyframes,
+    told: Callable[[int], None],
+) -> list[Tensor]:
+    """The frames (T,3,H,W) of a shot that begins with frame `first`, a segment at a time."""
+    results, carried = [], None
+    for some in shot.split(segment_length(shot.shape[-1], shot.shape[-2], settings)):
+        indices = range(first, first + len(some))
+
+        def paint(
+            positions: Sequence[int],
+            before: Carried | None,
+            some: Tensor = some,
+            indices: range = indices,
+        ) -> tuple[Tensor, Carried | None]:
+            images, at = [some[p] for p in positions], [indices[p] for p in positions]
+            return through(engine, images, at, chunk, before)
+
+        stylized, carried = keyframed(some, indices, paint, carried, settings)
+        results.append(stylized)
+        first += len(some)
+        told(len(some))
+    return results
 
 
 class EngineFrames(io.ComfyNode):
@@ -338,10 +376,19 @@ class EngineFrames(io.ComfyNode):
                     max=256,
                     tooltip="Frames at a time: fewer take less memory.",
                 ),
+                io.Int.Input(
+                    "keyframes",
+                    default=1,
+                    min=1,
+                    max=MOST,
+                    optional=True,  # graphs of version 0.1 do not have it
+                    tooltip="Stylize one frame in so many, more where much changes, and carry the "
+                    "style to the others along the motion. 1: stylize every frame.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="IMAGE")],
         )
 
     @classmethod
-    def execute(cls, frames, engine, frames_per_batch) -> io.NodeOutput:
-        return io.NodeOutput(stylized_frames(frames, engine, frames_per_batch))
+    def execute(cls, frames, engine, frames_per_batch, keyframes=1) -> io.NodeOutput:
+        return io.NodeOutput(stylized_frames(frames, engine, frames_per_batch, keyframes))

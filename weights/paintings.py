@@ -1,4 +1,4 @@
-"""Paintings that come with the package, to try a style with (pictures/README.md)."""
+"""Pictures that come with the package, to try a style with (pictures/README.md)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ PAINTINGS = (
     Painting("Water Lilies, Monet", "water_lilies_monet_1919.jpg"),
     Painting("Shipwreck, Turner", "shipwreck_turner_1810.jpg"),
 )
+PHOTOS = (Painting("Orange Hallway, photo", "orange_hallway.jpg"),)
 
 
 def painting(name: str) -> Painting:
-    """The one of that name; a KeyError where there is none."""
-    return {one.name: one for one in PAINTINGS}[name]
+    """The painting or photo of that name; a KeyError where there is none."""
+    return {one.name: one for one in (*PAINTINGS, *PHOTOS)}[name]

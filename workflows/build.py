@@ -768,6 +768,28 @@ def learn_a_style(g: Graph) -> None:
     stylize_video(g, frames, engine)
 
 
+def deep_image_analogy(g: Graph) -> None:
+    g.stage("1 · Two pictures of like things · 两张内容相似的图片")
+    photo = g.add("StyleAVideoStylePicture", "A: a photo", painting="Orange Hallway, photo")
+    painting = g.add("StyleAVideoStylePicture", "B: a painting", painting="The Scream, Munch")
+    g.column()
+    g.add("PreviewImage", "A", images=photo["IMAGE"])
+    g.add("PreviewImage", "B", images=painting["IMAGE"])
+    g.stage("2 · Each in the other's look · 各自换成对方的样子")
+    found = g.add(
+        "StyleAVideoDeepImageAnalogy",
+        taller=60,  # for its text
+        image_a=photo["IMAGE"],
+        image_b=painting["IMAGE"],
+        reconstruct="lbfgs",
+    )
+    g.add("MaskPreview", "Confidence", mask=found["confidence"])
+    g.column()
+    g.add("PreviewImage", "A like B", images=found["A like B"])
+    g.add("PreviewImage", "B like A", images=found["B like A"])
+    g.add("PreviewImage", "Field", images=found["field"])
+
+
 def two_pictures_two_regions(g: Graph) -> None:
     g.wide = 270  # columns that show their words (quick_start)
     g.stage("1 · Load · 载入")
@@ -805,6 +827,7 @@ GRAPHS: tuple[Callable[[Graph], None], ...] = (
     two_pictures_two_regions,
     learned_styles,
     learn_a_style,
+    deep_image_analogy,
 )
 
 

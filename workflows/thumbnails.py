@@ -13,6 +13,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
@@ -26,7 +27,7 @@ SHOT = 9  # its first frames, without a cut
 LESSON = 200  # steps
 LIMIT = 60_000  # bytes
 CHARTS = 224  # px, the height of a row of them in pipelines/report/charts.py
-REPORT = "StyleAVideoConsistencyReport"
+REPORT, ANALOGY = "StyleAVideoConsistencyReport", "StyleAVideoDeepImageAnalogy"
 
 
 def simplified(prompt: Prompt) -> Prompt:
@@ -100,6 +101,8 @@ async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
                     await client.download(file, paths[-1])
             return paths
 
+        if ANALOGY in kinds(prompt):
+            return await pair(fetched)
         source = frames_of(FOLDER / "example.mp4")[::EVERY][:COLUMNS]
         previews = [Image.open(path) for path in await fetched("PreviewImage")]
         saves = "SaveVideo" in kinds(prompt)
@@ -118,6 +121,13 @@ async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
         for row, picture in enumerate(previews, 1):
             cells[row * COLUMNS - 1] = picture
         return cells
+
+
+async def pair(fetched: Callable[[str], Awaitable[list[Path]]]) -> list[Image.Image]:
+    """Two pictures and where they match, above; each in the other's look and the field, below."""
+    a, b, a_like_b, b_like_a, field = await fetched("PreviewImage")
+    (confidence,) = await fetched("MaskPreview")
+    return [Image.open(path) for path in (a, b, confidence, a_like_b, b_like_a, field)]
 
 
 def frames_of(path: Path) -> list[Image.Image]:

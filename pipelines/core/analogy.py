@@ -7,7 +7,7 @@ does: so a patch of A can be compared with B, of the same look, and at the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ from .patchmatch import (
     upsampled,
     voted,
 )
-from .perceptual import LAYERS
+from .perceptual import LAYERS, PerceptualEncoder
 
 COARSE_TO_FINE = tuple(reversed(LAYERS))
 FINEST = LAYERS[0]
@@ -38,6 +38,9 @@ BLENDING = {  # α of relu4_1, relu3_1, relu2_1, relu1_1: the article's three we
 LEADS = dict(zip(COARSE_TO_FINE, (0.0, 0.0, 0.0, 0.03, 0.03), strict=True))
 """By how much a match must be more like than the one that the coarser level brought: features of
 few channels find something like themselves everywhere."""
+
+PICTURE = "picture"  # beside `LAYERS`: where a picture itself stands among its features
+OPTIMISED = 100  # iterations of L-BFGS at most
 
 ITERATIONS = 6  # the authors' code: 10; nothing is seen to change after these
 KAPPA, TAU = 300.0, 0.01  # of the sigmoid: how steep, from which response on. The article's τ is
@@ -68,13 +71,19 @@ def analogy(
     content: int = 2,
     iterations: int = ITERATIONS,
     seed: int = 0,
+    found_level: Callable[[], object] = lambda: None,
+    encoder: PerceptualEncoder | None = None,
 ) -> Analogy:
     """The fields between A and B', from coarse to fine (section 4).
 
     Args:
-        a, b_prime: features (1,C,h,w) of A and B', of all `LAYERS`.
+        a, b_prime: features (1,C,h,w) of A and B', of all `LAYERS`; with an encoder the pictures
+            (1,3,H,W) too, as `PICTURE`.
         content: 1, 2 or 3: how much of what it shows each picture keeps.
         iterations: of PatchMatch at each level.
+        found_level: called after each of the five.
+        encoder: where features come over from a level to the next by `reconstructed`. None: they
+            are those of the other picture, warped.
     """
     generator = torch.Generator().manual_seed(seed)
     to_b = to_a = found = torch.empty(0)
@@ -86,9 +95,14 @@ def analogy(
             to_a = identity(size_b, size_a, f_a.device)
             f_a_prime, f_b = f_a, f_b_prime
         else:
+            coarse_b, coarse_a = to_b, to_a
             to_b, to_a = upsampled(to_b, size_a, size_b), upsampled(to_a, size_b, size_a)
-            f_a_prime = blended(f_a, voted(f_b_prime, to_b, patch), alpha)
-            f_b = blended(f_b_prime, voted(f_a, to_a, patch), alpha)
+            if encoder is None:
+                r_a, r_b = voted(f_b_prime, to_b, patch), voted(f_a, to_a, patch)
+            else:
+                r_a = reconstructed(encoder, layer, coarse_b, a, b_prime)
+                r_b = reconstructed(encoder, layer, coarse_a, b_prime, a)
+            f_a_prime, f_b = blended(f_a, r_a, alpha), blended(f_b_prime, r_b, alpha)
         both_a, both_b = paired(f_a, f_a_prime), paired(f_b, f_b_prime)
         radius = RADII[layer] or max(*size_a, *size_b)
         search = radius, iterations, generator, LEADS[layer]
@@ -96,7 +110,46 @@ def analogy(
         to_a, _ = matched(Similarity(both_b, both_a, patch), to_a, *search)
         if layer == JUDGED:
             found = (likeness >= FOUND).float()
+        found_level()
     return Analogy(to_b, to_a, f_b, found)
+
+
+def reconstructed(
+    encoder: PerceptualEncoder,
+    layer: str,
+    field: Tensor,
+    own: Mapping[str, Tensor],
+    other: Mapping[str, Tensor],
+) -> Tensor:
+    """R (C,H,W) of a layer: what the encoder turns into the other picture's features of the coarser
+    layer, warped (equation 4). As in the authors' code it comes from the next finer layer, or from
+    the picture, which is begun with as warped and optimised by L-BFGS.
+
+    Args:
+        field: of the coarser layer.
+        own, other: features (1,C,h,w) of both pictures, all `LAYERS` and `PICTURE`.
+    """
+    level = LAYERS.index(layer)
+    coarser, finer = LAYERS[level + 1], LAYERS[level - 1] if level else PICTURE
+    with torch.inference_mode(False), torch.enable_grad():
+        target = voted(other[coarser][0].clone(), field.clone(), PATCHES[coarser])[None]
+        finest = upsampled(field.clone(), size_of(own[finer]), size_of(other[finer]))
+        x = voted(other[finer][0].clone(), finest, PATCHES.get(finer, 3))[None]
+        x = x.contiguous().requires_grad_()
+        unit = target.square().mean().clamp(min=SMALLEST**2)
+        steps = torch.optim.LBFGS(
+            [x], max_iter=OPTIMISED, history_size=8, line_search_fn="strong_wolfe"
+        )
+
+        def loss() -> Tensor:
+            steps.zero_grad()
+            found = encoder.deeper(encoder.deeper(x, level), level + 1)
+            lost = (found - target).square().sum() / unit
+            lost.backward()
+            return lost
+
+        steps.step(loss)
+        return encoder.deeper(x.detach(), level)[0]
 
 
 def refined(
@@ -159,3 +212,14 @@ def blended(f: Tensor, warped: Tensor, alpha: float) -> Tensor:
 def flow_of(field: Tensor) -> Tensor:
     """A field as (1,2,H,W) px, from each place to its match."""
     return (field - places(size_of(field), field.device)).float()[None]
+
+
+def flow_picture(flow: Tensor) -> Tensor:
+    """A flow (1,2,H,W) as colours (3,H,W) in [0,1]: the hue is the direction, red to the right; the
+    longer the way the less white, the longest has none.
+    """
+    x, y = flow[0]
+    length, sixths = torch.hypot(x, y), torch.atan2(y, x) * 3 / torch.pi
+    saturation = length / length.max().clamp(min=1)
+    turned = (sixths + torch.tensor([0.0, 4.0, 2.0]).to(flow).view(3, 1, 1)) % 6
+    return 1 - saturation * (1 - ((turned - 3).abs() - 1).clamp(0, 1))

@@ -53,16 +53,24 @@ class PerceptualEncoder(nn.Module):
         if unknown:
             raise ValueError(f"no layer {unknown[0]!r}; the layers are {', '.join(LAYERS)}")
         found: dict[str, Tensor] = {}
-        x = (2 * images - 1).to(self.block(0)[0].weight.dtype)
+        x = images
         for level, name in enumerate(LAYERS):
             if len(found) == len(set(layers)):
                 break
-            if level:
-                x = self._rest(level - 1, x)
-            x = F.relu(self.block(level)[0](reflected(x)))
+            x = self.deeper(x, level)
             if name in layers:
                 found[name] = x
         return found
+
+    def deeper(self, x: Tensor, level: int) -> Tensor:
+        """To features of `LAYERS[level]` from those of the layer before it; to those of the first
+        one from images as `forward` takes them.
+        """
+        if level:
+            x = self._rest(level - 1, x)
+        else:
+            x = (2 * x - 1).to(self.block(0)[0].weight.dtype)
+        return F.relu(self.block(level)[0](reflected(x)))
 
     def block(self, level: int) -> list[nn.Conv2d]:
         """The convolutions of a block, counted from 0."""

@@ -7,7 +7,7 @@ the frame before, as the video moves, and search a little at the finest level: n
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +20,8 @@ from .transfer import Look, PictureOptions, at_size, look_at, padded
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
     from torch import Tensor
+
+    from ..core.analogy import Analogy
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +49,48 @@ class AnalogyOptions(PictureOptions):
         low=1,
         metavar="N",
     )
+    reconstruct: str = option(
+        "warp",
+        "how features come to a finer level: warped, or by L-BFGS as in the authors' code, where "
+        "shapes stay better, in seven times the time",
+        choices=("warp", "lbfgs"),
+    )
 
 
 class Seen(NamedTuple):
-    """A picture of a style: itself (3,H,W), its features (1,C,h,w) by layer, its name."""
+    """A picture of a style: itself (3,H,W), its features as `analogy` takes them, its name."""
 
     picture: Tensor
     features: Mapping[str, Tensor]
     name: str
+
+
+class Pair(NamedTuple):
+    """Two pictures, A and B', in each other's look.
+
+    Attributes:
+        a_prime: (3,H,W), what A shows in the look of B'.
+        b: (3,H',W'), what B' shows in the look of A.
+        confidence: (H,W) in [0,1], where patches of A have found a match.
+        flow: (1,2,H,W) px, from each place of A to its match in B'.
+        share: of the patches that have found a match.
+    """
+
+    a_prime: Tensor
+    b: Tensor
+    confidence: Tensor
+    flow: Tensor
+    share: float
+
+
+def too_little(pictures: str, share: float) -> str:
+    """A warning in words; empty where enough of the patches found a match."""
+    if share >= ENOUGH:
+        return ""
+    return (
+        f"{pictures} have too little in common, only {share:.0%} of the patches found a match: "
+        "choose a picture that shows like things, or another engine."
+    )
 
 
 class Analogies:
@@ -71,7 +107,8 @@ class Analogies:
         from ...weights.perceptual_encoder import load_encoder
 
         self.options, self.device, self.dtype = options, device, torch.float32
-        self.encoder = load_encoder().to(device)
+        with torch.inference_mode(False):  # weights of it know no gradient
+            self.encoder = load_encoder().to(device)
 
     def remarks(self, style: Style) -> list[str]:
         return []
@@ -93,30 +130,70 @@ class Analogies:
 
     def _see(self, picture: StylePicture) -> Seen:
         image = at_size(picture.image[None].float(), self.options.style_size).to(self.device)
-        return Seen(image[0], self.encoder(image), picture.name)
+        return Seen(image[0], self._features(image), picture.name)
+
+    def _features(self, image: Tensor) -> Mapping[str, Tensor]:
+        """Of all layers, with the picture (1,3,H,W) itself."""
+        from ..core.analogy import PICTURE
+
+        return {PICTURE: image, **self.encoder(image)}
+
+    def _analogy(
+        self,
+        a: Mapping[str, Tensor],
+        b_prime: Mapping[str, Tensor],
+        found_level: Callable[[], object] = lambda: None,
+    ) -> Analogy:
+        from ..core.analogy import analogy
+
+        encoder = self.encoder if self.options.reconstruct == "lbfgs" else None
+        content = self.options.content
+        return analogy(a, b_prime, content, found_level=found_level, encoder=encoder)
+
+    def pair(
+        self,
+        a: StylePicture,
+        b_prime: StylePicture,
+        found_level: Callable[[], object] = lambda: None,
+    ) -> Pair:
+        """Both pictures in each other's look, at a longer side of `style_size`.
+
+        Args:
+            found_level: called after each of the five levels.
+        """
+        import torch
+        from torch.nn.functional import interpolate
+
+        from ..core.analogy import flow_of
+        from ..core.patchmatch import size_of
+
+        with torch.no_grad():
+            seen_a, seen_b = self._see(a), self._see(b_prime)
+            found = self._analogy(seen_a.features, seen_b.features, found_level)
+            a_prime = self.shown(seen_a.picture[None], seen_b, found.to_b.float())[0]
+            b = self.shown(seen_b.picture[None], seen_a, found.to_a.float())[0]
+            confidence = interpolate(
+                found.found[None, None], size_of(a_prime), mode="bilinear", align_corners=False
+            )
+        share = found.found.mean().item()
+        return Pair(a_prime, b, confidence[0, 0], flow_of(found.to_b), share)
 
     def first(self, frame: Tensor, index: int, seen: Seen) -> Match:
         """Of the first frame (1,3,H,W) of a shot."""
-        from ..core.analogy import analogy
-
-        found = analogy(self.encoder(frame), seen.features, self.options.content)
-        share = found.found.mean().item()
-        if share < ENOUGH:
-            logger.warning(
-                f"The picture {seen.name} and frame {index} have too little in common, only "
-                f"{share:.0%} of the patches found a match: choose a picture that shows like "
-                "things, or another engine."
-            )
+        found = self._analogy(self._features(frame), seen.features)
+        pictures = f"The picture {seen.name} and frame {index}"
+        if warning := too_little(pictures, found.found.mean().item()):
+            logger.warning(warning)
         return Match(found.to_b.float(), found.b)
 
     def anew(self, frame: Tensor, seen: Seen, start: Tensor, lead: Tensor) -> Match:
         """Of a later keyframe. Of the matches `start` that came along with the video those stay
         that are about as good.
         """
-        from ..core.analogy import FINEST, analogy
+        from ..core.analogy import FINEST
 
-        features = self.encoder(frame)
-        found = analogy(features, seen.features, self.options.content)
+        features = self._features(frame)
+        found = self._analogy(features, seen.features)
         field = self._searched(features[FINEST], seen, found.b, start, lead, found.to_b)
         return Match(field, found.b)
 

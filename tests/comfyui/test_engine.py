@@ -26,7 +26,7 @@ from style_a_video.pipelines.engines.style import Style, StylePicture, read_styl
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.refine.frames import InOrder, Refining
 from style_a_video.pipelines.run.stylize import stylize_video
-from style_a_video.weights.paintings import PAINTINGS
+from style_a_video.weights.paintings import PAINTINGS, PHOTOS
 
 ROOT = Path(__file__).parents[2]
 clips = runpy.run_path(str(ROOT / "tests" / "clips.py"))
@@ -162,7 +162,7 @@ def test_an_image_is_a_style_picture(frames):
 
 
 def test_paintings_are_shown_as_they_are():
-    for painting in PAINTINGS:
+    for painting in (*PAINTINGS, *PHOTOS):
         (one,), shown = engine.StylePictureNode.execute(painting.name, 1.0).args
         assert shown.shape[0] == 1 and shown.shape[-1] == 3
         assert torch.equal(one.image, read_style_picture(painting.path).image)

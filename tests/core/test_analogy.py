@@ -6,7 +6,14 @@ import torch
 from PIL import Image
 from style_a_video.pipelines.core import analogy as core
 from style_a_video.pipelines.core.flow import warp
-from style_a_video.pipelines.core.patchmatch import places, size_of, voted, within
+from style_a_video.pipelines.core.patchmatch import (
+    identity,
+    places,
+    size_of,
+    upsampled,
+    voted,
+    within,
+)
 from style_a_video.weights.paintings import PAINTINGS
 from style_a_video.weights.perceptual_encoder import load_encoder
 
@@ -106,6 +113,15 @@ def test_a_field_is_refined_where_nothing_leads(pair):
     assert back > 0.6
 
 
+def test_a_flow_is_shown_by_direction_and_length():
+    flow = torch.tensor([[4.0, -4.0, 0.0], [0.0, 0.0, 2.0]]).view(1, 2, 1, 3)
+    right, left, half_down = core.flow_picture(flow)[:, 0].T
+    torch.testing.assert_close(right, torch.tensor([1.0, 0.0, 0.0]))
+    torch.testing.assert_close(left, torch.tensor([0.0, 1.0, 1.0]))
+    assert half_down.max() == 1 and half_down.min().item() == pytest.approx(0.5)
+    assert (core.flow_picture(torch.zeros(1, 2, 2, 2)) == 1).all()
+
+
 def test_own_features_stay_where_there_are_some():
     f, warped = torch.zeros(2, 4, 6), torch.ones(2, 4, 6)
     f[:, :, 3:] = 5.0
@@ -119,3 +135,25 @@ def test_two_looks_in_one_are_of_the_norm_1():
     both = core.paired(noise(5, 6, 7), 100 * noise(5, 6, 7, seed=1) + 3)
     torch.testing.assert_close(both.square().sum(0), torch.ones(6, 7))
     assert core.paired(torch.zeros(5, 6, 7), torch.zeros(5, 6, 7)).isfinite().all()
+
+
+def test_features_are_brought_by_optimisation(pair):
+    """Nearer to the coarser layer's warped features than those that are warped at the layer itself,
+    at every layer."""
+    a, b_prime, _, found = pair
+    encoder = load_encoder()
+    with torch.no_grad():
+        own, other = ({core.PICTURE: x, **encoder(x)} for x in (a, b_prime))
+        for level, layer in enumerate(core.LAYERS[:-1]):
+            coarser = core.LAYERS[level + 1]
+            size, other_size = size_of(own[coarser]), size_of(other[coarser])
+            field = identity(size, other_size, a.device).roll(1, 2)
+            r = core.reconstructed(encoder, layer, field, own, other)
+            fine = upsampled(field, size_of(own[layer]), size_of(other[layer]))
+            warped = voted(other[layer][0], fine, core.PATCHES[layer])
+            target = voted(other[coarser][0], field, core.PATCHES[coarser])
+            assert r.shape == own[layer][0].shape
+            brought, left = (
+                (encoder.deeper(x[None], level + 1)[0] - target).square().sum() for x in (r, warped)
+            )
+            assert brought < 0.5 * left

@@ -210,3 +210,9 @@ def test_the_command_line_takes_it(tmp_path, capsys):
     command = ("stylize", clip, tmp_path / "out.mp4", *options, "--device", "cpu", "--no-refine")
     assert cli.main([str(a) for a in command]) == 0, capsys.readouterr().err
     assert len(list(read_frames(tmp_path / "out.mp4"))) == 3
+
+
+def test_keyframes_may_be_optimised():
+    frames, look = scene(2), StylePicture(noise(3, 48, 64))
+    warped, optimised = (stylized(frames, look, reconstruct=way) for way in ("warp", "lbfgs"))
+    assert optimised.isfinite().all() and not torch.equal(warped, optimised)
