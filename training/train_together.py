@@ -8,7 +8,7 @@ the one-step picture itself is held against the style's pixels, through the deco
 now never saw a predicted latent. Beside it go plain reconstruction, so that encode-decode stays
 what it was, and the loss of stage 4 at every noise level. The encoder is frozen.
 
---start goes on from an earlier run of this stage under a new name; --hard draws a style so many
+--start goes on from an earlier run of this stage, or of stage 4, under a new name; --hard draws a style so many
 times as often: what that run was still weak at.
 """
 
@@ -26,7 +26,16 @@ from torch.nn import functional as F
 from . import architecture, captions
 from .loop import Crops, Run
 from .train_autoencoder import gradients, reconstruction_loss
-from .train_unet import HARD, Batches, TextPool, draw_times, encode_images, loss_of, predict
+from .train_unet import (
+    HARD,
+    Attended,
+    Batches,
+    TextPool,
+    draw_times,
+    encode_images,
+    loss_of,
+    predict,
+)
 
 
 def texture_loss(y: Tensor, x: Tensor) -> Tensor:
@@ -80,7 +89,8 @@ def main() -> None:
     before = args.work / args.start if args.start else None
     trained = args.work / "autoencoder" / "vae"
     latents = encode_images(trained, args.work / "images", args.work / "latents.pt")
-    vae = AutoencoderTiny.from_pretrained(before / "vae" if before else trained)
+    finished = before is not None and (before / "vae").exists()
+    vae = AutoencoderTiny.from_pretrained(before / "vae" if finished else trained).float()
     vae = vae.to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained((before or args.work / "unet") / "unet").train()
@@ -90,8 +100,9 @@ def main() -> None:
     batches = Batches(latents, texts, seed=run.step)
     crops = Crops(args.work / "images", seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
+    attended = Attended(unet)
     for _ in run.steps():
-        photos, targets, k = pairs(crops, texts, 8, 192, 256)
+        photos, targets, k = pairs(crops, texts, 6, 160, 224)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             encoded = vae.encode(torch.cat([photos, targets[:2]])).latents.float()
         batch = {
@@ -110,10 +121,14 @@ def main() -> None:
         )
         plain = reconstruction_loss(y[len(photos) :], targets[:2])
         own = run.step % 3 == 2
-        t = draw_times(batches.rng, 12, pure=0.0, own=own)
-        other = loss_of(unet, batches.draw(12, 24, 24), t, alphas, own).mean()
-        run.descend(predicted + 0.5 * texture + 0.3 * plain + 2 * other)
-        run.log(predicted=predicted, texture=texture, plain=plain, latents=other)
+        t = draw_times(batches.rng, 12, pure=0.15, own=own)
+        drawn = batches.draw(12, 24, 24)
+        other = loss_of(unet, drawn, t, alphas, own).mean()
+        attention = attended.loss(drawn)
+        run.descend(predicted + 0.5 * texture + 0.3 * plain + 2 * other + 0.1 * attention)
+        run.log(
+            predicted=predicted, texture=texture, plain=plain, latents=other, attention=attention
+        )
     run.averaged("unet").save_pretrained(run.folder / "unet")
     run.averaged("decoder")
     vae.save_pretrained(run.folder / "vae")

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
-from torch import Tensor
+from einops import rearrange
+from style_a_video.pipelines.core.attention import self_attention
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -191,6 +193,44 @@ def loss_of(
     )
 
 
+def detail_of(latents: Tensor, height: int, width: int) -> Tensor:
+    """Where a photo has more detail than elsewhere: (B,32,h,w) → (B,height*width) of mean 1."""
+    z = F.pixel_shuffle(latents, architecture.PATCH)
+    rough = F.pad(z.diff(dim=-1).abs(), (0, 1)) + F.pad(z.diff(dim=-2).abs(), (0, 0, 0, 1))
+    energy = F.adaptive_avg_pool2d(rough.mean(1, keepdim=True), (height, width)).flatten(1)
+    return energy / energy.mean(1, keepdim=True)
+
+
+class Attended:
+    """Teaches the middle layer to attend where the frame has detail: a map of that is c_M's mask.
+
+    Left alone, a U-Net of this size drops its attention on a few positions of no meaning.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel):
+        self.module: nn.Module = self_attention(unet, "mid")
+        self.seen: Tensor | None = None
+        self.module.register_forward_pre_hook(self._keep, with_kwargs=True)
+
+    def _keep(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        self.seen = args[0] if args else kwargs["hidden_states"]
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy of the attention received and the detail, of items with a whole frame."""
+        whole = batch["whole"] > 0
+        if self.seen is None or not whole.any():
+            return torch.zeros(())
+        query, key = (
+            rearrange(to(self.seen[whole].float()), "b n (h d) -> b h n d", h=self.module.heads)
+            for to in (self.module.to_q, self.module.to_k)
+        )
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        received = scores.softmax(-1).mean((1, 2))
+        height, width = (-(-side // 4) for side in batch["image"].shape[-2:])
+        wanted = detail_of(batch["image"][whole], height, width)
+        return -(wanted * (received * received.shape[1]).log()).mean()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
@@ -208,6 +248,7 @@ def main() -> None:
     latents = encode_images(trained, args.work / "images", args.work / "latents.pt")
     batches = Batches(latents, TextPool(args.work / "clip", 12_000, seed=run.step), seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
+    attended = Attended(unet)
     for _ in run.steps():
         # Small crops for variety; then wide ones, so that the normalisation meets whole frames.
         shape = (32, 24, 24) if run.progress < 0.75 else (16, 26, 44)
@@ -215,9 +256,14 @@ def main() -> None:
         own = run.step % 6 == 5
         t = draw_times(batches.rng, shape[0], pure=0.15, own=own)
         losses = loss_of(unet, batch, t, alphas, own)
-        run.descend(losses.mean())
+        attention = attended.loss(batch)
+        run.descend(losses.mean() + 0.05 * attention)
         first = losses[t == 999].detach()
-        run.log(loss=losses.mean(), pure_noise=first.mean() if len(first) else losses.mean())
+        run.log(
+            loss=losses.mean(),
+            pure_noise=first.mean() if len(first) else losses.mean(),
+            attention=attention,
+        )
     run.averaged("unet").save_pretrained(run.folder / "unet")
 
 

@@ -94,7 +94,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first prompt (%(default)s)")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="comfyui-fuzz-") as folder:
-        server = Server(Path(os.environ["COMFYUI_PATH"]), Path(folder))
+        # By its default, ComfyUI 0.26 keeps the key of everything that it ever cached.
+        server = Server(
+            Path(os.environ["COMFYUI_PATH"]), Path(folder), "style-a-video", "--cache-classic"
+        )
         try:
             return run(Client(server), args.seed, args.count)
         finally:
