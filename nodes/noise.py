@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..pipelines.checks import check_number
 from ..pipelines.core.noise import MODES, frame_noise
 from ..pipelines.errors import StyleAVideoError
 from .video import FrameInfoType
@@ -30,7 +31,7 @@ class FrameNoise:
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
         samples = latent["samples"]
-        if samples.ndim != 4:
+        if samples.ndim != 4 and samples.shape[2:3] != (1,):  # (T,C,1,h,w): single pictures too
             raise StyleAVideoError(
                 "Frame Noise makes noise for image models, one latent a frame; for a video model "
                 "use Random Noise."
@@ -93,5 +94,6 @@ class FrameNoiseNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, seed, mode, blend, frame_info=None) -> io.NodeOutput:
+        check_number("blend", blend, 0, 1)  # ComfyUI lets NaN through
         indices = None if frame_info is None else list(frame_info.indices)
         return io.NodeOutput(FrameNoise(seed, mode, blend, indices))

@@ -231,8 +231,8 @@ class Stylize(io.ComfyNode):
         sampler_name,
         scheduler,
         seed,
-        start_level=0.0,
         frame_info=None,
+        start_level=0.0,
     ) -> io.NodeOutput:
         chosen: dict[str, Any] = {}
         if guidance["guidance"] != "model's own":

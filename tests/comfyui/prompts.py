@@ -31,7 +31,24 @@ def random_prompt(seed: int, definitions: dict[str, Any]) -> dict[str, Any]:
         draw.choice((_value, _value, _value, _choice, _link, _remove, _class, _repeat))(
             draw, prompt, definitions
         )
-    return _without_surrogates(prompt)
+    return _without_surrogates(_without_strays(prompt, definitions))
+
+
+def _without_strays(prompt: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Links of inputs that a block does not have: ComfyUI 0.26 follows them without a look, and
+    where one leads nowhere it ends its thread of prompts.
+    """
+    for node in prompt.values():
+        if not isinstance(node, dict) or not isinstance(node.get("inputs"), dict):
+            continue
+        asked = definitions.get(str(node.get("class_type")), {}).get("input", {})
+        known = {name for group in asked.values() for name in group}
+        node["inputs"] = {
+            name: value
+            for name, value in node["inputs"].items()
+            if not isinstance(value, list) or name.split(".")[0] in known
+        }
+    return prompt
 
 
 def _without_surrogates(prompt: dict[str, Any]) -> dict[str, Any]:

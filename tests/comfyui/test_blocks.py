@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 import torch
 from style_a_video.nodes import attention, builtin_model, compare, conditions, stylize
-from style_a_video.nodes.noise import FrameNoise
+from style_a_video.nodes.noise import FrameNoise, FrameNoiseNode
 from style_a_video.nodes.video import FrameInfo
 from style_a_video.pipelines.core.noise import frame_noise
 from style_a_video.pipelines.errors import StyleAVideoError
@@ -123,6 +123,27 @@ def test_one_block_is_the_pipeline(built_in, frames):
     pipeline.set_progress_bar_config(disable=True)
     known = pipeline(frames.movedim(-1, 1), "watercolour", seed=5).frames.movedim(1, -1)
     assert (ours - known).abs().max() < 2e-2 and (ours - known).abs().mean() < 1e-3
+
+
+@pytest.mark.parametrize("start_level", [1.0, 0.75])
+def test_the_papers_guidance_in_one_block_is_the_pipelines(built_in, frames, start_level):
+    model, clip, vae, _ = built_in
+    scales = {"frame_scale": 1.0, "text_scale": 2.0, "attention_scale": 0.5}
+    with torch.inference_mode():
+        (ours,) = stylize.Stylize.execute(
+            model, clip, vae, frames, "Munch", "", {"guidance": "paper", **scales}, 4, "euler",
+            "simple", 5, info(4, 5, 6), start_level,
+        ).args  # fmt: skip
+    pipeline = load()
+    pipeline.set_progress_bar_config(disable=True)
+    given = {**scales, "preset": "paper", "num_inference_steps": 4, "start_level": start_level}
+    known = pipeline(frames.movedim(-1, 1), "Munch", seed=5, **given).frames.movedim(1, -1)
+    assert (ours - known).abs().max() < 2e-2 and (ours - known).abs().mean() < 1e-3
+
+
+def test_a_blend_that_is_no_number_is_refused_before_sampling():
+    with pytest.raises(StyleAVideoError, match="blend must be a finite number, not nan"):
+        FrameNoiseNode.execute(0, "blended", float("nan"))
 
 
 def test_one_block_refuses_a_model_that_does_not_see_frames(built_in, frames):
