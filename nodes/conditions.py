@@ -6,13 +6,13 @@ import re
 from typing import Any
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..pipelines.checks import check_prompts
 from ..pipelines.errors import StyleAVideoError
-from . import host
+from . import frame_place
 from .video import FrameInfoType
 
 MAX_SCHEDULE = 100_000  # characters
@@ -99,8 +99,8 @@ class FrameCondition(io.ComfyNode):
             display_name="Frame Condition",
             category="Style-A-Video/conditions",
             description=(
-                "c_I: every frame's latent, concatenated to the noise, for models with room for "
-                "it (the built-in model, InstructPix2Pix)."
+                "c_I: every frame's latent, where the model takes it: beside the noise (the "
+                "built-in model, InstructPix2Pix) or as a reference (Flux Kontext and others)."
             ),
             search_aliases=["instructpix2pix conditioning", "frame latent concatenation"],
             inputs=[
@@ -116,6 +116,12 @@ class FrameCondition(io.ComfyNode):
                     optional=True,
                     tooltip="Where the frame is seen: 1 seen, 0 hidden. All of it if absent.",
                 ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that is to see the frame; it says where it takes it. An "
+                    "InstructPix2Pix if absent.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="CONDITIONING"),
@@ -126,16 +132,19 @@ class FrameCondition(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, conditioning, vae, frames, mask=None) -> io.NodeOutput:
+    def execute(cls, conditioning, vae, frames, mask=None, model=None) -> io.NodeOutput:
         if vae is None:
             raise StyleAVideoError(
                 "vae is missing: the checkpoint has no autoencoder, load one with Load VAE."
             )
-        latents = vae.encode(frames[..., :3])
-        condition = host.with_values(conditioning, **{host.FRAME_LATENTS: latents})
+        place = frame_place.CONCAT if model is None else frame_place.place_of(model)
+        told = place if model is None else frame_place.describe(model)
+        latents = frame_place.encode(vae, frames[..., :3])
+        condition = [[t, frame_place.with_frame(e, latents, place)] for t, e in conditioning]
         if mask is not None:
-            condition = host.masked_condition(condition, mask)
-        return io.NodeOutput(condition, {"samples": torch.zeros_like(latents)})
+            condition = frame_place.masked_condition(condition, mask)
+        empty = {"samples": torch.zeros_like(latents)}
+        return io.NodeOutput(condition, empty, ui=ui.PreviewText(told))
 
 
 class TextCondition(io.ComfyNode):

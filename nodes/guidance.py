@@ -7,6 +7,7 @@ one of these leaves a condition out of a region or a step, the base stands in it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
@@ -21,6 +22,7 @@ from . import host
 from .attention import RUNNING, AttentionReader, Running
 from .easycache import DividedCache
 from .presets import (
+    BERNINI,
     PRESETS,
     WeightedCondition,
     describe,
@@ -30,7 +32,19 @@ from .presets import (
 )
 
 WeightedConditions = io.Custom("STYLEAVIDEO_CONDITION")
+NO_PROJECTION = guidance.Projection()
 _ZERO = 1e-6
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Of some frames: guided, base and fullest x0, their attention mask, running sums by name."""
+
+    guided: Tensor
+    base: Tensor
+    fullest: Tensor
+    mask: Tensor | None
+    sums: dict[str, Tensor]
 
 
 class MultiConditionGuider(comfy.samplers.CFGGuider):
@@ -46,10 +60,12 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         base: list[Any],
         conditions: Sequence[WeightedCondition],
         frames_per_batch: int = 0,
+        projection: guidance.Projection = NO_PROJECTION,
     ) -> None:
         super().__init__(model)
         self.conditions = list(conditions)
         self.frames_per_batch = frames_per_batch
+        self.projection = projection
         # ComfyUI reads these two names: a ControlNet of "positive" may also apply to the rest.
         self.names = ["negative", "positive", *(f"condition {k}" for k in range(2, 101))]
         self.names = self.names[: len(self.conditions) + 1]
@@ -69,11 +85,13 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         self._mask_before: Tensor | None = None
         self._controls: dict[Any, Any] = {}
         self._cache = DividedCache()
+        self._running: dict[str, Tensor] = {}
         try:
             return super().sample(noise, latent_image, *args, **kwargs)
         finally:
             # ComfyUI keeps the guider for the next prompt; what the run made goes now.
             self._mask_before, self._controls, self._cache = None, {}, DividedCache()
+            self._running = {}
 
     def predict_noise(
         self,
@@ -83,22 +101,41 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         seed: int | None = None,
     ) -> Tensor:
         options = model_options or {}
-        weights = weights_at(self.conditions, host.step_percent(timestep, options))
+        percent = host.step_percent(timestep, options)
         # cfg_pp samplers read the base even where its weight is 0.
         keep = bool(options.get("disable_cfg1_optimization"))
-        names, weights = self._needed(x, timestep, weights, keep)
+        weights = weights_at(self.conditions, percent)
+        terms = [] if self.projection.is_off else self._terms(percent)
+        if terms:
+            names = self._ends_of(terms)
+        else:
+            names, weights = self._needed(x, timestep, weights, keep)
         parts = self._parts(x, names)
         own_options = self._cache.options(self.inner_model, x, timestep, parts, options)
         outputs = [
-            self._predict(names, weights, x, timestep, part, own)
+            self._predict(names, weights, terms, x, timestep, part, own)
             for part, own in zip(parts, own_options, strict=True)
         ]
-        denoised = torch.cat([o[0] for o in outputs])
-        masks = [o[1] for o in outputs if o[1] is not None]
+        guided = torch.cat([o.guided for o in outputs])
+        masks = [o.mask for o in outputs if o.mask is not None]
         if len(masks) == len(parts):  # else a cache left the network out
             self._mask_before = torch.cat(masks)
-        base, fullest = torch.cat([o[2] for o in outputs]), torch.cat([o[3] for o in outputs])
-        return host.post_cfg(self, denoised, fullest, base, x, timestep, options)
+        # What is differentiated is no step.
+        if terms and self.projection.momentum and not x.requires_grad:
+            self._running = {n: torch.cat([o.sums[n] for o in outputs]) for n in outputs[0].sums}
+        base, fullest = (torch.cat([getattr(o, n) for o in outputs]) for n in ("base", "fullest"))
+        return host.post_cfg(self, guided, fullest, base, x, timestep, options)
+
+    def _terms(self, percent: float) -> list[tuple[float, str, str]]:
+        """The differences of a scale that is not 0, as scale, of and against."""
+        named = list(zip(self.names[1:], self.conditions, strict=True))
+        known = {None: "negative", **{c.name: name for name, c in named}}
+        terms = [(c.at(percent), name, known[c.against]) for name, c in named]
+        return [term for term in terms if abs(term[0]) > _ZERO]
+
+    def _ends_of(self, terms: list[tuple[float, str, str]]) -> list[str]:
+        ends = {"negative", *(of for _, of, _ in terms), *(against for _, _, against in terms)}
+        return [name for name in self.names if name in ends]
 
     def _parts(self, x: Tensor, names: list[str]) -> list[slice]:
         """Which frames go together."""
@@ -129,12 +166,13 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         self,
         names: list[str],
         weights: list[float],
+        terms: list[tuple[float, str, str]],
         x: Tensor,
         timestep: Tensor,
         part: slice,
         options: dict,
-    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """Guided x0 of some frames, their attention mask, and base and fullest x0."""
+    ) -> _Output:
+        """What is made of some frames."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         count, frames, t = len(x), x[part], timestep[part]
         conds = [
@@ -155,12 +193,22 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         fullest = preds[next((i for i, n in enumerate(names) if n != "negative"), 0)]
         if covers[0] is not None:  # a base that is itself limited: the rest stands in for it
             preds[0] = covers[0] * preds[0] + (1 - covers[0]) * fullest
-        guided = guidance.combine(preds, weights[1:], covers[1:])
+        if terms:
+            before = {} if x.requires_grad else {n: t[part] for n, t in self._running.items()}
+            seen = {
+                name: pred if m is None else preds[0] + m * (pred - preds[0])
+                for name, pred, m in zip(names, preds, covers, strict=True)
+            }
+            guided, sums = guidance.combine_projected(
+                seen, "negative", terms, self.projection, before
+            )
+        else:
+            guided, sums = guidance.combine(preds, weights[1:], covers[1:]), {}
         mask = None
         if running is not None and reader is not None and reader.received is not None:
             received = attention.smoothed_to(reader.received, *frames.shape[-2:])
             mask = attention.attention_mask(received, running.threshold)
-        return guided, mask, preds[0], fullest
+        return _Output(guided, preds[0], fullest, mask, sums)
 
     def _mask(self, name: str, frames: Tensor, part: slice, count: int) -> Tensor | None:
         if name == "negative":
@@ -268,18 +316,22 @@ class MultiConditionGuiderNode(io.ComfyNode):
                     tooltip="Weighted conditions; a new place appears for each one connected.",
                 ),
                 _frames_per_batch(),
+                *_projection_inputs(),
             ],
             outputs=_outputs(),
         )
 
     @classmethod
-    def execute(cls, model, base, conditions, frames_per_batch) -> io.NodeOutput:
+    def execute(
+        cls, model, base, conditions, frames_per_batch, eta=1.0, norm_threshold=0.0, momentum=0.0
+    ) -> io.NodeOutput:
         given = [
             WeightedCondition(c.conditioning, c.weight, c.schedule, c.mask, f"condition {k}")
             for k, c in enumerate(conditions.values(), 1)
             if c is not None
         ]
-        return _guider(model, base, given, frames_per_batch, "base")
+        projection = guidance.Projection(eta, norm_threshold, momentum)
+        return _guider(model, base, given, frames_per_batch, "base", projection)
 
 
 class PresetGuiderNode(io.ComfyNode):
@@ -288,6 +340,15 @@ class PresetGuiderNode(io.ComfyNode):
         def scale(name: str, default: float, tooltip: str) -> io.Float.Input:
             return io.Float.Input(
                 name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip
+            )
+
+        def schedule(name: str) -> io.Input:
+            return io.Custom("CURVE").Input(
+                f"{name}_schedule",
+                optional=True,
+                tooltip=f"Multiplies {name}_scale over the steps: left the first, right the last. "
+                "Where it is 0 the condition is not computed.",
+                extra_dict={"forceInput": True},  # a wire from Curve Editor
             )
 
         return io.Schema(
@@ -339,6 +400,8 @@ class PresetGuiderNode(io.ComfyNode):
                     tooltip="ω_I, Bernini rv2v and r2v only: how closely the result follows the "
                     "reference images.",
                 ),
+                *(schedule(name) for name in ("frame", "text", "attention", "reference")),
+                *_projection_inputs(),
             ],
             outputs=_outputs(),
         )
@@ -357,10 +420,27 @@ class PresetGuiderNode(io.ComfyNode):
         frame=None,
         attention=None,
         reference_scale=4.5,
+        frame_schedule=None,
+        text_schedule=None,
+        attention_schedule=None,
+        reference_schedule=None,
+        eta=1.0,
+        norm_threshold=0.0,
+        momentum=0.0,
     ) -> io.NodeOutput:
         scales = (frame_scale, text_scale, attention_scale, reference_scale)
-        base, conditions = preset_conditions(preset, scales, prompt, negative, frame, attention)
-        return _guider(model, base, conditions, frames_per_batch, PRESETS[preset][0].against)
+        schedules = {
+            "frame": schedule_of(frame_schedule),
+            "text": schedule_of(text_schedule),
+            "attention": schedule_of(attention_schedule),
+            "reference": schedule_of(reference_schedule),
+        }
+        base, conditions = preset_conditions(
+            preset, scales, prompt, negative, frame, attention, schedules
+        )
+        projection = guidance.Projection(eta, norm_threshold, momentum, preset not in BERNINI)
+        base_name = PRESETS[preset][0].against
+        return _guider(model, base, conditions, frames_per_batch, base_name, projection)
 
 
 def _frames_per_batch() -> io.Int.Input:
@@ -372,6 +452,45 @@ def _frames_per_batch() -> io.Int.Input:
         advanced=True,
         tooltip="Frames at a time in the U-Net; 0 lets free memory decide. It changes no pixel.",
     )
+
+
+def _projection_inputs() -> list[io.Input]:
+    def number(name: str, default: float, low: float, high: float, tooltip: str) -> io.Input:
+        return io.Float.Input(
+            name,
+            default=default,
+            min=low,
+            max=high,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip=f"Adaptive projected guidance: {tooltip}",
+        )
+
+    return [
+        number(
+            "eta",
+            1.0,
+            -10.0,
+            10.0,
+            "what the part of the guidance that makes colours garish weighs; 1 keeps it, 0 leaves "
+            "it out.",
+        ),
+        number(
+            "norm_threshold",
+            0.0,
+            0.0,
+            1000.0,
+            "the greatest norm of a frame's guidance; 0 sets no limit.",
+        ),
+        number(
+            "momentum",
+            0.0,
+            -1.0,
+            1.0,
+            "how much of the guidance of the steps before goes on; below 0 pushes away from it.",
+        ),
+    ]
 
 
 def _outputs() -> list[io.Output]:
@@ -389,7 +508,8 @@ def _guider(
     conditions: list[WeightedCondition],
     frames_per_batch: int,
     base_name: str,
+    projection: guidance.Projection,
 ) -> io.NodeOutput:
-    guider = MultiConditionGuider(model, base, conditions, frames_per_batch)
+    guider = MultiConditionGuider(model, base, conditions, frames_per_batch, projection)
     weights = describe(base_name, conditions)
     return io.NodeOutput(guider, weights, ui=ui.PreviewText(weights))

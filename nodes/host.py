@@ -15,11 +15,18 @@ from torch.nn import functional as F
 
 from ..pipelines.core.attention import resize_to
 from ..pipelines.errors import StyleAVideoError
+from . import frame_place
+from .frame_place import (  # noqa: F401
+    CONCAT,
+    MASK,
+    PROBED,
+    masked_condition,
+    masked_latents,
+    with_frame_of,
+)
 
-FRAME_LATENTS = "concat_latent_image"
+FRAME_LATENTS = CONCAT
 """Where ComfyUI keeps the latent that is concatenated to z_t."""
-MASK, PROBED = "style_a_video_mask", "style_a_video_probed"
-"""In an entry: the MASK that its frame latent was multiplied by; that it was probed from frames."""
 PER_FRAME = {
     FRAME_LATENTS: "frames",
     "cross_attn": "prompts",
@@ -56,13 +63,26 @@ def check_frame_condition(model: Any, conditioning: list[Any]) -> None:
                 "of one picture, or choose a model that takes one a frame (Flux Kontext)."
             )
         return
-    have = model.model.model_config.unet_config.get("in_channels")
+    for _, extra in conditioning:
+        place = extra.get(frame_place.PLACE, (None, None))[0]
+        if place is not None and place != frame_place.place_of(model):
+            raise StyleAVideoError(
+                f"The frame was made for a model that takes it as {place}, and this one takes it "
+                f"as {frame_place.place_of(model)}: connect this model to Frame Condition too."
+            )
     if not any(FRAME_LATENTS in entry[1] for entry in conditioning):
         return
+    have = frame_place.input_channels(model)
+    place = frame_place.known_place(model)
+    if place == CONCAT:
+        return
+    if place is not None:
+        raise StyleAVideoError(
+            f"{type(model.model).__name__} takes a frame as {place}: connect this model to Frame "
+            "Condition too."
+        )
     # Others than InstructPix2Pix concatenate too (inpainting, image to video): as they mean it.
     if have is not None and have != latent_channels(model):
-        return
-    if isinstance(model.model, comfy.model_base.HiDream):  # takes it as tokens (HiDream-E1)
         return
     raise StyleAVideoError(
         f"A frame condition needs a model with {2 * latent_channels(model)} input channels "
@@ -190,36 +210,6 @@ def with_values(conditioning: list[Any], **values: Any) -> list[Any]:
     return [[text, {**extra, **given}] for text, extra in conditioning]
 
 
-def with_frame_of(conditioning: list[Any], frame: list[Any]) -> list[Any]:
-    """The text of one CONDITIONING with the frame latent of another, and what is known of it."""
-    for _, extra in frame:
-        if FRAME_LATENTS in extra:
-            known = {key: extra.get(key) for key in (FRAME_LATENTS, MASK, PROBED)}
-            return with_values(conditioning, **known)
-    raise StyleAVideoError("frame has no frame latent: connect the output of Frame Condition.")
-
-
-def masked_condition(frame: list[Any], mask: Tensor) -> list[Any]:
-    """c_M = M ⊙ c_I: a frame condition with its latents multiplied by a MASK (1 or T,H,W)."""
-    masked = []
-    for text, extra in frame:
-        latents = extra.get(FRAME_LATENTS)
-        if latents is None:
-            raise StyleAVideoError("frame has no frame latent: connect a Frame Condition.")
-        if len(mask) not in (1, len(latents)):
-            raise StyleAVideoError(
-                f"There are {len(mask)} masks for {len(latents)} frames: give one for all frames, "
-                "or one a frame."
-            )
-        values = {FRAME_LATENTS: masked_latents(latents, mask), MASK: mask}
-        masked.append([text, {**extra, **values}])
-    return masked
-
-
-def masked_latents(latents: Tensor, mask: Tensor) -> Tensor:
-    return resize_to(mask[:, None].to(latents), *latents.shape[-2:]) * latents
-
-
 # Conditions inside a guider
 
 
@@ -271,7 +261,8 @@ def latent_mask(mask: Tensor, frames: Tensor, part: slice, count: int) -> Tensor
             "mask, or one a frame."
         )
     mask = mask[part] if len(mask) == count else mask
-    return F.interpolate(mask[:, None].to(frames), frames.shape[-2:], mode="area").clamp(0, 1)
+    grid = F.interpolate(mask[:, None].to(frames), frames.shape[-2:], mode="area").clamp(0, 1)
+    return frame_place.on_grid(grid, frames)
 
 
 def masked_frame(entry: dict[str, Any], mask: Tensor) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import comfy.supported_models as kinds
 import pytest
 import torch
 from comfy_extras.nodes_bernini import BerniniConditioning
+from edit_models import WAN, error
 from style_a_video.nodes.guidance import PresetGuiderNode
 from style_a_video.pipelines.errors import StyleAVideoError
-from test_guidance_split import WAN, build, drawn, error, text
+from test_guidance_split import build, drawn, text
 
 OMEGA_V, OMEGA_I, OMEGA_T = 1.25, 4.5, 4.0
 """The scales of the authors' own commands."""
@@ -67,7 +68,7 @@ def known(model, guided, steps=3):
             )
 
         with torch.inference_mode():
-            x = x + (following - sigma) * guided(eps)
+            x = x + (following - sigma) * guided(eps, x, sigma)
     return base.process_latent_out(x)
 
 
@@ -98,6 +99,41 @@ def t2v(eps, both):
     return null + OMEGA_T * (t - null)
 
 
+class Apg:
+    """The authors' normalized_guidance_chain on x0, with its buffers."""
+
+    eta, norm_threshold, momentum = 0.5, 3.0, -0.3
+
+    def __init__(self, chain):
+        self.chain, self.sums = chain, {}
+
+    def __call__(self, eps, x, sigma):
+        preds = [x - sigma * e for e in self.chain[0](eps)]
+        guided = preds[0]
+        for i, scale in enumerate(self.chain[1]):
+            before, cond = preds[i], preds[i + 1]
+            self.sums[i] = cond - before + self.momentum * self.sums.get(i, 0)
+            diff = self.sums[i]
+            dims = (-1, -2, -4)
+            norm = diff.square().sum(dims, keepdim=True).sqrt()
+            diff = diff * torch.minimum(torch.ones_like(diff), self.norm_threshold / norm)
+            unit = cond.double() / cond.double().square().sum(dims, keepdim=True).sqrt()
+            parallel = (diff.double() * unit).sum(dims, keepdim=True) * unit
+            guided = guided + scale * (diff - parallel + self.eta * parallel).float()
+        return (x - guided) / sigma
+
+
+def chains(both):
+    return {
+        "r2v": (
+            lambda eps: (eps("negative", []), eps("negative", both), eps("positive", both)),
+            (OMEGA_I, OMEGA_T),
+        ),
+        "v2v": (lambda eps: (eps("negative", both), eps("positive", both)), (OMEGA_T,)),
+        "t2v": (lambda eps: (eps("negative", []), eps("positive", [])), (OMEGA_T,)),
+    }
+
+
 CASES = {
     "rv2v": (rv2v, {}),
     "v2v": (v2v, {"pictures": 0}),
@@ -117,13 +153,22 @@ def test_a_mode_is_its_authors_formula(model, mode):
     formula, given = CASES[mode]
     prompt, null, both = conditioned(model, **given)
     ours = sample(guided(model, mode, prompt, null)[0])
-    assert error(ours, known(model, lambda eps: formula(eps, both))) < 1e-5
+    assert error(ours, known(model, lambda eps, *_: formula(eps, both))) < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["r2v", "v2v", "t2v"])
+def test_a_projected_mode_is_its_authors_apg(model, mode):
+    prompt, null, both = conditioned(model, **CASES[mode][1])
+    options = {name: getattr(Apg, name) for name in ("eta", "norm_threshold", "momentum")}
+    ours = sample(guided(model, mode, prompt, null, **options)[0])
+    assert error(ours, known(model, Apg(chains(both)[mode]))) < 1e-5
+    assert error(ours, sample(guided(model, mode, prompt, null)[0])) > 1e-3  # it changes much
 
 
 def test_references_beside_a_video_are_all_that_r2v_sees(model):
     prompt, null, both = conditioned(model)
     ours = sample(guided(model, "r2v", prompt, null)[0])
-    assert error(ours, known(model, lambda eps: r2v(eps, both))) < 1e-5
+    assert error(ours, known(model, lambda eps, *_: r2v(eps, both))) < 1e-5
 
 
 def test_the_block_shows_the_weights(model):

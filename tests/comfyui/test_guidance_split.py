@@ -15,85 +15,26 @@ import comfy.samplers
 import comfy.supported_models as kinds
 import pytest
 import torch
-from comfy_api.input import CurveInput
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
+from edit_models import FLUX, FLUX_2, HIDREAM, OMNIGEN, QWEN, WAN, error
 from style_a_video.nodes import builtin_model, guidance, host
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.correction import corrected
+from style_a_video.nodes.presets import CurveInput
 from style_a_video.pipelines.errors import StyleAVideoError
-from test_other_models import FLUX, SDXL
+from test_other_models import SDXL
 
 FRAMES, STEPS = 3, 12
-FLUX_2 = FLUX | {
-    "image_model": "flux2",
-    "in_channels": 128,
-    "out_channels": 128,
-    "vec_in_dim": None,
-    "axes_dim": [8] * 4,
-    "txt_ids_dims": [3],
-    "patch_size": 1,
-    "qkv_bias": False,
-    "ops_bias": False,
-    "global_modulation": True,
-    "mlp_silu_act": True,
-    "default_ref_method": "index",
-    "ref_index_scale": 10.0,
-}
-QWEN = {
-    "image_model": "qwen_image",
-    "in_channels": 64,
-    "out_channels": 16,
-    "num_layers": 1,
-    "attention_head_dim": 32,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 64,
-    "axes_dims_rope": (8, 12, 12),
-}
-OMNIGEN = {
-    "image_model": "omnigen2",
-    "in_channels": 16,
-    "hidden_size": 64,
-    "num_layers": 1,
-    "num_refiner_layers": 1,
-    "num_attention_heads": 2,
-    "num_kv_heads": 1,
-    "multiple_of": 32,
-    "axes_dim_rope": (8, 12, 12),
-    "text_feat_dim": 64,
-}
-HIDREAM = {
-    "image_model": "hidream",
-    "in_channels": 16,
-    "patch_size": 2,
-    "num_layers": 1,
-    "num_single_layers": 1,
-    "attention_head_dim": 32,
-    "num_attention_heads": 2,
-    "caption_channels": [64, 64],
-    "text_emb_dim": 64,
-    "num_routed_experts": 2,
-    "num_activated_experts": 1,
-    "axes_dims_rope": (16, 8, 8),
-    "max_resolution": (32, 32),
-    "llama_layers": [0, 1],
-}
-WAN = {
-    "image_model": "wan2.1",
-    "model_type": "t2v",
-    "dim": 64,
-    "ffn_dim": 128,
-    "freq_dim": 32,
-    "text_dim": 64,
-    "in_dim": 16,
-    "out_dim": 16,
-    "num_heads": 2,
-    "num_layers": 1,
-}
 VACE = WAN | {"model_type": "vace", "vace_layers": 1, "vace_in_dim": 96}
 T = FRAMES
 CASES = {
     "Flux Kontext": (kinds.Flux, FLUX, (16, 8, 12), {"reference_latents": [(T, 16, 8, 12)]}),
-    "Flux 2": (kinds.Flux2, FLUX_2, (128, 4, 6), {"reference_latents": [(T, 128, 4, 6)]}),
+    "Flux 2": (
+        kinds.Flux2,
+        FLUX_2 | {"guidance_embed": True},
+        (128, 4, 6),
+        {"reference_latents": [(T, 128, 4, 6)]},
+    ),
     "two references": (
         kinds.Flux,
         FLUX,
@@ -194,10 +135,6 @@ def row(value, i):
     return value[i : i + 1] if len(value) == FRAMES else value
 
 
-def error(a, b):
-    return ((a - b).norm() / b.norm()).item()
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_each_frame_has_its_own_condition_however_frames_are_divided(name):
     kind, shape, latent, shapes = CASES[name]
@@ -265,6 +202,70 @@ def test_a_cache_leaves_the_same_steps_out_however_frames_are_divided(plain, nod
         evaluated.clear()
         parts = run(guided(model, chunk, schedule), plain[1], STEPS)
         assert error(parts, whole) < 1e-5 and sum(evaluated) == work
+
+
+def interval(first, last):
+    points = [(0, 0), (first, 0), (first + 0.01, 1), (last, 1), (last + 0.01, 0), (1, 0)]
+    return CurveInput.from_raw({"points": points, "interpolation": "linear"})
+
+
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_a_scale_of_0_at_a_step_skips_its_evaluation(chunk):
+    """Words only from step 4 to 8 of 12 (Kynkäänniemi et al. 2024): a guidance interval."""
+    model = build(kinds.SDXL_instructpix2pix, SDXL | {"in_channels": 8})
+    evaluated = []
+
+    def count(executor, *args, **kwargs):
+        evaluated.append((float(args[1][0]), len(args[0])))
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "steps", count)
+    prompt, null = text(model, 1), text(model, 2)
+    frame = host.with_values(null, **{host.FRAME_LATENTS: drawn((FRAMES, 4, 8, 12))})
+
+    def work(frame_scale, text_scale, **schedules):
+        evaluated.clear()
+        args = (model, prompt, null, "instruct-pix2pix", frame_scale, text_scale, 0.0, chunk)
+        guider = guidance.PresetGuiderNode.execute(*args, frame=frame, **schedules)
+        run(guider[0], (4, 8, 12), STEPS)
+        steps = {}
+        for t, size in evaluated:
+            steps[t] = steps.get(t, 0) + size
+        assert len(steps) == STEPS
+        return [size // FRAMES for _, size in sorted(steps.items(), reverse=True)]
+
+    assert work(1.5, 7.5) == [3] * 12
+    words = {"text_schedule": interval(0.3, 0.7)}
+    # Outside it (∅,∅) and (c_I,∅); where s_I is 1, (c_I,∅) alone.
+    assert work(1.5, 7.5, **words) == [2] * 4 + [3] * 4 + [2] * 4
+    assert work(1.0, 7.5, **words) == [1] * 4 + [2] * 4 + [1] * 4
+    assert work(0.0, 7.5, **words) == [1] * 4 + [3] * 4 + [1] * 4
+    both = words | {"frame_schedule": words["text_schedule"]}
+    assert work(1.5, 7.5, **both) == [1] * 4 + [3] * 4 + [1] * 4
+
+
+PROJECTED = {"eta": 0.2, "norm_threshold": 4.0, "momentum": -0.5}
+
+
+@pytest.mark.parametrize("preset", ["paper", "instruct-pix2pix"])
+def test_projected_guidance_is_the_same_however_frames_are_divided(preset):
+    model = build(kinds.SDXL_instructpix2pix, SDXL | {"in_channels": 8})
+    prompt, null = text(model, 1), text(model, 2)
+    frame = host.with_values(null, **{host.FRAME_LATENTS: drawn((FRAMES, 4, 8, 12))})
+
+    def sampled(chunk=0, **options):
+        args = (model, prompt, null, preset, 1.5, 7.5, 0.0, chunk)
+        return run(
+            guidance.PresetGuiderNode.execute(*args, frame=frame, **options)[0], (4, 8, 12), 4
+        )
+
+    whole = sampled(**PROJECTED)
+    for chunk in (1, 2):
+        assert error(sampled(chunk, **PROJECTED), whole) < 1e-5
+    plain = sampled()
+    assert torch.equal(sampled(eta=1.0, norm_threshold=0.0, momentum=0.0), plain)
+    assert error(sampled(norm_threshold=1e3), plain) < 1e-5  # in another order
+    assert error(whole, plain) > 1e-3
 
 
 def test_caches_by_uuid_see_a_condition_of_other_frames_as_another(plain):

@@ -112,7 +112,8 @@ def test_three_conditions_in_regions(case):
 def test_what_these_models_do_not_have_is_said(case):
     model, positive, negative, latent = case
     framed = host.with_values(positive, **{host.FRAME_LATENTS: latent})
-    with pytest.raises(StyleAVideoError, match="A frame condition needs a model with"):
+    words = "A frame condition needs a model with|Flux takes a frame as reference_latents"
+    with pytest.raises(StyleAVideoError, match=words):
         guidance.MultiConditionGuider(model, negative, [guidance.WeightedCondition(framed, 1.0)])
     if not hasattr(model.model.diffusion_model, "middle_block"):
         with pytest.raises(StyleAVideoError, match="Attention maps need a U-Net"):

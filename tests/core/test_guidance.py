@@ -105,3 +105,56 @@ def test_a_number_is_a_constant_schedule():
 def test_points_out_of_order_are_refused(points):
     with pytest.raises(ValueError, match="rising order of percent"):
         guidance.at(points, 0.5)
+
+
+def published(cond, uncond, w, eta, r, beta, sums):
+    """D(c) + (w - 1) ΔD of Sadat et al. 2024, arXiv 2410.02416, in the paper's own steps."""
+    sums.append(cond - uncond + beta * (sums[-1] if sums else 0))
+    delta = sums[-1].double()
+    norm = delta.flatten(1).norm(dim=1)[:, None, None, None]
+    delta = delta * torch.minimum(torch.ones_like(norm), r / norm) if r else delta
+    unit = cond.double() / cond.double().flatten(1).norm(dim=1)[:, None, None, None]
+    parallel = (delta * unit).sum((1, 2, 3), keepdim=True) * unit
+    return cond + (w - 1) * (delta - parallel + eta * parallel).float()
+
+
+@pytest.mark.parametrize("eta, r, beta", [(0.0, 0, 0), (0.5, 2.5, 0), (0.0, 15.0, -0.75)])
+def test_projected_guidance_is_the_published_one(eta, r, beta):
+    projection, known, sums = guidance.Projection(eta, r, beta), [], {}
+    for seed in range(3):
+        cond, uncond = predictions(2, seed)
+        preds = {"null": uncond, "text": cond}
+        terms = [(7.5, "text", "null")]
+        guided, sums = guidance.combine_projected(preds, "null", terms, projection, sums)
+        expected = published(cond, uncond, 7.5, eta, r, beta, known)
+        torch.testing.assert_close(guided, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_difference_is_projected_frame_by_frame_and_orthogonal_at_0():
+    video, pred = torch.randn(2, 1, 4, 3, 6, 10, generator=torch.Generator().manual_seed(0))
+    projected = guidance.project(video, pred, 0.0, 5.0)
+    for i in range(3):
+        alone = guidance.project(video[:, :, i], pred[:, :, i], 0.0, 5.0)
+        torch.testing.assert_close(projected[:, :, i], alone)
+        assert alone.norm() <= 5.0 and abs((alone * pred[:, :, i]).sum()) < 1e-4
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0])
+def test_a_scale_up_to_1_is_no_guidance_to_project(scale):
+    cond, uncond = predictions(2)
+    preds, terms = {"null": uncond, "text": cond}, [(scale, "text", "null")]
+    guided, _ = guidance.combine_projected(
+        preds, "null", terms, guidance.Projection(0.0, 1.0, -0.5), {}
+    )
+    torch.testing.assert_close(guided, uncond + scale * (cond - uncond))
+
+
+@pytest.mark.parametrize("preset", guidance.TERMS)
+def test_a_preset_is_the_sum_of_its_terms(preset):
+    scales = {"frame": 1.5, "text": 7.5, "attention": 0.3}
+    weights = guidance.weights_of(guidance.TERMS[preset], scales)
+    preds = dict(zip(weights, predictions(len(weights)), strict=True))
+    terms = [(scales[t.scale], t.of, t.against) for t in guidance.TERMS[preset]]
+    summed, _ = guidance.combine_projected(preds, "null", terms, guidance.Projection(), {})
+    flat = guidance.combine(list(preds.values()), list(weights.values())[1:])
+    torch.testing.assert_close(summed, flat)
