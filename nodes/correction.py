@@ -20,6 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor, nn
 
+from ..pipelines.checks import check_number
 from ..pipelines.core import correction
 from ..pipelines.engines.diffusion.decoders import colour_chart
 from ..pipelines.errors import StyleAVideoError
@@ -354,7 +355,10 @@ class ClipCorrectionNode(io.ComfyNode):
     def execute(
         cls, model, clip_vision, vae, frames, strength, decoder, start_percent, end_percent
     ) -> io.NodeOutput:
-        percents = (start_percent, end_percent)
+        percents = (
+            check_number("start_percent", start_percent, 0, 1),  # ComfyUI lets NaN through
+            check_number("end_percent", end_percent, 0, 1),
+        )
         return io.NodeOutput(
             corrected(model, clip_vision, vae, frames, strength, decoder, percents)
         )

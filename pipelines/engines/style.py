@@ -40,7 +40,7 @@ class StylePicture:
     name: str = "picture"
 
     def __post_init__(self) -> None:
-        _check_weight(f"style picture {self.name}", self.weight)
+        _check_member(f"style picture {self.name}", self)
         if self.image.ndim != 3 or self.image.shape[0] != 3:
             raise StyleAVideoError(
                 f"The style picture {self.name} must have the shape (3,H,W), not "
@@ -74,7 +74,7 @@ class LearnedStyle:
     name: str = "style"
 
     def __post_init__(self) -> None:
-        _check_weight(f"learned style {self.name}", self.weight)
+        _check_member(f"learned style {self.name}", self)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -85,7 +85,10 @@ class LearnedStyle:
 Member = TypeVar("Member", StylePicture, LearnedStyle)
 
 
-def _check_weight(of: str, weight: float) -> None:
+def _check_member(of: str, member: StylePicture | LearnedStyle) -> None:
+    weight, mask = member.weight, member.mask
+    if mask is not None and not mask.isfinite().all():
+        raise StyleAVideoError(f"The mask of the {of} holds values that are no finite numbers.")
     if not math.isfinite(weight) or weight < 0:
         raise StyleAVideoError(f"The weight of the {of} must be 0 or more, not {weight:g}.")
     if weight > MAX_WEIGHT:

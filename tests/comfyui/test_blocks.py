@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from style_a_video.nodes import attention, builtin_model, compare, conditions, stylize
+from style_a_video.nodes import attention, builtin_model, compare, conditions, correction, stylize
 from style_a_video.nodes.noise import FrameNoise, FrameNoiseNode
 from style_a_video.nodes.video import FrameInfo
 from style_a_video.pipelines.core.noise import frame_noise
@@ -144,6 +144,14 @@ def test_the_papers_guidance_in_one_block_is_the_pipelines(built_in, frames, sta
 def test_a_blend_that_is_no_number_is_refused_before_sampling():
     with pytest.raises(StyleAVideoError, match="blend must be a finite number, not nan"):
         FrameNoiseNode.execute(0, "blended", float("nan"))
+
+
+def test_a_share_of_the_steps_that_is_no_number_is_refused(built_in, frames):
+    model, _, vae, vision = built_in
+    with pytest.raises(StyleAVideoError, match="end_percent must be a finite number, not nan"):
+        correction.ClipCorrectionNode.execute(
+            model, vision, vae, frames, 0.5, "full", 0.0, float("nan")
+        )
 
 
 def test_one_block_refuses_a_model_that_does_not_see_frames(built_in, frames):

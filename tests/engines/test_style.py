@@ -184,3 +184,11 @@ def test_a_weight_in_words_is_refused(weight):
     assert refused(lambda: parse_picture(f"wave.jpg:{weight}")) == (
         f"The weight of the style picture wave.jpg must be a number, not {weight!r}."
     )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_mask_without_numbers_is_refused(value):
+    mask = torch.full((1, 4, 4), value)
+    assert refused(lambda: picture(mask=mask)) == (
+        "The mask of the style picture painting.jpg holds values that are no finite numbers."
+    )
