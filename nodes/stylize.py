@@ -126,7 +126,7 @@ class Stylize(io.ComfyNode):
             max=100.0,
             step=0.05,
             optional=True,
-            tooltip="s_M: how much more closely where the model attends.",
+            tooltip="s_M: how much more closely it does where the model attends.",
         )
 
         return io.Schema(
@@ -155,7 +155,7 @@ class Stylize(io.ComfyNode):
                     options=[
                         io.DynamicCombo.Option("model's own", []),
                         scales("instruct-pix2pix", 1.5, 7.5),
-                        scales("paper", 1.0, 3.5, attention),
+                        scales("paper", 1.0, 3.0, attention),
                     ],
                     tooltip="model's own: the scales that the model was made for; instruct-pix2pix "
                     "and paper: scales of your own.",
@@ -165,7 +165,8 @@ class Stylize(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Steps of the sampler; 0 is the model's own: 1 built-in, else 30.",
+                    tooltip="Steps of the sampler; 0 is the model's own: 1 built-in (10 with paper), "
+                    "else 30.",
                 ),
                 io.Combo.Input(
                     "sampler_name",
