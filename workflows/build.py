@@ -382,18 +382,17 @@ def quick_start(g: Graph) -> None:
 
 def paper_method(g: Graph) -> None:
     g.stage("1 · Load · 载入")
-    checkpoint = g.add("CheckpointLoaderSimple", ckpt_name="instruct-pix2pix-00-22000.safetensors")
-    vision = g.add("CLIPVisionLoader", clip_name="clip-vit-large-patch14.safetensors")
-    frames = load_clip(g, 16, resize="area", resize__area=131072)
-    model, vae = checkpoint["MODEL"], checkpoint["VAE"]
+    built_in = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g, 16, resize__max_side=384)
+    model, vae = built_in["MODEL"], built_in["VAE"]
     g.stage("2 · Conditions · 条件")
     text = g.add(
         "StyleAVideoTextCondition",
         "Text Condition c_T",
-        clip=checkpoint["CLIP"],
-        text="turn it into an ink wash painting",
+        clip=built_in["CLIP"],
+        text="Munch",
     )
-    null = null_condition(g, checkpoint["CLIP"])
+    null = null_condition(g, built_in["CLIP"])
     frame = g.add(
         "StyleAVideoFrameCondition",
         "Frame Condition c_I",
@@ -413,9 +412,10 @@ def paper_method(g: Graph) -> None:
     corrected = g.add(
         "StyleAVideoClipCorrection",
         model=model,
-        clip_vision=vision,
+        clip_vision=built_in["CLIP_VISION"],
         vae=vae,
         frames=frames["frames"],
+        decoder="full",
     )
     guider = g.add(
         "StyleAVideoPresetGuider",
@@ -425,13 +425,16 @@ def paper_method(g: Graph) -> None:
         frame=frame["CONDITIONING"],
         attention=kept,
         preset="paper",
-        frame_scale=1.5,
-        text_scale=7.5,
+        frame_scale=1.0,
+        text_scale=3.0,
         attention_scale=0.5,
     )
     g.add("PreviewAny", "Weights of the conditions", source=guider["weights"])
     g.stage("4 · Sample · 采样")
-    latents = sample(g, corrected, guider, frames, frame["empty latent"], steps=30)
+    start = g.add(
+        "VAEEncode", "The frames, where sampling starts", pixels=frames["frames"], vae=vae
+    )
+    latents = sample(g, corrected, guider, frames, start, steps=10, denoise=0.8)
     g.stage("5 · Save · 保存")
     images = g.add("VAEDecode", samples=latents, vae=vae)
     save(g, images, frames)

@@ -21,10 +21,6 @@ from PIL import Image
 FOLDER = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 CHECKPOINTS = {
-    "paper_method": [
-        "checkpoints/instruct-pix2pix-00-22000.safetensors",
-        "clip_vision/clip-vit-large-patch14.safetensors",
-    ],
     "sd15_controlnet": [
         "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
         "controlnet/control_v11p_sd15_canny_fp16.safetensors",
