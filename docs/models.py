@@ -32,10 +32,10 @@ says that the frames arrive; how well a model paints, its weights decide.
 """
 TAIL = """
 Not supported, and refused by name by Frame Condition where they are connected to it: models that
-take no frame (Stable Diffusion 1.5, SDXL, SD 3, Chroma, Lumina 2, Z-Image); those that fill in or
-follow a map (Flux Fill, Canny, Depth), which have blocks of their own; video models but Bernini
-(VACE, image to video, HunyuanVideo, LTX); HiDream-O1, which sees one picture for all frames.
-ControlNet works with any model that has one.
+take no frame (Stable Diffusion 1.5, SDXL, SD 3, Chroma) or were not tried (Z-Image, LongCat-Image,
+Boogu); those that fill in or follow a map (Flux Fill, Canny, Depth), which have blocks of their
+own; video models but Bernini (VACE, image to video, HunyuanVideo, LTX); HiDream-O1, which sees one
+picture for all frames. ControlNet works with any model that has one.
 
 Bernini as a video model: Bernini Conditioning with Style Guider's presets (see its help).
 
