@@ -22,6 +22,7 @@ from torch import Tensor
 from ..pipelines import media as files
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.refine.frames import Refining
+from ..pipelines.refine.keyframes import MOST, Keyframes
 from ..pipelines.run.job import digest, versions
 from ..pipelines.run.leftovers import clear
 from ..pipelines.run.stylize import Kept, stylize_video
@@ -221,6 +222,7 @@ def stylized_video(
     chunk: int,
     refining: Refining | None,
     quality: str = files.NORMAL,
+    keyframes: Keyframes | None = None,
 ) -> tuple[Input.Video, str]:
     """The stylized VIDEO, a file in ComfyUI's temporary folder, and what is to be said about it.
 
@@ -244,6 +246,7 @@ def stylized_video(
             part=files.Part.of(begin, end),
             size=files.fit(info.width, info.height, max_side, multiple=8),
             chunk_size=chunk,
+            keyframes=keyframes,
             job=Kept(jobs / name, {"graph": graph}),
             progress=_Told(engine),
         )
@@ -251,6 +254,7 @@ def stylized_video(
     lines = [
         f"{report.frames} frames of {report.width}x{report.height} in {report.seconds:.1f} s",
         f"{len(report.shots)} shot" + "s" * (len(report.shots) != 1),
+        *([f"{report.made} of them were keyframes"] if keyframes else []),
         *([f"{report.resumed} frames were done before"] if report.resumed else []),
         *report.notes,
         *kept.notes,
@@ -332,6 +336,15 @@ class StylizeVideo(io.ComfyNode):
                     optional=True,  # graphs of version 0.1 do not have it
                     tooltip="Of the encoded file. high: for further editing, larger; low: smaller.",
                 ),
+                io.Int.Input(
+                    "keyframes",
+                    default=1,
+                    min=1,
+                    max=MOST,
+                    optional=True,  # graphs of version 0.1 do not have it
+                    tooltip="Stylize one frame in so many, more where much changes, and carry the "
+                    "style to the others along the motion. 1: stylize every frame.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="VIDEO", tooltip="For Save Video, with the sound."),
@@ -349,6 +362,7 @@ class StylizeVideo(io.ComfyNode):
         frames_per_batch,
         refine,
         quality=files.NORMAL,
+        keyframes=1,
         engine=None,
         **parts,
     ) -> io.NodeOutput:
@@ -357,8 +371,11 @@ class StylizeVideo(io.ComfyNode):
         if engine is not None:  # networks and pictures, wherever these came from
             graph = _sha256([graph, engine.identity])
         refining = Refining(refine) if refine else None
+        chosen = Keyframes(keyframes) if keyframes > 1 else None
         return io.NodeOutput(
-            *stylized_video(video, maker, graph, max_side, frames_per_batch, refining, quality)
+            *stylized_video(
+                video, maker, graph, max_side, frames_per_batch, refining, quality, chosen
+            )
         )
 
 

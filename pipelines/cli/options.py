@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from ..engines.kinds import Loaded
     from ..media import Part
     from ..refine.frames import Refining
+    from ..refine.keyframes import Keyframes
     from ..run.shots import Begin
 
 SIDES = (16, 8192)  # px
@@ -220,7 +221,7 @@ def check_every_shot(begins: Sequence[Begin]) -> None:
 
 def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[EngineKind, Options]:
     """The engine that is named, or the one for these styles; and its options, checked."""
-    from ..checks import check_number, check_prompts
+    from ..checks import check_prompts
 
     kind = kind_named(args.engine) if args.engine is not None else default_for(styles[0])
     options = from_args(kind.name, kind.options, [k.options for k in KINDS], args)
@@ -233,13 +234,66 @@ def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[Engine
                 "style-a-video stylize --help)."
             )
         kind.check(style)
+    _check_run(args)
+    return kind, options
+
+
+def _check_run(args: argparse.Namespace) -> None:
+    """What goes on around any engine."""
+    from ..checks import check_number
+
     check_number("--refine-strength", args.refine_strength, high=1)
-    if args.refine:
+    if args.refine or getattr(args, "keyframes", None) or getattr(args, "painted", None):
         from ..flow import check_flow
 
         check_flow("dis")
     chunk_of(args)
-    return kind, options
+
+
+def keyframes(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--keyframes",
+        metavar="auto|N",
+        help="stylize one frame in N, more where much changes, and carry the style to the others "
+        "along the motion; auto: as few as one in 16 (all are stylized)",
+    )
+    to.add_argument(
+        "--painted",
+        type=Path,
+        metavar="FOLDER",
+        help="keyframes that you painted, in the place of an engine: pictures named by the numbers "
+        "of their frames, such as 0040.png; the first frame is 0",
+    )
+
+
+def keyframes_of(args: argparse.Namespace) -> Keyframes | None:
+    """--keyframes, checked."""
+    from ..refine.keyframes import MOST, Keyframes
+
+    if args.keyframes is None:
+        return None
+    if args.keyframes == "auto":
+        return Keyframes()
+    if not re.fullmatch(r"[0-9]{1,6}", args.keyframes) or not 1 <= int(args.keyframes) <= MOST:
+        raise StyleAVideoError(
+            f"--keyframes must be auto or a whole number from 1 to {MOST}, not {args.keyframes!r}."
+        )
+    return Keyframes(int(args.keyframes))
+
+
+def check_painted(args: argparse.Namespace, styles: Sequence[Style]) -> None:
+    """Refuse, beside --painted, what it takes the place of."""
+    if args.engine is not None or not all(style.is_empty for style in styles):
+        raise StyleAVideoError(
+            "--painted takes the place of an engine and its style: leave out --engine, --prompt, "
+            "--style-image, --style and the styles of shots, or --painted."
+        )
+    if args.keyframes is not None:
+        raise StyleAVideoError(
+            "--painted says which frames are keyframes: leave out --keyframes, or --painted."
+        )
+    from_args("painted", Options, [k.options for k in KINDS], args)
+    _check_run(args)
 
 
 def chunk_of(args: argparse.Namespace) -> int | None:

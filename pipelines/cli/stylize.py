@@ -19,8 +19,10 @@ from .progress import Bars, say, write_json
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
     from ..engines.kinds import CarryingEngine, Engine, Loaded
     from ..media import Part, VideoInfo
+    from ..refine.keyframes import Keyframes
     from ..run.cluster import Cluster
     from ..run.here import Runner
+    from ..run.painted import Painted
     from ..run.shots import Begin
     from ..run.stylize import StylizeReport
 
@@ -54,6 +56,7 @@ def add(commands: Any) -> None:
     )
     options.pictures(to)
     options.engine(to)
+    options.keyframes(to)
     options.size(to)
     options.part(to)
     options.reading(to)
@@ -96,13 +99,14 @@ def add(commands: Any) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be made of every video, checked."""
+    """What is to be made of every video, checked. `name`: of the engine."""
 
+    name: str
     style: Style | None
     begins: Sequence[Begin] | None
-    load: options.Load
     part: Part
     size: tuple[int, int] | None
+    keyframes: Keyframes | None
 
     @property
     def styles(self) -> list[Style]:
@@ -111,25 +115,46 @@ class Asked:
         return styles_of(self.style, self.begins)
 
 
+@dataclass(frozen=True)
+class Unchanged:
+    """Loads, on a worker too, what is there already."""
+
+    painted: Painted
+    name = "painted"
+
+    def __call__(self) -> Painted:
+        return self.painted
+
+
 def run(args: argparse.Namespace) -> None:
     from ..media import check_target
+    from ..run.painted import read_painted
     from ..run.shots import read_shots
     from ..run.styles import styles_of
 
     begins = None if args.shots is None else read_shots(args.shots)
     if begins and args.frames is not None:
         begins = [begin for begin in begins if begin.start < max(1, args.frames)]
-    style: Style | None = options.style_of(args, args.prompt)
-    if style.is_empty and begins and any(begin.style for begin in begins):
+    given = options.style_of(args, args.prompt)
+    style: Style | None = given
+    if given.is_empty and begins and any(begin.style for begin in begins):
         options.check_every_shot(begins)
         style = None
-    kind, chosen = options.engine_of(args, styles_of(style, begins))
-    load = options.Load(kind, chosen, args.device, args.dtype)
-    asked = Asked(style, begins, load, options.part_of(args), options.size_of(args))
+    part, size, keyframes = options.part_of(args), options.size_of(args), options.keyframes_of(args)
+    load: options.Load | Unchanged | None = None
+    if args.painted is None:
+        kind, chosen = options.engine_of(args, styles_of(style, begins))
+        load = options.Load(kind, chosen, args.device, args.dtype)
+    else:
+        options.check_painted(args, styles_of(style, begins))
     for path, suffixes in ((args.report, (".json",)), (args.preview, options.PICTURES)):
         if path is not None:
             check_target(path, suffixes)
-    videos = _videos(args, asked.part)
+    videos = _videos(args, part)
+    if load is None:
+        painted = read_painted(args.painted, videos[0][0], part)
+        load, keyframes = Unchanged(painted), painted.keyframes
+    asked = Asked(load.name, style, begins, part, size, keyframes)
     with _ready(args, load) as ready:
         for info, target in videos:
             _stylize_one(args, asked, ready, info, target)
@@ -141,7 +166,7 @@ def _videos(args: argparse.Namespace, part: Part) -> list[tuple[VideoInfo, Path]
 
     sources = [(args.source, args.target)]
     if several := _in_folder(args.source):
-        for name in ("job", "report", "preview", "shots"):
+        for name in ("job", "report", "preview", "shots", "painted"):
             if getattr(args, name) is not None:
                 raise StyleAVideoError(
                     f"--{name} is for one video, and {args.source} holds several."
@@ -195,7 +220,9 @@ class _Here:
 
 
 @contextmanager
-def _ready(args: argparse.Namespace, load: options.Load) -> Iterator[_Here | Cluster[Loaded]]:
+def _ready(
+    args: argparse.Namespace, load: Callable[[], Loaded]
+) -> Iterator[_Here | Cluster[Loaded]]:
     if args.ray is None:
         yield _Here(load())
         return
@@ -228,7 +255,7 @@ def _answer(
     if chunk is None:
         chunk = auto_chunk(*size, loaded.device, loaded.bytes_per_pixel)
     return _Answer(
-        identity(asked.load.name, loaded, asked.style),
+        identity(asked.name, loaded, asked.style),
         [remark for style in asked.styles for remark in loaded.remarks(style)],
         hardware(loaded.device),
         size,
@@ -268,6 +295,7 @@ def _stylize_one(
             refining=options.refining_of(args),
             chunk_size=answer.chunk,
             begins=asked.begins,
+            keyframes=asked.keyframes,
             job=Kept(job, answer.identity, args.fresh),
             planned=bars.planned,
             progress=bars,
@@ -291,6 +319,8 @@ def _stylize_one(
         _write_preview(args, asked, info, report)
     if args.report:
         write_json(args.report, report.as_dict())
+    if asked.keyframes is not None:
+        say(f"{report.made} of {report.frames - report.resumed} frames were keyframes.")
     if report.resumed:
         say(f"{report.resumed} frames were done by a former run.")
     say(
@@ -311,5 +341,5 @@ def _write_preview(
     before = asked.part.read(info, (report.width, report.height))
     for pair in zip(before, read_frames(args.target), strict=False):
         sampled(*pair)
-    words = "by shots" if args.shots else asked.styles[0].words or asked.load.name
+    words = "by shots" if args.shots else asked.styles[0].words or asked.name
     sheet.save(sheet.contact_sheet(sampled.rows(["source", words])), args.preview)

@@ -84,7 +84,8 @@ class Cluster(Generic[T]):
 
         Args:
             run: its name, by which workers know that they have made its engine already.
-            engine_of: as Ray keeps it; carries: whether its engines need what the one before gave.
+            engine_of: as Ray keeps it.
+            carries: whether a segment needs what the engine gave for the one before.
         """
         free = deque(self.workers * AHEAD)
         busy: dict[Any, Any] = {}
@@ -126,7 +127,7 @@ class OnCluster(Generic[T]):
         state_before: Callable[[Segment], State],
         told: Callable[[int], None],
     ) -> Iterator[Finished]:
-        carries = self.cluster.ask(_Carries(self.engine_of))
+        carries = work.keyframes is not None or self.cluster.ask(_Carries(self.engine_of))
         run, engine_of = uuid4().hex, ray.put(self.engine_of)
         for finished in self.cluster.finished(work, todo, state_before, run, engine_of, carries):
             told(len(finished.segment))

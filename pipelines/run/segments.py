@@ -24,6 +24,7 @@ from ..errors import Remedy, StyleAVideoError
 from ..media import Frame, VideoInfo, read_frames, to_picture
 from ..media.opening import MAX_PIXELS, codec_of
 from ..refine.frames import Past, Refining, refine
+from ..refine.keyframes import Keyframes, keyframed
 from .shots import Segment
 
 # Lossless; every slice has its checksum.
@@ -40,6 +41,7 @@ class Work:
         pixels: the pixel format of the target's encoder.
         refining: None leaves the frames as the engine gave them.
         start: where frame 0 is looked for (s); None: the first of the file.
+        keyframes: None: the engine makes every frame.
     """
 
     source: VideoInfo
@@ -48,6 +50,7 @@ class Work:
     pixels: str
     refining: Refining | None = None
     start: Fraction | None = None
+    keyframes: Keyframes | None = None
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,23 @@ class State:
 
 @dataclass(frozen=True)
 class Stylized:
-    """What the engine made of a segment, (T,3,H',W'), the seconds that it took, what it carries."""
+    """What became of a segment, (T,3,H',W'), the seconds that it took, what is carried on.
+
+    `made`: how many of the frames the engine made; the others are carried from those.
+    """
 
     images: Tensor
     seconds: float
     carried: Carried | None = None
+    made: int = 0
 
 
 @dataclass(frozen=True)
 class Finished:
     """A segment's pictures, packed without loss, their times, and what the next one needs.
 
-    `times`: when each is shown and for how long (s); `seconds` spent in the engine.
+    `times`: when each is shown and for how long (s); `seconds` spent in the engine, which `made`
+    so many of the frames.
     """
 
     segment: Segment
@@ -83,6 +91,7 @@ class Finished:
     times: tuple[tuple[Fraction, Fraction], ...]
     state: State
     seconds: float
+    made: int
 
 
 def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
@@ -134,33 +143,62 @@ def stylize(
     carried: Carried | None = None,
     told: Callable[[int], None] = lambda done: None,
 ) -> Stylized:
-    """The frames of a segment through the engine, `work.chunk` at a time.
+    """The frames of a segment through the engine, `work.chunk` at a time; of keyframes those alone.
 
     Where the memory does not suffice a chunk is halved and tried again.
 
     Args:
-        carried: by the engine, from the segment before in the shot.
+        carried: from the segment before in the shot.
         told: called with the number of frames that one chunk brought.
 
     Raises:
         StyleAVideoError: one frame does not fit into memory; numbers that are not finite.
         ValueError: the engine gave another number of frames.
     """
-    results, began = [], time.perf_counter()
-    for i in range(0, len(frames), work.chunk):
-        images = torch.stack([frame.image for frame in frames[i : i + work.chunk]])
-        indices = range(segment.start + i, segment.start + i + len(images))
+    images, began, made = [frame.image for frame in frames], time.perf_counter(), 0
+
+    def paint(positions: Sequence[int], before: Carried | None) -> tuple[Tensor, Carried | None]:
+        nonlocal made
+        made += len(positions)
+        some = [images[i] for i in positions]
+        indices = [segment.start + i for i in positions]
+        return through(engine, some, indices, work.chunk, before, told)
+
+    if work.keyframes is None:
+        stylized, carried = paint(range(len(images)), carried)
+    else:
+        indices = range(segment.start, segment.end)
+        stylized, carried = keyframed(torch.stack(images), indices, paint, carried, work.keyframes)
+        told(len(images) - made)
+    return Stylized(stylized, time.perf_counter() - began, carried, made)
+
+
+def through(
+    engine: Engine | CarryingEngine,
+    images: Sequence[Tensor],
+    indices: Sequence[int],
+    chunk: int,
+    carried: Carried | None = None,
+    told: Callable[[int], None] = lambda done: None,
+) -> tuple[Tensor, Carried | None]:
+    """Images (3,H,W) through the engine, `chunk` at a time; all that comes of it is on the CPU."""
+    results = []
+    for i in range(0, len(images), chunk):
+        some = torch.stack(list(images[i : i + chunk]))
         # Refined on the CPU, beside the engine: the same pixels whatever the engine runs on.
-        stylized, carried = _within_memory(engine, images, indices, carried)
+        stylized, carried = _within_memory(engine, some, indices[i : i + chunk], carried)
         results.append(stylized.cpu())
-        told(len(images))
+        told(len(some))
     if carried is not None:  # a driver, and the disk, need no GPU
         carried = {name: value.cpu() for name, value in carried.items()}
-    return Stylized(torch.cat(results), time.perf_counter() - began, carried)
+    return torch.cat(results), carried
 
 
 def _within_memory(
-    engine: Engine | CarryingEngine, images: Tensor, indices: range, carried: Carried | None
+    engine: Engine | CarryingEngine,
+    images: Tensor,
+    indices: Sequence[int],
+    carried: Carried | None,
 ) -> tuple[Tensor, Carried | None]:
     try:
         if isinstance(engine, CarryingEngine):
@@ -187,7 +225,7 @@ def _within_memory(
     return torch.cat([first, second]), carried
 
 
-def _checked(stylized: Tensor, indices: range) -> Tensor:
+def _checked(stylized: Tensor, indices: Sequence[int]) -> Tensor:
     if len(stylized) != len(indices):
         raise ValueError(f"engine: {len(indices)} frames in, {len(stylized)} out")
     if not stylized.isfinite().all():
@@ -209,7 +247,7 @@ def finish(
         pictures.append(to_picture(image, work.pixels, frame.alpha))
     times = tuple((frame.pts, frame.duration) for frame in frames)
     state = State(past, stylized.carried)
-    return Finished(segment, pack(pictures), times, state, stylized.seconds)
+    return Finished(segment, pack(pictures), times, state, stylized.seconds, stylized.made)
 
 
 def pack(pictures: Sequence[av.VideoFrame]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -22,9 +22,11 @@ from ..files import parse_json, read_bounded, shown
 from ..flow import both_ways
 from ..media import Frame
 from ..refine.frames import is_cut
+from ..refine.keyframes import Keyframes
 
 SIDE = 128  # px: cuts show as well in small pictures, at 10 ms a frame
 SEGMENT = 16  # frames: what is lost at most when a run ends before its time
+LONGEST = 64  # frames of a segment between keyframes that are painted: no engine's work is lost
 SEGMENT_BYTES = 128 << 20  # of decoded frames; three segments are in memory at a time
 MAX_FRAMES = 1 << 40  # of a clip; more are not meant
 MAX_TIME = 10**9  # s, 30 years: muxers count in 64 bits
@@ -110,7 +112,7 @@ class Plan:
             shots[s.shot].start <= s.start and s.end <= shots[s.shot].end and s.shot >= 0
             for s in segments
         )
-        short = all(s.end - s.start <= SEGMENT for s in segments)
+        short = all(s.end - s.start <= LONGEST for s in segments)
         if not inside or not short or not _whole(shots) or not _whole(segments):
             raise ValueError("not every frame is in one segment of one shot")
         return cls(shots, segments)
@@ -162,6 +164,7 @@ def plan(
     begins: Sequence[Begin] | None = None,
     told: Callable[[int], None] = lambda done: None,
     trimmed: bool = False,
+    ends: Collection[int] = (),
 ) -> Plan:
     """One pass over small frames (see SIDE) → shots and segments of at most `length` frames.
 
@@ -169,6 +172,7 @@ def plan(
         begins: shots that are known already (`read_shots`), instead of looking for cuts.
         told: called with the number of frames seen.
         trimmed: the frames may end before the clip does: shots beyond them are left out.
+        ends: frames with which a segment ends.
 
     Raises:
         StyleAVideoError: a shot of `begins` lies beyond the last frame of the clip; they were
@@ -185,7 +189,8 @@ def plan(
         cut = cuts(frame.image) if wanted is None else index in wanted
         if cut or not starts:
             starts.append((index, frame.pts))
-        if cut or not segments or index - segments[-1][0] >= length:
+        full = not segments or index - segments[-1][0] >= length or index - 1 in ends
+        if cut or full:
             segments.append((index, None if frame.pts == last else frame.pts, len(starts) - 1))
         in_order = in_order and (last is None or frame.pts >= last)
         last = frame.pts
@@ -217,9 +222,14 @@ def _check_part(first: Begin, time: Fraction) -> None:
         )
 
 
-def segment_length(width: int, height: int) -> int:
-    """Frames of this size in a segment."""
-    return max(1, min(SEGMENT, SEGMENT_BYTES // (12 * width * height)))
+def segment_length(width: int, height: int, keyframes: Keyframes | None = None) -> int:
+    """Frames of this size in a segment; with keyframes, so many that it ends with one of them."""
+    affordable = SEGMENT_BYTES // (12 * width * height)
+    if keyframes is None:
+        return max(1, min(SEGMENT, affordable))
+    if keyframes.painted is not None:
+        return max(1, min(LONGEST, 2 * affordable))
+    return keyframes.every * max(1, min(SEGMENT, affordable) // keyframes.every)
 
 
 def as_dict(shot: Shot) -> dict[str, Any]:

@@ -35,10 +35,12 @@ from ..media import (
     probe,
 )
 from ..refine.frames import Refining
+from ..refine.keyframes import Keyframes
 from . import shots
 from .here import Here, Runner
 from .job import Job, digest, versions
 from .overlap import ahead
+from .painted import check_painted
 from .segments import State, Work
 from .shots import Begin, Plan, Segment
 
@@ -52,7 +54,8 @@ MAX_CHUNK = 8  # frames; larger batches gain nothing measurable on CPUs
 class StylizeReport:
     """What a run did and what it cost. Times in seconds, memory in MiB (peak of the process).
 
-    `resumed`: frames that a former run had finished. `engine_seconds`: the engine alone, of
+    `resumed`: frames that a former run had finished; `made`: those that the engine made in this one
+    (of keyframes these alone). `engine_seconds`: the engine alone, of
     all workers together; reading and refining go on beside it, `plan_seconds` come before and
     `write_seconds` after it.
     """
@@ -61,6 +64,7 @@ class StylizeReport:
     target: str
     frames: int
     resumed: int
+    made: int
     width: int
     height: int
     frame_rate: float
@@ -141,6 +145,7 @@ def stylize_video(
     refining: Refining | None = None,
     chunk_size: int = MAX_CHUNK,
     begins: Sequence[Begin] | None = None,
+    keyframes: Keyframes | None = None,
     job: Kept | None = None,
     planned: Callable[[Plan], None] | None = None,
     progress: Progress | None = None,
@@ -162,13 +167,16 @@ def stylize_video(
         refining: takes the flicker out; None leaves the frames as the engine gave them.
         chunk_size: frames at a time.
         begins: the shots, where they are known (`shots.read_shots`); else cuts are looked for.
+        keyframes: the engine makes these, and the frames between take their style along the flow;
+            None: it makes every frame.
         job: None: nothing is kept.
         planned: told the shots and segments before the first of them is worked on.
         progress: called with (stage, frames done, frames in all).
 
     Raises:
         StyleAVideoError: a source that cannot be read, an empty range, a target that cannot be
-            written, a job of other settings. Nothing is then left under the target's name.
+            written, a job of other settings, a shot without a painted keyframe. Nothing is then
+            left under the target's name.
     """
     began = time.perf_counter()
     info = source if isinstance(source, VideoInfo) else probe(source)
@@ -189,18 +197,20 @@ def stylize_video(
         quality=quality,
         alpha=info.alpha,
     )
-    work = Work(info, size, chunk_size, writer.kind.pixels, refining, part.start)
+    work = Work(info, size, chunk_size, writer.kind.pixels, refining, part.start, keyframes)
     with _kept(job, work, part, begins, target) as kept:
         kept.will_write(writer.part)
         plan = kept.plan()
         if plan is None:
             plan = _planned(work, part, begins, tell)
             kept.keep_plan(plan)
+        if keyframes is not None and keyframes.painted is not None:
+            check_painted(keyframes.painted, plan, part)
         if planned is not None:
             planned(plan)
         began_work = time.perf_counter()
         runner = engine if isinstance(engine, Runner) else Here(engine)
-        resumed, engine_seconds = _stylize(kept, plan, work, runner, tell)
+        resumed, made, engine_seconds = _stylize(kept, plan, work, runner, tell)
         stylized = time.perf_counter()
         writer.since = None if part.start is None else plan.shots[0].time
         out_size = _write(kept, plan, writer, size, tell)
@@ -212,6 +222,7 @@ def stylize_video(
         target=str(target),
         frames=plan.frames,
         resumed=resumed,
+        made=made,
         width=out_size[0],
         height=out_size[1],
         frame_rate=float(info.frame_rate),
@@ -240,6 +251,7 @@ def _kept(
         "refine": None
         if work.refining is None
         else asdict(work.refining) | {"weights": digest(REFINER)},
+        "keyframes": None if work.keyframes is None else asdict(work.keyframes),
         "shots": None
         if begins is None
         else {str(begin.start): begin.style and begin.style.told for begin in begins},
@@ -263,10 +275,15 @@ def _planned(work: Work, part: Part, begins: Sequence[Begin] | None, tell: Progr
     """The shots and segments, by one pass over small frames."""
     info, total = work.source, part.expected(work.source)
     small = part.read(info, fit(*work.size, shots.SIDE))
-    length = shots.segment_length(*work.size)
+    length = shots.segment_length(*work.size, work.keyframes)
     with closing(ahead(small, 8)) as frames:
         plan = shots.plan(
-            frames, length, begins, lambda n: tell("shots", n, max(n, total)), part.is_trimmed
+            frames,
+            length,
+            begins,
+            lambda n: tell("shots", n, max(n, total)),
+            part.is_trimmed,
+            frozenset(work.keyframes.painted or ()) if work.keyframes else (),
         )
     if not plan.frames:
         raise StyleAVideoError(
@@ -285,14 +302,18 @@ def _listed(plan: Plan, begins: Sequence[Begin] | None) -> list[dict[str, Any]]:
     ]
 
 
-def _stylize(job: Job, plan: Plan, work: Work, runner: Runner, tell: Progress) -> tuple[int, float]:
-    """Makes the segments that the job lacks → frames that it had, seconds in the engine."""
+def _stylize(
+    job: Job, plan: Plan, work: Work, runner: Runner, tell: Progress
+) -> tuple[int, int, float]:
+    """Makes the segments that the job lacks → frames that it had, that the engine made, seconds in
+    the engine.
+    """
     pairs = zip(plan.segments, plan.segments[1:], strict=False)
     before = {segment: former for former, segment in pairs if segment.follows(former)}
     continued = set(before.values())
     todo = [segment for segment in plan.segments if not job.has(segment)]
     resumed = done = plan.frames - sum(map(len, todo))
-    seconds = 0.0
+    made, seconds = 0, 0.0
 
     def told(count: int) -> None:
         nonlocal done
@@ -305,11 +326,11 @@ def _stylize(job: Job, plan: Plan, work: Work, runner: Runner, tell: Progress) -
     if todo:
         tell("stylize", resumed, plan.frames)
         for finished in runner.run(work, todo, state_before, told):
-            seconds += finished.seconds
+            made, seconds = made + finished.made, seconds + finished.seconds
             job.keep(finished, last=finished.segment not in continued)
             if finished.segment in before:
                 job.forget_state(before[finished.segment])
-    return resumed, seconds
+    return resumed, made, seconds
 
 
 def _write(
