@@ -29,6 +29,12 @@ DEFAULTS = {
     "attention_scale": 0.0,
     "noise": "shared",
     "correction_decoder": "full",
+    "paper": {
+        "num_inference_steps": 10,
+        "text_scale": 3.0,
+        "attention_scale": 0.5,
+        "start_level": 0.8,
+    },
 }
 
 
