@@ -496,6 +496,22 @@ def test_consistency_is_measured(page, shoot, complaints):
     assert complaints == []
 
 
+def test_an_analogy_says_how_many_patches_found_a_match(page, shoot, complaints):
+    kind = "StyleAVideoDeepImageAnalogy"
+    open_template(page, "deep_image_analogy")
+    for name, value in {"size": 64, "reconstruct": "warp"}.items():
+        node(page, kind, f"node.widgets.find(w => w.name === {name!r}).value = {value!r}")
+    run(page)
+    said = "node.widgets.find(w => w.name === '$$node-text-preview')?.value"
+    wait_for_node(page, kind, f"/of the patches/.test({said})")
+    wait_for_node(page, "MaskPreview", "node.imgs?.length === 1 && node.imgs[0].naturalWidth > 0")
+    check_graph(page)
+    shoot("analogy")
+    look_at(page, kind, 0.7)
+    shoot("analogy_close")
+    assert complaints == []
+
+
 def test_blocks_are_found_and_wired(page, shoot, complaints):
     condition, guider = "StyleAVideoWeightedCondition", "StyleAVideoMultiConditionGuider"
     sampler = "SamplerCustomAdvanced"  # a stock one
