@@ -82,7 +82,7 @@ def calm(frames: Tensor, flows: list[tuple[Tensor, Tensor]]) -> float:
 def flows_of(frames: Tensor) -> list[tuple[Tensor, Tensor]]:
     found = []
     for prev, this in zip(frames[:-1], frames[1:], strict=True):
-        to_prev, to_this = both_ways(this[None], prev[None])
+        to_prev, to_this = both_ways(this, prev)
         found.append((to_prev, warping.visible_before(to_prev, to_this)))
     return found
 
