@@ -165,8 +165,8 @@ class Stylize(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Steps of the sampler; 0 is the model's own: 1 built-in (10 with paper), "
-                    "else 30.",
+                    tooltip="Steps of the sampler; 0 is the model's own: 1 built-in (10 with "
+                    "paper), else 30.",
                 ),
                 io.Combo.Input(
                     "sampler_name",
