@@ -20,7 +20,7 @@ from style_a_video.pipelines.engines.comfyui import KIND, ComfyUIOptions, server
 from style_a_video.pipelines.engines.comfyui.workflow import LARGEST, read_workflow
 from style_a_video.pipelines.engines.style import Style
 from style_a_video.pipelines.errors import StyleAVideoError
-from style_a_video.pipelines.run.segments import stylize
+from style_a_video.pipelines.run.segments import Work, stylize
 
 CPU = torch.device("cpu")
 FRAMES = torch.rand(4, 3, 24, 32, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
@@ -485,7 +485,7 @@ def test_a_chunk_that_is_too_large_for_the_server_is_halved(load, fake, monkeypa
     with pytest.raises(MemoryError):
         stylized(loaded)
     frames = [SimpleNamespace(image=frame) for frame in FRAMES]
-    work = SimpleNamespace(chunk=4)
+    work = Work(None, (32, 24), 4, "yuv420p")
     segment = SimpleNamespace(start=0)
     sizes.clear()
     assert len(stylize(work, loaded.engine(Style()), segment, frames).images) == 4
