@@ -82,7 +82,7 @@ class Field:
 
     @property
     def is_widget(self) -> bool:
-        return self.type in WIDGETS
+        return self.type in WIDGETS and not self.options.get("forceInput")
 
     @property
     def default(self) -> Any:
@@ -781,7 +781,7 @@ def deep_image_analogy(g: Graph) -> None:
     g.stage("2 · Each in the other's look · 各自换成对方的样子")
     found = g.add(
         "StyleAVideoDeepImageAnalogy",
-        taller=60,  # for its text
+        taller=90,  # for its text
         image_a=photo["IMAGE"],
         image_b=painting["IMAGE"],
         reconstruct="lbfgs",
