@@ -26,7 +26,7 @@ from ..pipelines.refine.keyframes import MOST, Keyframes
 from ..pipelines.run.job import digest, versions
 from ..pipelines.run.leftovers import clear
 from ..pipelines.run.stylize import Kept, stylize_video
-from . import correction, host
+from . import correction, frame_place, host
 from .engine import EngineType
 from .noise import FrameNoise
 from .video import file_of, input_path, time_range
@@ -56,7 +56,7 @@ def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
             f"This guider ({type(guider).__name__}) cannot be given other frames: connect Style "
             "Guider, Multi-condition Guider or ComfyUI's CFGGuider."
         )
-    if latents.ndim != 4:
+    if latents.ndim != 4 and latents.shape[2:3] != (1,):
         raise StyleAVideoError(
             "The VAE is that of a video model, which wants all frames at once: use a model of "
             "single images."
@@ -100,11 +100,11 @@ def _entry_for(entry: dict[str, Any], latents: Tensor) -> dict[str, Any]:
         )
     for key, what in (("mask", "masks"), ("cross_attn", "prompts"), (host.MASK, "masks")):
         _check_one(what, entry.get(key))
-    if host.FRAME_LATENTS not in entry:
+    if frame_place.frame_of(entry) is None:
         return entry
     mask = entry.get(host.MASK)
     seen = latents if mask is None else host.masked_latents(latents, mask)
-    return {**entry, host.FRAME_LATENTS: seen}
+    return frame_place.with_frame(entry, seen)
 
 
 def _model_for(model: Any, images: Tensor) -> Any:
@@ -132,7 +132,7 @@ class _Sampled:
     def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         images = frames.movedim(1, -1)
-        latents = self.vae.encode(images)
+        latents = frame_place.encode(self.vae, images)
         guider = with_frames(self.guider, latents, images)
         start = latents if self.from_frames else torch.zeros_like(latents)
         samples = guider.sample(
@@ -143,7 +143,8 @@ class _Sampled:
             disable_pbar=True,
             seed=self.noise.seed,
         )
-        stylized = self.vae.decode(samples.to(comfy.model_management.intermediate_device()))
+        device = comfy.model_management.intermediate_device()
+        stylized = frame_place.decode(self.vae, samples.to(device))
         self.last = stylized[-1]
         return stylized[..., :3].movedim(-1, 1)
 
