@@ -129,7 +129,8 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
     def _terms(self, percent: float) -> list[tuple[float, str, str]]:
         """The differences of a scale that is not 0, as scale, of and against."""
         named = list(zip(self.names[1:], self.conditions, strict=True))
-        known = {None: "negative", **{c.name: name for name, c in named}}
+        known: dict[str | None, str] = {None: "negative"}
+        known |= {c.name: name for name, c in named}
         terms = [(c.at(percent), name, known[c.against]) for name, c in named]
         return [term for term in terms if abs(term[0]) > _ZERO]
 

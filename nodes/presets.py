@@ -95,6 +95,7 @@ def preset_conditions(
         StyleAVideoError: a scale above 0 whose condition is not connected.
     """
     named = dict(zip(("frame", "text", "attention", "reference"), scales, strict=False))
+    entries: Mapping[str, list[Any] | None]
     if preset in BERNINI:
         if frame is not None or attention_condition is not None:
             raise StyleAVideoError(
@@ -168,7 +169,8 @@ def bernini_conditions(preset: str, prompt: list[Any], null: list[Any]) -> dict[
     Raises:
         StyleAVideoError: fewer streams than the preset needs.
     """
-    both = next((e["context_latents"] for _, e in prompt if e.get("context_latents")), [])
+    given = (e["context_latents"] for _, e in prompt if e.get("context_latents"))
+    both: list[Tensor] = next(given, [])
     images = [latents for latents in both if latents.shape[2] == 1]
     for found, need, what in (
         (both, preset in ("Bernini v2v", "Bernini v2v_chain"), "source_video"),
