@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..pipelines.core.analogy import COARSE_TO_FINE, flow_picture
-from ..pipelines.engines.analogy import Analogies, AnalogyOptions, too_little
+from ..pipelines.engines.analogy import ENOUGH, Analogies, AnalogyOptions
 from ..pipelines.engines.style import StylePicture
 from ..pipelines.errors import StyleAVideoError
 from .engine import pictures_of
@@ -57,7 +57,7 @@ class DeepImageAnalogy(io.ComfyNode):
                     options=["warp", "lbfgs"],
                     default="warp",
                     tooltip="How features come to a finer level: warped, or by L-BFGS as in the "
-                    "authors' code, where shapes stay better, in seven times the time.",
+                    "authors' code, where shapes stay better, in six times the time.",
                 ),
             ],
             outputs=[
@@ -90,11 +90,10 @@ class DeepImageAnalogy(io.ComfyNode):
             bar.update(1)
 
         found = Analogies(options, device).pair(a, b, found_level)
-        text = too_little("The two pictures", found.share)
-        if text:
+        text = f"{found.share:.0%} of the patches found a match."
+        if found.share < ENOUGH:
+            text = f"Too little in common: only {text} Choose pictures that show like things."
             logger.warning(text)
-        else:
-            text = f"{found.share:.0%} of the patches found a match."
         _show(text, cls)
         field = flow_picture(found.flow)
         return io.NodeOutput(

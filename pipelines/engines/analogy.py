@@ -52,7 +52,7 @@ class AnalogyOptions(PictureOptions):
     reconstruct: str = option(
         "warp",
         "how features come to a finer level: warped, or by L-BFGS as in the authors' code, where "
-        "shapes stay better, in seven times the time",
+        "shapes stay better, in six times the time",
         choices=("warp", "lbfgs"),
     )
 
@@ -81,16 +81,6 @@ class Pair(NamedTuple):
     confidence: Tensor
     flow: Tensor
     share: float
-
-
-def too_little(pictures: str, share: float) -> str:
-    """A warning in words; empty where enough of the patches found a match."""
-    if share >= ENOUGH:
-        return ""
-    return (
-        f"{pictures} have too little in common, only {share:.0%} of the patches found a match: "
-        "choose a picture that shows like things, or another engine."
-    )
 
 
 class Analogies:
@@ -181,9 +171,13 @@ class Analogies:
     def first(self, frame: Tensor, index: int, seen: Seen) -> Match:
         """Of the first frame (1,3,H,W) of a shot."""
         found = self._analogy(self._features(frame), seen.features)
-        pictures = f"The picture {seen.name} and frame {index}"
-        if warning := too_little(pictures, found.found.mean().item()):
-            logger.warning(warning)
+        share = found.found.mean().item()
+        if share < ENOUGH:
+            logger.warning(
+                f"The picture {seen.name} and frame {index} have too little in common, only "
+                f"{share:.0%} of the patches found a match: choose a picture that shows like "
+                "things, or another engine."
+            )
         return Match(found.to_b.float(), found.b)
 
     def anew(self, frame: Tensor, seen: Seen, start: Tensor, lead: Tensor) -> Match:

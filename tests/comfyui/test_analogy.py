@@ -69,7 +69,7 @@ def test_the_block_says_how_many_patches_found_a_match(painting, caplog):
     assert text.endswith(" of the patches found a match.") and not caplog.messages
     with caplog.at_level(logging.WARNING):
         (text,) = found(torch.rand(1, 64, 96, 3), painting).ui.as_dict()["text"]
-    assert text.startswith("The two pictures have too little in common, only ")
+    assert text.startswith("Too little in common: only ")
     assert caplog.messages == [text]
 
 
