@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.model_base
 import torch
 from torch import Tensor
 
@@ -16,8 +17,6 @@ PLACE = "style_a_video_frame_place"
 MASK, PROBED = "style_a_video_mask", "style_a_video_probed"
 """In an entry: the MASK that its frame latent was multiplied by; that it was probed from frames."""
 PLACES = {
-    "SD15_instructpix2pix": CONCAT,
-    "SDXL_instructpix2pix": CONCAT,
     "HiDream": CONCAT,
     "Flux": REFERENCE,
     "Flux2": REFERENCE,
@@ -26,8 +25,8 @@ PLACES = {
     "WAN21": CONTEXT,
 }
 """ComfyUI's classes of models (comfy/model_base.py) whose frames were tried, by name: a class that
-builds on one of them may take its frame elsewhere, or nowhere."""
-PACKED = {"SD15_instructpix2pix": 2, "SDXL_instructpix2pix": 2, "QwenImage": 4}
+builds on one of them may take its frame elsewhere, or nowhere. InstructPix2Pix's are beside."""
+PACKED = {"QwenImage": 4}
 """Input channels of these over those of a latent; others have as many."""
 LEARNED = {
     "HiDream": "HiDream-E1",
@@ -40,6 +39,8 @@ LEARNED = {
 
 def known_place(model: Any) -> str | None:
     """The key of a CONDITIONING where this MODEL takes a frame for each latent; None: not tried."""
+    if isinstance(model.model, comfy.model_base.IP2P):
+        return CONCAT
     name = type(model.model).__name__
     channels = PACKED.get(name, 1) * int(model.model.latent_format.latent_channels)
     return PLACES.get(name) if input_channels(model) in (channels, None) else None

@@ -11,8 +11,8 @@ import pytest
 import torch
 from comfy_extras.nodes_edit_model import ReferenceLatent
 from edit_models import FRAMES, MODELS, EditModel, Vae, error, frames, ours, stock
-from style_a_video.nodes import frame_place, guidance, host, stream
-from style_a_video.nodes.conditions import FrameCondition
+from style_a_video.nodes import builtin_model, frame_place, guidance, host, stream
+from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.noise import FrameNoise
 from style_a_video.pipelines.errors import StyleAVideoError
 
@@ -68,7 +68,18 @@ def test_what_takes_no_frame_is_refused_by_name():
 def test_every_class_it_knows_is_comfyui_s():
     assert all(hasattr(comfy.model_base, name) for name in frame_place.PLACES)
     tried = {type(one.build().model).__name__ for one in MODELS}
-    assert tried == set(frame_place.PLACES)
+    assert tried - {"SD15_instructpix2pix", "SDXL_instructpix2pix"} == set(frame_place.PLACES)
+
+
+def test_the_built_in_model_takes_it_beside_the_noise():
+    model, clip, vae, _ = builtin_model.LoadBuiltInModel.execute().args
+    null = TextCondition.execute(clip, "", True, 0)[0]
+    output = FrameCondition.execute(null, vae, frames(), model=model)
+    assert output.ui.as_dict()["text"] == ("BuiltInModel: concat_latent_image",)
+    prompt = TextCondition.execute(clip, "Munch", True, 0)[0]
+    args = (model, prompt, null, "instruct-pix2pix", 1.0, 1.0, 0.0, 0)
+    guider = guidance.PresetGuiderNode.execute(*args, frame=output[0])[0]
+    assert edit_models.sample(guider, output[1]["samples"].shape[1:]).isfinite().all()
 
 
 def test_a_frame_made_for_another_model_is_refused():
