@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 STEADY = 0.1  # by how much a new match must be more like than the one that moves with the video
 LOST = 0.5  # share of the picture that came into view since a keyframe: it is time for the next
-ENOUGH = 0.55  # share of patches that find a match in a picture of like content (NOTES.md)
+ENOUGH = 0.55  # share of patches that find a match in a picture of like content (docs/figures.md)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
     from ..core.running import RunningMeans
 
-CASCADE = {"relu4_1": 4, "relu2_1": 2, "relu1_1": 1}  # in their order (NOTES.md)
+CASCADE = {"relu4_1": 4, "relu2_1": 2, "relu1_1": 1}  # in their order (docs/decisions.md)
 
 
 class Cascade(Transfer):

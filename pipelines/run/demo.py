@@ -46,7 +46,7 @@ SHOTS = (
 )
 SHOT_FRAMES = 9
 
-# Looks that people name on sight (NOTES.md).
+# Looks that people name on sight (docs/figures.md).
 PROMPTS = (
     "pencil sketch",
     "watercolour",

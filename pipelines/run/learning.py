@@ -26,7 +26,7 @@ SIDE = 160  # px of a photo's crop
 BATCH = 4
 RATE = 2e-3
 STEPS = 600
-"""Enough for most pictures (NOTES.md)."""
+"""Enough for most pictures (docs/figures.md)."""
 LONGER_SIDE = 448  # px that the picture is seen at, as those of the styles that ship
 PROGRESS = {"step": [1], **dict.fromkeys(("filters", "exp_avg", "exp_avg_sq"), list(BANK))}
 """Tensors of a file of progress, with their shapes."""

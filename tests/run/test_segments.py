@@ -352,7 +352,7 @@ def model(request):
 
 
 def test_the_frames_do_not_depend_on_the_chunk(model, tmp_path):
-    """A batch of one goes through other kernels of oneDNN than a larger one (NOTES.md)."""
+    """A batch of one goes through other kernels of oneDNN than a larger one (docs/figures.md)."""
     pytest.importorskip("cv2")
     images = [*clips.pan(0, 18, 2, 96, 64), *clips.pan(1, 6, 2, 96, 64)]
     source = clips.encode(tmp_path / "a.mkv", images, codec="ffv1", pix_fmt="bgr0")
