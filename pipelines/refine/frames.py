@@ -125,8 +125,8 @@ def is_cut(seen: refiner.Seen) -> bool:
     """Whether another shot begins: the frame before, warped, explains next to nothing of this one.
 
     At a cut less than 0.35 is visible, and the residual is above 0.7 of the picture's own contrast
-    (docs/figures.md). Beside a flat picture, black or white or a plain ground, all counts as visible:
-    there a jump is enough.
+    (docs/figures.md). Beside a flat picture, black or white or a plain ground, all counts as
+    visible: there a jump is enough.
     """
     residual = (seen.source - seen.source_before).abs().mean()
     contrast = _contrast(seen.source)
