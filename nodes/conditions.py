@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..pipelines.checks import check_prompts
 from ..pipelines.errors import StyleAVideoError
-from . import frame_place
+from . import frame_place, host
 from .video import FrameInfoType
 
 MAX_SCHEDULE = 100_000  # characters
@@ -129,6 +129,7 @@ class FrameCondition(io.ComfyNode):
                     display_name="empty latent", tooltip="Of the frames' number and size."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -144,6 +145,7 @@ class FrameCondition(io.ComfyNode):
         if mask is not None:
             condition = frame_place.masked_condition(condition, mask)
         empty = {"samples": torch.zeros_like(latents)}
+        host.show(told, cls)
         return io.NodeOutput(condition, empty, ui=ui.PreviewText(told))
 
 

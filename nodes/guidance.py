@@ -320,6 +320,7 @@ class MultiConditionGuiderNode(io.ComfyNode):
                 *_projection_inputs(),
             ],
             outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -332,7 +333,7 @@ class MultiConditionGuiderNode(io.ComfyNode):
             if c is not None
         ]
         projection = guidance.Projection(eta, norm_threshold, momentum)
-        return _guider(model, base, given, frames_per_batch, "base", projection)
+        return _guider(cls, model, base, given, frames_per_batch, "base", projection)
 
 
 class PresetGuiderNode(io.ComfyNode):
@@ -405,6 +406,7 @@ class PresetGuiderNode(io.ComfyNode):
                 *_projection_inputs(),
             ],
             outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -441,7 +443,7 @@ class PresetGuiderNode(io.ComfyNode):
         )
         projection = guidance.Projection(eta, norm_threshold, momentum, preset not in BERNINI)
         base_name = PRESETS[preset][0].against
-        return _guider(model, base, conditions, frames_per_batch, base_name, projection)
+        return _guider(cls, model, base, conditions, frames_per_batch, base_name, projection)
 
 
 def _frames_per_batch() -> io.Int.Input:
@@ -504,6 +506,7 @@ def _outputs() -> list[io.Output]:
 
 
 def _guider(
+    block: type[io.ComfyNode],
     model: Any,
     base: list[Any],
     conditions: list[WeightedCondition],
@@ -513,4 +516,5 @@ def _guider(
 ) -> io.NodeOutput:
     guider = MultiConditionGuider(model, base, conditions, frames_per_batch, projection)
     weights = describe(base_name, conditions)
+    host.show(weights, block)
     return io.NodeOutput(guider, weights, ui=ui.PreviewText(weights))

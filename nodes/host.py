@@ -10,6 +10,7 @@ import comfy.conds
 import comfy.model_base
 import comfy.model_management
 import comfy.samplers
+from comfy_api.latest import io
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,6 +39,17 @@ PER_FRAME = {
     "vace_mask": "VACE masks",
 }
 """What a CONDITIONING can hold for every frame, alone or as a list of such, in people's words."""
+
+
+# Blocks
+
+
+def show(text: str, block: type[io.ComfyNode]) -> None:
+    """On the block itself, where a browser shows it; the block asks for its unique_id."""
+    if block.hidden is not None and block.hidden.unique_id is not None:
+        from server import PromptServer
+
+        PromptServer.instance.send_progress_text(text, block.hidden.unique_id)
 
 
 # Models

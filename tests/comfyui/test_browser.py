@@ -512,6 +512,33 @@ def test_an_analogy_says_how_many_patches_found_a_match(page, shoot, complaints)
     assert complaints == []
 
 
+def test_blocks_say_the_weights_and_where_the_frame_goes(page, shoot, complaints):
+    """A curve is one wire, and the text of a block lies within it."""
+    guider, frame = "StyleAVideoPresetGuider", "StyleAVideoFrameCondition"
+    said = "node.widgets.find(w => w.name === '$$node-text-preview')?.value"
+    open_template(page, "prompt_travel")
+    limit = "node.widgets.find(w => w.name === 'max_frames')"
+    node(page, "StyleAVideoLoadFrames", f"{limit}.value = 1")
+    page.evaluate(
+        """([guider, frame]) => {
+            const of = type => app.graph.nodes.find(n => n.type === type)
+            const curve = LiteGraph.createNode('CurveEditor'), at = of(guider).pos
+            app.graph.add(curve)
+            curve.pos = [at[0], at[1] + 900]
+            curve.connect('curve', of(guider), 'text_schedule')
+            of('StyleAVideoLoadBuiltIn').connect('MODEL', of(frame), 'model')
+        }""",
+        [guider, frame],
+    )
+    run(page)
+    wait_for_node(page, frame, f"{said} === 'BuiltInModel: concat_latent_image'")
+    wait_for_node(page, guider, f"/frame_text: 0 → 1/.test({said})")
+    check_graph(page)
+    look_at(page, guider, 0.7)
+    shoot("weights")
+    assert complaints == []
+
+
 def test_blocks_are_found_and_wired(page, shoot, complaints):
     condition, guider = "StyleAVideoWeightedCondition", "StyleAVideoMultiConditionGuider"
     sampler = "SamplerCustomAdvanced"  # a stock one
