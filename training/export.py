@@ -33,7 +33,6 @@ DEFAULTS = {
         "num_inference_steps": 10,
         "text_scale": 3.0,
         "attention_scale": 0.5,
-        "start_level": 0.8,
     },
 }
 
