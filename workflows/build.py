@@ -434,10 +434,7 @@ def paper_method(g: Graph) -> None:
     )
     g.add("PreviewAny", "Weights of the conditions", source=guider["weights"])
     g.stage("4 · Sample · 采样")
-    start = g.add(
-        "VAEEncode", "The frames, where sampling starts", pixels=frames["frames"], vae=vae
-    )
-    latents = sample(g, corrected, guider, frames, start, steps=10, denoise=0.8)
+    latents = sample(g, corrected, guider, frames, frame["empty latent"], steps=10)
     g.stage("5 · Save · 保存")
     images = g.add("VAEDecode", samples=latents, vae=vae)
     save(g, images, frames)
