@@ -8,8 +8,8 @@ the one-step picture itself is held against the style's pixels, through the deco
 now never saw a predicted latent. Beside it go plain reconstruction, so that encode-decode stays
 what it was, and the loss of stage 4 at every noise level. The encoder is frozen.
 
---start goes on from an earlier run of this stage, or of stage 4, under a new name; --hard draws a style so many
-times as often: what that run was still weak at.
+--start goes on from an earlier run of this stage, or of stage 4, under a new name; --hard draws a
+style so many times as often: what that run was still weak at.
 """
 
 from __future__ import annotations
