@@ -20,6 +20,7 @@ from style_a_video.nodes import attention, builtin_model, correction, guidance, 
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.correction import corrected
 from style_a_video.nodes.noise import FrameNoise
+from style_a_video.pipelines.core.attention import smoothed_to
 from style_a_video.pipelines.core.correction import clip_loss
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.weights.loading import load
@@ -105,6 +106,7 @@ def test_attention_condition_is_the_pipeline_s(pipeline, built_in, conds, frames
     noise = FrameNoise(SEED, "shared", 0.5, None).generate_noise(empty)
     with torch.inference_mode():
         received = attention.probe(built_in[0], frame, latents, "middle", 0.3, noise)
+    received = smoothed_to(received, *latents.shape[-2:])
     known = pipeline.attention_maps(frames.movedim(-1, 1), level=0.3, seed=SEED)
     known = torch.nn.functional.interpolate(known, received.shape[2:], mode="nearest-exact")
     torch.testing.assert_close(received, known, atol=1e-3, rtol=1e-3)
