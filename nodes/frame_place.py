@@ -46,6 +46,11 @@ def known_place(model: Any) -> str | None:
     return PLACES.get(name) if input_channels(model) in (channels, None) else None
 
 
+def takes_pictures(model: Any) -> bool:
+    """Whether this MODEL, whose latents are those of a video, edits pictures too (T,C,1,h,w)."""
+    return known_place(model) in (REFERENCE, CONTEXT)
+
+
 def input_channels(model: Any) -> int | None:
     """Input channels as ComfyUI found them."""
     config = model.model.model_config.unet_config

@@ -56,7 +56,7 @@ def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
             f"This guider ({type(guider).__name__}) cannot be given other frames: connect Style "
             "Guider, Multi-condition Guider or ComfyUI's CFGGuider."
         )
-    if latents.ndim != 4 and latents.shape[2:3] != (1,):
+    if latents.ndim != 4 and not frame_place.takes_pictures(guider.model_patcher):
         raise StyleAVideoError(
             "The VAE is that of a video model, which wants all frames at once: use a model of "
             "single images."
