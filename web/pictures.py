@@ -149,7 +149,7 @@ def text_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
 
 def attention_map(pipeline: StyleAVideoPipeline) -> Image.Image:
     frame = film("astronaut", (768, 576))
-    received = pipeline.attention_maps(frame, layer=LAYER)
+    received = pipeline.attention_maps(frame)
     mask = attention.attention_mask(received).expand(-1, 3, -1, -1)
     tiles = [("frame", frame[0]), ("attention", heat(frame, received, 1.0)[0])]
     return tiled([*tiles, ("mask, threshold 1", mask[0])], 3)
@@ -157,12 +157,8 @@ def attention_map(pipeline: StyleAVideoPipeline) -> Image.Image:
 
 def attention_overlay(pipeline: StyleAVideoPipeline) -> Image.Image:
     frames = film("chelsea", (576, 384), 4, closest=0.6)
-    shown = heat(frames, pipeline.attention_maps(frames, layer=LAYER, chunk_size=1), 0.6)
+    shown = heat(frames, pipeline.attention_maps(frames, chunk_size=1), 0.6)
     return tiled([("", image) for image in shown], 4)
-
-
-LAYER = "up_blocks.0.attentions.1"
-""""output 1" in ComfyUI's names."""
 
 
 def weighted_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
