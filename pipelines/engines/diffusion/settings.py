@@ -116,7 +116,8 @@ class Settings:
         for name in (*own, *(name for values in presets.values() for name in values)):
             check_choice("setting", name, known)
         chosen = given.get("preset", own.get("preset", cls.preset))
-        return cls(**{**own, **presets.get(chosen, {}), **given})
+        of_preset = presets.get(chosen, {}) if isinstance(chosen, str) else {}
+        return cls(**{**own, **of_preset, **given})
 
     def weights(self, percent: float) -> dict[str, float]:
         """Non-zero weights by condition name at `percent` (0..1) of the steps; they add up to 1."""
