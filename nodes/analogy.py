@@ -85,11 +85,12 @@ class DeepImageAnalogy(io.ComfyNode):
         comfy.model_management.free_memory(Analogies.bytes_per_pixel * size * size, device)
         bar = comfy.utils.ProgressBar(len(COARSE_TO_FINE))
 
-        def found_level() -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            bar.update(1)
-
-        found = Analogies(options, device).pair(a, b, found_level)
+        found = Analogies(options, device).pair(
+            a,
+            b,
+            lambda: bar.update(1),
+            comfy.model_management.throw_exception_if_processing_interrupted,
+        )
         text = f"{found.share:.0%} of the patches found a match."
         if found.share < ENOUGH:
             text = f"Too little in common: only {text} Choose pictures that show like things."

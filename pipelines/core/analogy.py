@@ -72,6 +72,7 @@ def analogy(
     iterations: int = ITERATIONS,
     seed: int = 0,
     found_level: Callable[[], object] = lambda: None,
+    at_work: Callable[[], object] = lambda: None,
     encoder: PerceptualEncoder | None = None,
 ) -> Analogy:
     """The fields between A and B', from coarse to fine (section 4).
@@ -82,6 +83,7 @@ def analogy(
         content: 1, 2 or 3: how much of what it shows each picture keeps.
         iterations: of PatchMatch at each level.
         found_level: called after each of the five.
+        at_work: as of `matched`.
         encoder: where features come over from a level to the next by `reconstructed`. None: they
             are those of the other picture, warped.
     """
@@ -105,7 +107,7 @@ def analogy(
             f_a_prime, f_b = blended(f_a, r_a, alpha), blended(f_b_prime, r_b, alpha)
         both_a, both_b = paired(f_a, f_a_prime), paired(f_b, f_b_prime)
         radius = RADII[layer] or max(*size_a, *size_b)
-        search = radius, iterations, generator, LEADS[layer]
+        search = radius, iterations, generator, LEADS[layer], at_work
         to_b, likeness = matched(Similarity(both_a, both_b, patch), to_b, *search)
         to_a, _ = matched(Similarity(both_b, both_a, patch), to_a, *search)
         if layer == JUDGED:

@@ -9,6 +9,7 @@ Features are (C,H,W) with a norm of 1 at each place, so that their products are 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -118,6 +119,7 @@ def matched(
     iterations: int,
     generator: torch.Generator,
     lead: Tensor | float = 0.0,
+    at_work: Callable[[], object] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """The field after so many iterations, each a propagation and a random search.
 
@@ -126,6 +128,7 @@ def matched(
         radius: px, of the random search, which is halved down to 1.
         generator: on the CPU, whatever the device.
         lead: (H,W) or one for all: by how much others must be more like than the match in `field`.
+        at_work: called before each propagation and search; what it raises ends the run.
 
     Returns:
         The field, and how like each patch and its match are (H,W), from -1 to 1.
@@ -133,7 +136,9 @@ def matched(
     best = similarity(field[None])[0] + lead
     for _ in range(iterations):
         for jump in JUMPS:
+            at_work()
             field, best = better(similarity, field, best, _of_neighbours(field, jump))
+        at_work()
         field, best = better(similarity, field, best, _nearby(field, radius, generator))
     return field, similarity(field[None])[0]
 

@@ -133,23 +133,26 @@ class Analogies:
         a: Mapping[str, Tensor],
         b_prime: Mapping[str, Tensor],
         found_level: Callable[[], object] = lambda: None,
+        at_work: Callable[[], object] = lambda: None,
     ) -> Analogy:
         from ..core.analogy import analogy
 
         encoder = self.encoder if self.options.reconstruct == "lbfgs" else None
-        content = self.options.content
-        return analogy(a, b_prime, content, found_level=found_level, encoder=encoder)
+        told = {"found_level": found_level, "at_work": at_work}
+        return analogy(a, b_prime, self.options.content, encoder=encoder, **told)
 
     def pair(
         self,
         a: StylePicture,
         b_prime: StylePicture,
         found_level: Callable[[], object] = lambda: None,
+        at_work: Callable[[], object] = lambda: None,
     ) -> Pair:
         """Both pictures in each other's look, at a longer side of `style_size`.
 
         Args:
             found_level: called after each of the five levels.
+            at_work: called more often; what it raises ends the run.
         """
         import torch
         from torch.nn.functional import interpolate
@@ -159,7 +162,7 @@ class Analogies:
 
         with torch.no_grad():
             seen_a, seen_b = self._see(a), self._see(b_prime)
-            found = self._analogy(seen_a.features, seen_b.features, found_level)
+            found = self._analogy(seen_a.features, seen_b.features, found_level, at_work)
             a_prime = self.shown(seen_a.picture[None], seen_b, found.to_b.float())[0]
             b = self.shown(seen_b.picture[None], seen_a, found.to_a.float())[0]
             confidence = interpolate(

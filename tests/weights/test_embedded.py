@@ -94,7 +94,7 @@ def test_every_style_knows_its_own_names(pipeline):
     [
         ("turn it into an Oil painting", []),
         ("画成水彩", []),
-        ("claymation", ["The built-in model takes 'claymation' for comic book."]),
+        ("anime girl", ["The built-in model takes 'anime girl' for comic book."]),
     ],
 )
 def test_a_style_that_is_not_named_is_told(pipeline, prompt, said):
