@@ -116,7 +116,7 @@ def widgets(node, definition):
         nonlocal upload
         kind, options = spec[0], spec[1] if len(spec) > 1 else {}
         kind = "COMBO" if isinstance(kind, list) else kind
-        if kind not in (
+        if options.get("forceInput") or kind not in (
             *("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "CURVE", "COMFY_DYNAMICCOMBO_V3"),
         ):
             return
