@@ -49,15 +49,18 @@ def test_the_engine_runs_at_the_speed_that_is_chosen(monkeypatch, tiny_pipeline,
             )
             for name in ("fast", "exact")
         }
-        assert made["fast"].settings["num_inference_steps"] == 7
+        assert made["fast"].settings["num_inference_steps"] == 5
         seen = []
         hook = tiny_pipeline.unet.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         frames = made["fast"].engine(Style("oil"))(clip, range(3))
         hook.remove()
         assert frames.isfinite().all()
-        # The probe; then every other of 7 steps evaluates all, the first text and nothing once.
-        assert sum(map(len, seen)) == 3 + (2 * 3 + 2) + 3 * 12 + 3 * 3
+        # The probe; then five steps of four conditions, the first text and nothing once.
+        assert sum(map(len, seen)) == 3 + (2 * 3 + 2) + 4 * 12
         kinds = {name: one.identity() for name, one in made.items()}
-        assert kinds["fast"]["evaluate_every"] == 2 and kinds["exact"]["evaluate_every"] == 1
+        assert (kinds["fast"]["num_inference_steps"], kinds["exact"]["num_inference_steps"]) == (
+            5,
+            30,
+        )
     finally:
         tiny_pipeline.scheduler = own
