@@ -138,8 +138,14 @@ class Analogies:
         from ..core.analogy import analogy
 
         encoder = self.encoder if self.options.reconstruct == "lbfgs" else None
-        told = {"found_level": found_level, "at_work": at_work}
-        return analogy(a, b_prime, self.options.content, encoder=encoder, **told)
+        return analogy(
+            a,
+            b_prime,
+            self.options.content,
+            found_level=found_level,
+            at_work=at_work,
+            encoder=encoder,
+        )
 
     def pair(
         self,
