@@ -218,7 +218,7 @@ def _check_part(first: Begin, time: Fraction) -> None:
     if first.time is not None and abs(first.time - time) > OTHER_PART:
         raise StyleAVideoError(
             f"The shots file begins at {first.time:g} s of the clip, and these frames at "
-            f"{float(time):g} s: write it by style-a-video shots with the same --start."
+            f"{float(time):g} s: write it anew for the part that is meant."
         )
 
 

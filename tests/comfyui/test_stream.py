@@ -637,6 +637,10 @@ def test_previews_and_progress_are_sent(server, path):
     assert all(b"\xff\xd8\xff" in picture[:400] for picture in pictures)
 
 
+TEXT = 3
+"""ComfyUI's number of a message with words for a block."""
+
+
 async def watched(server, graph):
     """All that the server sends while it runs the prompt."""
     seen = []
@@ -648,7 +652,8 @@ async def watched(server, graph):
             assert answer.status == 200, await answer.text()
         async for message in socket:
             if message.type == aiohttp.WSMsgType.BINARY:
-                seen.append(("picture", message.data))
+                kind = int.from_bytes(message.data[:4], "big")
+                seen.append(("text" if kind == TEXT else "picture", message.data))
                 continue
             told = json.loads(message.data)
             seen.append((told["type"], told["data"]))
