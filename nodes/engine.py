@@ -135,6 +135,18 @@ def mask_input(one: str) -> io.Input:
     return io.Mask.Input("mask", optional=True, tooltip=tooltip)
 
 
+def keyframes_input() -> io.Input:
+    return io.Int.Input(
+        "keyframes",
+        default=1,
+        min=1,
+        max=MOST,
+        optional=True,  # graphs of version 0.1 do not have it
+        tooltip="Stylize one frame in so many, more where much changes, and carry the style to the "
+        "others along the motion. 1: stylize every frame.",
+    )
+
+
 def previous_input(block: str) -> io.Input:
     tooltip = f"From another {block}: both count, by their weights or masks."
     return StyleType.Input("previous", optional=True, tooltip=tooltip)
@@ -376,15 +388,7 @@ class EngineFrames(io.ComfyNode):
                     max=256,
                     tooltip="Frames at a time: fewer take less memory.",
                 ),
-                io.Int.Input(
-                    "keyframes",
-                    default=1,
-                    min=1,
-                    max=MOST,
-                    optional=True,  # graphs of version 0.1 do not have it
-                    tooltip="Stylize one frame in so many, more where much changes, and carry the "
-                    "style to the others along the motion. 1: stylize every frame.",
-                ),
+                keyframes_input(),
             ],
             outputs=[io.Image.Output(display_name="IMAGE")],
         )

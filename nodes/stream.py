@@ -22,12 +22,12 @@ from torch import Tensor
 from ..pipelines import media as files
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.refine.frames import Refining
-from ..pipelines.refine.keyframes import MOST, Keyframes
+from ..pipelines.refine.keyframes import Keyframes
 from ..pipelines.run.job import digest, versions
 from ..pipelines.run.leftovers import clear
 from ..pipelines.run.stylize import Kept, stylize_video
 from . import correction, frame_place, host
-from .engine import EngineType
+from .engine import EngineType, keyframes_input
 from .noise import FrameNoise
 from .video import file_of, input_path, time_range
 
@@ -337,15 +337,7 @@ class StylizeVideo(io.ComfyNode):
                     optional=True,  # graphs of version 0.1 do not have it
                     tooltip="Of the encoded file. high: for further editing, larger; low: smaller.",
                 ),
-                io.Int.Input(
-                    "keyframes",
-                    default=1,
-                    min=1,
-                    max=MOST,
-                    optional=True,  # graphs of version 0.1 do not have it
-                    tooltip="Stylize one frame in so many, more where much changes, and carry the "
-                    "style to the others along the motion. 1: stylize every frame.",
-                ),
+                keyframes_input(),
             ],
             outputs=[
                 io.Video.Output(display_name="VIDEO", tooltip="For Save Video, with the sound."),

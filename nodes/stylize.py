@@ -28,11 +28,11 @@ def own_settings(model: Any, **chosen: Any) -> dict[str, Any]:
     return asdict(Settings.resolve(given, **chosen))
 
 
-def sigmas_from(model: Any, scheduler: str, steps: int, level: float) -> Tensor:
-    """So many steps from a noise level, as ComfyUI's Basic Scheduler has them by `denoise`."""
-    longer = int(steps / level)
+def sigmas_from(model: Any, scheduler: str, settings: Settings) -> Tensor:
+    """The steps from the start level on, as ComfyUI's Basic Scheduler has them by `denoise`."""
     sampling = model.get_model_object("model_sampling")
-    return comfy.samplers.calculate_sigmas(sampling, scheduler, longer)[-(steps + 1) :]
+    sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, settings.schedule_length)
+    return sigmas[-(settings.num_inference_steps + 1) :]
 
 
 def attended(model: Any, frame: Any, settings: dict[str, Any], seed: int) -> Any:
@@ -84,9 +84,8 @@ def stylize(
         frame=frame,
         attention=attention,
     )[0]
-    level = settings["start_level"]
-    sigmas = sigmas_from(model, scheduler, settings["num_inference_steps"], level)
-    start = empty["samples"] if level == 1 else frame[0][1][host.FRAME_LATENTS]
+    sigmas = sigmas_from(model, scheduler, Settings(**settings))
+    start = empty["samples"] if settings["start_level"] == 1 else frame[0][1][host.FRAME_LATENTS]
     indices = None if frame_info is None else list(frame_info.indices)
     noise = FrameNoise(seed, settings["noise"], settings["noise_blend"], indices)
     latents = guider.sample(
