@@ -13,6 +13,7 @@ from ..pipelines.core.analogy import COARSE_TO_FINE, flow_picture
 from ..pipelines.engines.analogy import ENOUGH, Analogies, AnalogyOptions
 from ..pipelines.engines.style import StylePicture
 from ..pipelines.errors import StyleAVideoError
+from . import host
 from .engine import pictures_of
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class DeepImageAnalogy(io.ComfyNode):
         if found.share < ENOUGH:
             text = f"Too little in common: only {text} Choose pictures that show like things."
             logger.warning(text)
-        _show(text, cls)
+        host.show(text, cls)
         field = flow_picture(found.flow)
         return io.NodeOutput(
             _image(found.a_prime),
@@ -119,11 +120,3 @@ def _one_of(name: str, image: Tensor) -> StylePicture:
 def _image(picture: Tensor) -> Tensor:
     """(3,H,W) → IMAGE (1,H,W,3)."""
     return picture.clamp(0, 1).movedim(0, -1)[None].cpu().float()
-
-
-def _show(text: str, block: type[io.ComfyNode]) -> None:
-    """On the block itself, where a browser shows it."""
-    if block.hidden is not None and block.hidden.unique_id is not None:
-        from server import PromptServer
-
-        PromptServer.instance.send_progress_text(text, block.hidden.unique_id)
