@@ -10,6 +10,7 @@ import struct
 import threading
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
@@ -200,6 +201,7 @@ class Fake(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Told)
         self.asked, self.files, self.runs = [], {}, {}
+        self.numbers = count()  # prompts come two at a time
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.says = {
             "/system_stats": found({"system": {"comfyui_version": "0.26.0"}}),
@@ -225,7 +227,7 @@ class Fake(ThreadingHTTPServer):
         nodes = json.loads(body)["prompt"]
         given = nodes["1"]["inputs"]
         name = (given.get("image") or given["file"]).removesuffix(" [temp]")
-        number, out = str(len(self.runs)), next(k for k in nodes if k.startswith("style_a_video"))
+        number, out = str(next(self.numbers)), next(k for k in nodes if k.startswith("style_a_video"))
         images = []
         for k in range(self.frames_in(name)):
             self.files[f"{number}_{k}.png"] = self.made(name, k)
