@@ -1,10 +1,10 @@
-"""Writes the example workflows, NAME.json for the browser and api/NAME.api.json for scripts.
+"""Writes the example workflows, TITLE.json for the browser and api/NAME.api.json for scripts.
 
 python workflows/build.py --server http://127.0.0.1:8188
 
 Both forms come from one description, the functions under "The graphs", and a note in notes/NAME.md.
-The running ComfyUI, with this pack installed, tells which inputs, widgets and defaults its nodes
-have.
+ComfyUI's list of templates shows the file's name, so that is the title. The running ComfyUI, with
+this pack installed, tells which inputs, widgets and defaults its nodes have.
 """
 
 from __future__ import annotations
@@ -362,7 +362,7 @@ def compare(g: Graph, frames: Node, images: Any, **inputs: Any) -> None:
 # The graphs
 
 
-def quick_start(g: Graph) -> None:
+def style_a_video_by_words(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g)
@@ -383,7 +383,7 @@ def quick_start(g: Graph) -> None:
     save(g, stylized, frames)
 
 
-def paper_method(g: Graph) -> None:
+def the_paper_block_by_block(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     built_in = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g, 16, resize__max_side=384)
@@ -440,7 +440,7 @@ def paper_method(g: Graph) -> None:
     save(g, images, frames)
 
 
-def sd15_controlnet(g: Graph) -> None:
+def stable_diffusion_with_controlnet(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     checkpoint = g.add("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors")
     net = g.add("ControlNetLoader", control_net_name="control_v11p_sd15_canny_fp16.safetensors")
@@ -498,7 +498,7 @@ def sd15_controlnet(g: Graph) -> None:
     compare(g, frames, images)
 
 
-def two_regions(g: Graph) -> None:
+def two_styles_in_two_regions(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g)
@@ -546,7 +546,7 @@ def two_regions(g: Graph) -> None:
     compare(g, frames, images)
 
 
-def prompt_travel(g: Graph) -> None:
+def words_that_change_over_time(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g)
@@ -580,7 +580,7 @@ def prompt_travel(g: Graph) -> None:
     compare(g, frames, images)
 
 
-def attention_inspector(g: Graph) -> None:
+def see_where_the_model_looks(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g, 16, every_nth=9)
@@ -616,7 +616,7 @@ def attention_inspector(g: Graph) -> None:
         g.add("PreviewImage", f"{name}: heat map", wide=400, images=shown)
 
 
-def correction_on_off(g: Graph) -> None:
+def clip_correction_off_and_on(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g, 8, every_nth=6, resize__max_side=256)
@@ -655,8 +655,8 @@ def correction_on_off(g: Graph) -> None:
     compare(g, frames, images[0], others__other_0=images[1])
 
 
-def temporal_consistency(g: Graph) -> None:
-    g.wide = 270  # beside a table of 80 letters, no wider than the text allows (quick_start)
+def less_flicker_and_how_much_less(g: Graph) -> None:
+    g.wide = 270  # beside a table of 80 letters, no wider than the text allows
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g)
@@ -688,8 +688,8 @@ def temporal_consistency(g: Graph) -> None:
     compare(g, frames, stylized, wide=g.wide, others__other_0=refined)
 
 
-def any_length(g: Graph) -> None:
-    g.wide = 270  # four columns that show their words (quick_start)
+def style_a_long_video_by_words(g: Graph) -> None:
+    g.wide = 270  # four columns that show their words
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g, 0, first_frame_only=True)
@@ -735,15 +735,15 @@ def by_picture(g: Graph, painting: str, **engine: Any) -> None:
     stylize_video(g, frames, loaded)
 
 
-def style_from_picture(g: Graph) -> None:
+def style_a_video_by_a_picture(g: Graph) -> None:
     by_picture(g, "The Great Wave, Hokusai")
 
 
-def colours_of_a_picture(g: Graph) -> None:
+def take_the_colours_of_a_picture(g: Graph) -> None:
     by_picture(g, "Starry Night, Van Gogh", engine="sctnet", engine__mode="photo")
 
 
-def learned_styles(g: Graph) -> None:
+def fade_from_one_style_to_another(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     frames = load_clip(g, 0, first_frame_only=True)
     g.stage("2 · From one style to the other · 从一种风格到另一种")
@@ -758,7 +758,7 @@ def learned_styles(g: Graph) -> None:
     stylize_video(g, frames, engine)
 
 
-def learn_a_style(g: Graph) -> None:
+def learn_a_style_of_your_own(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     frames = load_clip(g, 0, first_frame_only=True)
     g.stage("2 · A picture of your own · 自己的图片")
@@ -771,7 +771,7 @@ def learn_a_style(g: Graph) -> None:
     stylize_video(g, frames, engine)
 
 
-def deep_image_analogy(g: Graph) -> None:
+def two_pictures_swap_their_looks(g: Graph) -> None:
     g.stage("1 · Two pictures of like things · 两张内容相似的图片")
     photo = g.add("StyleAVideoStylePicture", "A: a photo", painting="Orange Hallway, photo")
     painting = g.add("StyleAVideoStylePicture", "B: a painting", painting="The Scream, Munch")
@@ -793,8 +793,8 @@ def deep_image_analogy(g: Graph) -> None:
     g.add("PreviewImage", "Field", images=found["field"])
 
 
-def two_pictures_two_regions(g: Graph) -> None:
-    g.wide = 270  # columns that show their words (quick_start)
+def two_pictures_in_two_regions(g: Graph) -> None:
+    g.wide = 270  # columns that show their words
     g.stage("1 · Load · 载入")
     frames = load_clip(g, 0, first_frame_only=True)
     g.stage("2 · Regions · 区域")
@@ -815,32 +815,33 @@ def two_pictures_two_regions(g: Graph) -> None:
     stylize_video(g, frames, engine)
 
 
-GRAPHS: tuple[Callable[[Graph], None], ...] = (
-    quick_start,
-    paper_method,
-    sd15_controlnet,
-    two_regions,
-    prompt_travel,
-    attention_inspector,
-    correction_on_off,
-    temporal_consistency,
-    any_length,
-    style_from_picture,
-    colours_of_a_picture,
-    two_pictures_two_regions,
-    learned_styles,
-    learn_a_style,
-    deep_image_analogy,
-)
+GRAPHS: dict[str, Callable[[Graph], None]] = {
+    "Style a video by words": style_a_video_by_words,
+    "Style a video by a picture": style_a_video_by_a_picture,
+    "Style a long video by words": style_a_long_video_by_words,
+    "Take the colours of a picture": take_the_colours_of_a_picture,
+    "Two styles in two regions": two_styles_in_two_regions,
+    "Two pictures in two regions": two_pictures_in_two_regions,
+    "Words that change over time": words_that_change_over_time,
+    "Fade from one style to another": fade_from_one_style_to_another,
+    "Learn a style of your own": learn_a_style_of_your_own,
+    "Two pictures swap their looks": two_pictures_swap_their_looks,
+    "Less flicker, and how much less": less_flicker_and_how_much_less,
+    "CLIP correction off and on": clip_correction_off_and_on,
+    "See where the model looks": see_where_the_model_looks,
+    "The paper, block by block": the_paper_block_by_block,
+    "Stable Diffusion with ControlNet": stable_diffusion_with_controlnet,
+}
+"""Title → graph; the function's name is the one for scripts."""
 
 
 def build(definitions: dict[str, Any]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Name → UI form and API form, for the nodes of GET /object_info."""
+    """Title → UI form and API form, for the nodes of GET /object_info."""
     built = {}
-    for describe in GRAPHS:
+    for title, describe in GRAPHS.items():
         graph = Graph(describe.__name__, definitions)
         describe(graph)
-        built[graph.name] = (graph.ui(), graph.api())
+        built[title] = (graph.ui(), graph.api())
     return built
 
 
@@ -855,8 +856,9 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"There is no ComfyUI at {arguments.server} ({error}): start it first.")
     (arguments.out / "api").mkdir(parents=True, exist_ok=True)
-    for name, (ui, api) in build(definitions).items():
-        for path, form in ((f"{name}.json", ui), (f"api/{name}.api.json", api)):
+    for title, (ui, api) in build(definitions).items():
+        name = GRAPHS[title].__name__
+        for path, form in ((f"{title}.json", ui), (f"api/{name}.api.json", api)):
             text = json.dumps(form, ensure_ascii=False, indent=1)
             (arguments.out / path).write_text(text + "\n", encoding="utf-8")
             print(path)

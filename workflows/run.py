@@ -1,7 +1,7 @@
 """Runs an API workflow on a ComfyUI server and fetches what it made.
 
-python workflows/run.py workflows/api/quick_start.api.json --input my.mp4 --prompt "oil painting" \\
-    --seed 3 --out result.mp4
+python workflows/run.py workflows/api/style_a_video_by_words.api.json --input my.mp4 \\
+    --prompt "oil painting" --seed 3 --out result.mp4
 
 Ctrl-C cancels the run on the server.
 """

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import aiohttp
 import av
+from build import GRAPHS
 from PIL import Image, ImageOps
 from run import FOLDER, Client, Failure, Prompt, read_workflow
 
@@ -177,13 +178,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL")
     given = parser.parse_args()
-    names = given.names or sorted(path.stem for path in FOLDER.glob("*.json"))
+    titles = {describe.__name__: title for title, describe in GRAPHS.items()}
     try:
-        for name in names:
+        for name in given.names or titles:
             prompt = simplified(read_workflow(FOLDER / "api" / f"{name}.api.json"))
             with tempfile.TemporaryDirectory() as folder:
                 cells = asyncio.run(pictures(given.server, prompt, Path(folder)))
-                save(strip(cells), FOLDER / f"{name}.jpg")
+                save(strip(cells), FOLDER / f"{titles[name]}.jpg")
             print(f"{name}.jpg")
     except (Failure, aiohttp.ClientError) as error:
         sys.exit(f"{name}: {error}")

@@ -32,7 +32,7 @@ class Client:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.definitions = server.get("/object_info")
-        self.valid = small(json.loads((API / "quick_start.api.json").read_text("utf-8")))
+        self.valid = small(json.loads((API / "style_a_video_by_words.api.json").read_text("utf-8")))
 
     def ends(self, prompt: dict) -> str:
         """refused, success, interrupted, or an error; a ValueError where it is none of them."""

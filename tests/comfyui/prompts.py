@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any
 
 API = Path(__file__).parents[2] / "workflows" / "api"
-WORKFLOWS = ("quick_start", "any_length", "attention_inspector", "correction_on_off") + (
-    *("prompt_travel", "style_from_picture", "temporal_consistency", "two_regions"),
-    *("two_pictures_two_regions", "colours_of_a_picture", "learned_styles"),
+WORKFLOWS = (
+    "style_a_video_by_words",
+    "style_a_long_video_by_words",
+    "see_where_the_model_looks",
+    "clip_correction_off_and_on",
+    "words_that_change_over_time",
+    "style_a_video_by_a_picture",
+    "less_flicker_and_how_much_less",
+    "two_styles_in_two_regions",
+    "two_pictures_in_two_regions",
+    "take_the_colours_of_a_picture",
+    "fade_from_one_style_to_another",
 )
 SMALL = {"max_side": 64, "max_frames": 1, "steps": 1, "end": 0.1, "first_frame_only": True}
 """Of what a workflow asks for, so that ten thousand end in a night."""

@@ -213,7 +213,7 @@ def open_our_templates(page: Page) -> Locator:
     page.get_by_test_id("side-toolbar").locator(".templates-tab-button").click()
     page.get_by_role("button", name=PACK, exact=True).click()
     content = page.get_by_test_id("template-workflows-content")
-    expect(content.get_by_test_id("template-workflow-quick_start")).to_be_visible()
+    expect(content.get_by_test_id("template-workflow-Style a video by words")).to_be_visible()
     return content
 
 
@@ -346,7 +346,7 @@ def run(page: Page) -> dict[str, tuple[int, int]]:
     return {str(p["node"]): (p["value"], p["max"]) for p in page.evaluate("said.progress")}
 
 
-def check_result(page: Page, size: tuple[int, int], name: str = "quick_start") -> None:
+def check_result(page: Page, size: tuple[int, int], name: str = "style_a_video_by_words") -> None:
     """Save Video shows the stylized clip, which lies in the output folder."""
     look_at(page, "SaveVideo")
     result = page.locator(f"video[src*='{name}']")
@@ -375,8 +375,8 @@ def test_every_template_opens(page, shoot, complaints):
     assert complaints == []
 
 
-def test_quick_start_runs(page, shoot, complaints):
-    open_template(page, "quick_start")
+def test_style_by_words_runs(page, shoot, complaints):
+    open_template(page, "Style a video by words")
     expect(page.get_by_role("dialog")).to_have_count(0)
     # All else as it comes: the example clip, its size, the prompt.
     limit = "node.widgets.find(w => w.name === 'max_frames')"
@@ -388,10 +388,10 @@ def test_quick_start_runs(page, shoot, complaints):
     assert complaints == []
 
 
-def test_style_from_picture_runs(page, shoot, complaints):
+def test_style_by_a_picture_runs(page, shoot, complaints):
     """Another engine brings its own settings, with the values that suit it."""
     engine, maker = "StyleAVideoLoadEngine", "StyleAVideoStylizeVideo"
-    open_template(page, "style_from_picture")
+    open_template(page, "Style a video by a picture")
     values = "Object.fromEntries(node.widgets.map(w => [w.name, w.value]))"
     assert node(page, engine, values) == {
         "engine": "sctnet",
@@ -407,9 +407,9 @@ def test_style_from_picture_runs(page, shoot, complaints):
     node(page, maker, "node.widgets.find(w => w.name === 'max_side').value = 96")
     run(page)
     wait_for_node(page, "PreviewImage", "node.imgs?.length === 1 && node.imgs[0].naturalWidth > 0")
-    check_result(page, (96, 64), "style_from_picture")
+    check_result(page, (96, 64), "style_a_video_by_a_picture")
     look_at(page, engine, 0.7)
-    shoot("style_from_picture_finished")
+    shoot("by_a_picture_finished")
     assert complaints == []
 
 
@@ -430,12 +430,14 @@ def without(graph: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
 
 def test_a_workflow_saved_before_engines_is_the_same(page, shoot, complaints):
     """Stylize Video had no input `engine` then, and wanted all others."""
-    new = json.loads((ROOT / "workflows" / "any_length.json").read_text("utf-8"))
+    new = json.loads((ROOT / "workflows" / "Style a long video by words.json").read_text("utf-8"))
     old = without(new, "StyleAVideoStylizeVideo", "engine")
     new_workflow(page)
     page.evaluate("graph => app.loadGraphData(graph)", old)
     wait_for_node(page, "StyleAVideoStylizeVideo")
-    wanted = json.loads((ROOT / "workflows/api/any_length.api.json").read_text("utf-8"))
+    wanted = json.loads(
+        (ROOT / "workflows/api/style_a_long_video_by_words.api.json").read_text("utf-8")
+    )
     queued = page.evaluate("app.graphToPrompt().then(made => made.output)")
     assert {key: n["inputs"] for key, n in queued.items()} == {
         key: n["inputs"] for key, n in wanted.items()
@@ -450,15 +452,15 @@ def test_a_workflow_saved_before_engines_is_the_same(page, shoot, complaints):
         "node.widgets.find(w => w.name === 'max_side').value = 96",
     )
     run(page)
-    check_result(page, (96, 64), "any_length")
+    check_result(page, (96, 64), "style_a_long_video_by_words")
     assert complaints == []
 
 
 def test_an_uploaded_clip_runs(page, clip, shoot, complaints):
     loader = "StyleAVideoLoadFrames"
-    open_template(page, "quick_start")
+    open_template(page, "Style a video by words")
     look_at(page, loader)
-    shoot("quick_start_close")
+    shoot("by_words_close")
     button = "node.widgets.find(w => w.type === 'button')"
     point = place(page, loader, f"[node.pos[0] + node.size[0] / 2, node.pos[1] + {button}.y + 10]")
     with page.expect_file_chooser() as chooser:
@@ -480,7 +482,7 @@ def test_an_uploaded_clip_runs(page, clip, shoot, complaints):
 
 def test_consistency_is_measured(page, shoot, complaints):
     report = "StyleAVideoConsistencyReport"
-    open_template(page, "temporal_consistency")
+    open_template(page, "Less flicker, and how much less")
     rate = "node.inputs.find(i => i.name === 'fps')"
     assert node(page, report, f"Boolean({rate}.link) && node.widgets[0].name === 'fps'")
     limit = "node.widgets.find(w => w.name === 'max_frames')"
@@ -498,7 +500,7 @@ def test_consistency_is_measured(page, shoot, complaints):
 
 def test_an_analogy_says_how_many_patches_found_a_match(page, shoot, complaints):
     kind = "StyleAVideoDeepImageAnalogy"
-    open_template(page, "deep_image_analogy")
+    open_template(page, "Two pictures swap their looks")
     for name, value in {"size": 64, "reconstruct": "warp"}.items():
         node(page, kind, f"node.widgets.find(w => w.name === {name!r}).value = {value!r}")
     run(page)
@@ -516,7 +518,7 @@ def test_blocks_say_the_weights_and_where_the_frame_goes(page, shoot, complaints
     """A curve is one wire, and the text of a block lies within it."""
     guider, frame = "StyleAVideoPresetGuider", "StyleAVideoFrameCondition"
     said = "node.widgets.find(w => w.name === '$$node-text-preview')?.value"
-    open_template(page, "prompt_travel")
+    open_template(page, "Words that change over time")
     limit = "node.widgets.find(w => w.name === 'max_frames')"
     node(page, "StyleAVideoLoadFrames", f"{limit}.value = 1")
     page.evaluate(
@@ -575,16 +577,16 @@ def test_chinese(page, language, shoot, complaints):
     check_help(open_help(page), kind, language)
     shoot("help_zh")
 
-    open_template(page, "quick_start")
+    open_template(page, "Style a video by words")
     check_names(page, loader, language)
     look_at(page, loader)
-    shoot("quick_start_zh")
+    shoot("by_words_zh")
 
-    open_template(page, "style_from_picture")
+    open_template(page, "Style a video by a picture")
     for kind in ("StyleAVideoStylePicture", "StyleAVideoLoadEngine", "StyleAVideoStylizeVideo"):
         check_names(page, kind, language)
     look_at(page, "StyleAVideoLoadEngine", 0.7)
-    shoot("style_from_picture_zh")
+    shoot("by_a_picture_zh")
     assert complaints == []
 
 

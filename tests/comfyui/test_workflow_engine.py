@@ -225,7 +225,7 @@ def test_what_the_server_says_is_a_sentence(ask, server, more, told):
 
 
 def test_a_template_of_ours_makes_frames(server):
-    path = ROOT / "workflows" / "api" / "quick_start.api.json"
+    path = ROOT / "workflows" / "api" / "style_a_video_by_words.api.json"
     loaded = KIND.load(ComfyUIOptions(str(path), server.url), CPU, torch.float32)
     frames = eighths(3, 64, 96)
     made = stylized(loaded, frames)

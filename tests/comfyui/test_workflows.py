@@ -12,6 +12,7 @@ import time
 import urllib.request
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import quote
 
 import av
 import numpy as np
@@ -19,27 +20,6 @@ import pytest
 from PIL import Image
 
 FOLDER = Path(__file__).parents[2] / "workflows"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-CHECKPOINTS = {
-    "sd15_controlnet": [
-        "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
-        "controlnet/control_v11p_sd15_canny_fp16.safetensors",
-    ],
-}
-BUILT_IN = [name for name in NAMES if name not in CHECKPOINTS]
-
-FRAMES, SIZE, RATE = 5, (96, 64), Fraction(10)
-WITHOUT_VIDEO = {"attention_inspector": (6, FRAMES), "deep_image_analogy": (6, 1)}
-"""Name → preview nodes, pictures of each."""
-TITLE = 30  # px above a node's position
-
-
-def ui(name):
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def api(name):
-    return json.loads((FOLDER / "api" / f"{name}.api.json").read_text(encoding="utf-8"))
 
 
 def load_script(name):
@@ -51,6 +31,32 @@ def load_script(name):
         return module
     finally:
         sys.path.remove(str(FOLDER))
+
+
+build = load_script("build")
+TITLES = {describe.__name__: title for title, describe in build.GRAPHS.items()}
+"""Name for scripts → what the list of templates shows."""
+NAMES = list(TITLES)
+CHECKPOINTS = {
+    "stable_diffusion_with_controlnet": [
+        "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
+        "controlnet/control_v11p_sd15_canny_fp16.safetensors",
+    ],
+}
+BUILT_IN = [name for name in NAMES if name not in CHECKPOINTS]
+
+FRAMES, SIZE, RATE = 5, (96, 64), Fraction(10)
+WITHOUT_VIDEO = {"see_where_the_model_looks": (6, FRAMES), "two_pictures_swap_their_looks": (6, 1)}
+"""Name → preview nodes, pictures of each."""
+TITLE = 30  # px above a node's position
+
+
+def ui(name):
+    return json.loads((FOLDER / f"{TITLES[name]}.json").read_text(encoding="utf-8"))
+
+
+def api(name):
+    return json.loads((FOLDER / "api" / f"{name}.api.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -254,10 +260,20 @@ def test_both_forms_are_one_graph(definitions, name):
 
 
 def test_build_writes_these_very_files(definitions):
-    built = load_script("build").build(definitions)
-    assert sorted(built) == NAMES
-    for name, forms in built.items():
-        assert forms == (ui(name), api(name)), "run workflows/build.py"
+    built = build.build(definitions)
+    for name, title in TITLES.items():
+        assert built[title] == (ui(name), api(name)), "run workflows/build.py"
+    for pattern, names in (
+        *(("*.json", TITLES.values()), ("*.jpg", TITLES.values())),
+        *(("api/*.json", NAMES), ("notes/*.md", NAMES)),
+    ):
+        assert {path.name.split(".")[0] for path in FOLDER.glob(pattern)} == set(names)
+
+
+@pytest.mark.parametrize("title", TITLES.values())
+def test_its_title_can_be_read_whole_and_is_a_file_s_name_anywhere(title):
+    """A card of the list shows one line; no file system or address gives these signs a meaning."""
+    assert re.fullmatch(r"[A-Z][A-Za-z ,]{1,33}", title)
 
 
 # What ComfyUI shows
@@ -265,18 +281,19 @@ def test_build_writes_these_very_files(definitions):
 
 def test_the_templates_are_listed_and_served(server):
     listed = server.get("/api/workflow_templates")
-    (pack,) = (key for key, names in listed.items() if "quick_start" in names)
-    assert sorted(listed[pack]) == NAMES
-    for name in NAMES:
-        assert server.get(f"/api/workflow_templates/{pack}/{name}.json") == ui(name)
-        url = f"{server.url}/api/workflow_templates/{pack}/{name}.jpg"
+    (pack,) = (key for key, names in listed.items() if "Style a video by words" in names)
+    assert sorted(listed[pack]) == sorted(TITLES.values())
+    for name, title in TITLES.items():
+        path = f"/api/workflow_templates/{pack}/{quote(title)}"
+        assert server.get(f"{path}.json") == ui(name)
+        url = f"{server.url}{path}.jpg"
         with urllib.request.urlopen(url) as answer:
             assert answer.headers["Content-Type"] == "image/jpeg"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_thumbnail_is_small(name):
-    path = FOLDER / f"{name}.jpg"
+    path = FOLDER / f"{TITLES[name]}.jpg"
     assert path.stat().st_size <= 60_000
     assert Image.open(path).size == (640, 360)
 
@@ -326,7 +343,7 @@ def test_each_region_has_its_own_style(server, clip):
     """Other words for the right change nothing on the left."""
     made = []
     for words in ("Van Gogh", "blueprint"):
-        prompt = on(api("two_regions"), clip, max_frames=1)
+        prompt = on(api("two_styles_in_two_regions"), clip, max_frames=1)
         (right,) = (n for n in prompt.values() if n["_meta"]["title"] == "Right style")
         right["inputs"]["text"] = words
         made.append(decoded(server.files(server.run(prompt, 600))[0])[0].astype(float))
@@ -338,7 +355,7 @@ def test_each_region_has_its_own_picture(server, clip):
     """Another picture for the right changes next to nothing far on the left."""
     made = []
     for painting in ("The Great Wave, Hokusai", "Composition VII, Kandinsky"):
-        prompt = on(api("two_pictures_two_regions"), clip)
+        prompt = on(api("two_pictures_in_two_regions"), clip)
         (right,) = (n for n in prompt.values() if n["_meta"]["title"] == "Right picture")
         right["inputs"]["painting"] = painting
         for node in prompt.values():
@@ -351,7 +368,7 @@ def test_each_region_has_its_own_picture(server, clip):
 
 def test_the_example_clip_comes_with_the_pack(server):
     assert (FOLDER / "example.mp4").stat().st_size <= 300_000
-    prompt = api("quick_start")
+    prompt = api("style_a_video_by_words")
     (loader,) = (n for n in prompt.values() if n["class_type"] == "StyleAVideoLoadFrames")
     loader["inputs"] |= {"max_frames": 2, "resize": "max side", "resize.max_side": 96}
     (path,) = server.files(server.run(prompt, 600))
@@ -378,8 +395,9 @@ def said(done):
 
 def test_run_fetches_the_video(server, clip, tmp_path):
     done = script(
-        server, FOLDER / "api" / "quick_start.api.json", "--input", clip, "--prompt", "ink wash",
-        "--seed", 3, "--out", tmp_path / "made" / "result.mp4", cwd=tmp_path,
+        server, FOLDER / "api" / "style_a_video_by_words.api.json", "--input", clip,
+        "--prompt", "ink wash", "--seed", 3, "--out", tmp_path / "made" / "result.mp4",
+        cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Stylize Frames: prompt = 'ink wash'" in done.stdout
@@ -393,7 +411,7 @@ def test_run_fetches_the_video(server, clip, tmp_path):
 
 def test_run_gives_each_prompt_its_text():
     run = load_script("run")
-    prompt = api("two_regions")
+    prompt = api("two_styles_in_two_regions")
     changed = run.set_prompts(prompt, ["ink wash", "Munch"])
     assert [line.split(" ", 1)[1] for line in changed] == [
         "Left style: text = 'ink wash'",
@@ -401,19 +419,21 @@ def test_run_gives_each_prompt_its_text():
     ]
     with pytest.raises(run.Failure, match="3 times; the workflow has 2"):
         run.set_prompts(prompt, ["a", "b", "c"])
-    assert len(run.set_prompts(api("sd15_controlnet"), ["a"])) == 1
+    assert len(run.set_prompts(api("stable_diffusion_with_controlnet"), ["a"])) == 1
     with pytest.raises(run.Failure, match="has 2"):  # the negative prompt is none of them
-        run.set_prompts(api("sd15_controlnet"), ["a", "b", "c"])
-    assert len(run.set_seed(api("attention_inspector"), 5)) == 3
+        run.set_prompts(api("stable_diffusion_with_controlnet"), ["a", "b", "c"])
+    assert len(run.set_seed(api("see_where_the_model_looks"), 5)) == 3
 
 
 def test_run_says_that_there_is_no_server(tmp_path):
-    done = script("http://127.0.0.1:9", FOLDER / "api" / "quick_start.api.json", cwd=tmp_path)
+    done = script(
+        "http://127.0.0.1:9", FOLDER / "api" / "style_a_video_by_words.api.json", cwd=tmp_path
+    )
     assert said(done).startswith("There is no ComfyUI at http://127.0.0.1:9 (")
 
 
 def test_run_refuses_what_is_no_workflow(server, tmp_path):
-    done = script(server, FOLDER / "quick_start.json", cwd=tmp_path)
+    done = script(server, FOLDER / "Style a video by words.json", cwd=tmp_path)
     assert "is the form for the browser" in said(done)
     done = script(server, tmp_path / "gone.json", cwd=tmp_path)
     assert "gone.json cannot be read (No such file or directory)" in said(done)
@@ -422,7 +442,7 @@ def test_run_refuses_what_is_no_workflow(server, tmp_path):
 
 
 def test_run_gives_comfyui_s_reason_for_a_refusal(server, clip, tmp_path):
-    prompt = on(api("quick_start"), clip)
+    prompt = on(api("style_a_video_by_words"), clip)
     prompt["3"]["inputs"]["steps"] = -1
     prompt["1"]["class_type"], unknown = "NotThere", prompt["1"]["class_type"]
     (tmp_path / "bad.json").write_text(json.dumps(prompt))
@@ -435,7 +455,7 @@ def test_run_gives_comfyui_s_reason_for_a_refusal(server, clip, tmp_path):
 
 def test_run_says_which_node_failed(server, clip, tmp_path):
     done = script(
-        server, FOLDER / "api" / "prompt_travel.api.json", "--input", clip,
+        server, FOLDER / "api" / "words_that_change_over_time.api.json", "--input", clip,
         "--prompt", '0: "ink", 0: "oil"', cwd=tmp_path,
     )  # fmt: skip
     assert said(done).startswith("Prompts by frame failed: The prompt schedule names frame 0 twice")
@@ -446,7 +466,7 @@ def test_ctrl_c_cancels_on_the_server(server, tmp_path):
     paths = [tmp_path / f"{seed}.json" for seed in (1, 2)]
     runs = []
     for waiting, path in enumerate(paths):
-        prompt = api("quick_start")
+        prompt = api("style_a_video_by_words")
         prompt["3"]["inputs"] |= {"steps": 50, "seed": waiting}
         path.write_text(json.dumps(prompt))
         command = [sys.executable, str(FOLDER / "run.py"), str(path), "--server", server.url]
