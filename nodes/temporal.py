@@ -165,7 +165,8 @@ class ConsistencyReport(io.ComfyNode):
         given = [image for image in results.values() if image is not None]
         measured = measured_clips(source, given, fps, flow, clip_vision, style_image)
         plot = charts.plot(measured).movedim(1, -1)
-        table = f"{report.table(measured)}\n\n{report.notes(measured)}".rstrip()
+        said = report.table(measured), *report.said(measured), report.notes(measured)
+        table = "\n\n".join(said).rstrip()
         numbers = json.dumps(report.as_dict(measured), ensure_ascii=False)
         shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), **ui.PreviewText(table).as_dict()}
         return io.NodeOutput(plot, table, numbers, ui=shown)

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         write_json(args.json, report.as_dict(measures))
     if args.html:
         report.write_page(measures, videos, args.html)
-    print(report.table(measures))
+    print(report.table(measures), *report.said(measures), sep="\n\n")
     for note in [*(n for video in videos for n in video.notes), *(n.en for n in measures.notes)]:
         say(note)
     for path in (args.json, args.html):

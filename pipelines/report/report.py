@@ -19,6 +19,7 @@ from ..media import VideoInfo, VideoWriter, check_target, read_frames
 from . import charts
 from . import words as report_words
 from .measures import Measures
+from .verdict import verdicts
 from .words import MEASURES, Words
 
 EMBEDDED_MAX = 40_000_000  # bytes: what browsers and mail take as one page without trouble
@@ -65,15 +66,25 @@ def notes(measures: Measures) -> str:
     return "\n".join(words for note in measures.notes for words in note)
 
 
+def said(measures: Measures) -> list[str]:
+    """How each result did, in plain words, a line a result."""
+    return [
+        f"{one.name}: {' '.join(words.en for words in one.sentences)}" for one in verdicts(measures)
+    ]
+
+
 def as_dict(measures: Measures) -> dict[str, Any]:
     """Everything measured, for JSON: means and series by measure, None where undefined."""
-    return asdict(measures) | {"notes": [note.en for note in measures.notes]}
+    return asdict(measures) | {
+        "notes": [note.en for note in measures.notes],
+        "verdicts": said(measures),
+    }
 
 
 def write_page(
     measures: Measures, videos: Sequence[VideoInfo], target: str | os.PathLike[str]
 ) -> None:
-    """Write an HTML page with the clips side by side, the table and the curves.
+    """Write an HTML page: how each result did, the clips side by side, the table, the curves.
 
     It needs no network. Clips of together less than 40 MB are part of it; larger ones are copied
     into a folder beside it, and a note says so. Clips that browsers may not play are converted.
@@ -105,6 +116,7 @@ def write_page(
         columns=[(m, _power(measures, m.key)) for m in shown],
         curves=[(m, _data(charts.svg(measures, m.key))) for m in charts.drawn(measures)],
         clips=list(zip(measures.clips, links, lines, strict=True)),
+        verdicts=verdicts(measures),
         notes=[*measures.notes, *notes],
         number=number,
         axes=charts.AXES,

@@ -244,6 +244,7 @@ PAGE = {
     "style_image": Words("Style image", "风格图"),
     "frames": Words("frames", "帧"),
     "flow": Words("Optical flow", "光流"),
+    "verdict": Words("In short", "简要"),
     "clips": Words("Side by side", "并排对比"),
     "clips_hint": Words(
         "Click a picture or press the space bar: play or pause. ← and →: one frame.",
@@ -259,7 +260,7 @@ PAGE = {
     "scrub": Words("Time", "时间"),
     "frame": Words("frame", "帧"),
     "table": Words("Means over the clip", "全片平均"),
-    "clip": Words("clip", "片段"),
+    "measure": Words("measure", "度量"),
     "time": Words("Over time", "随时间变化"),
     "time_hint": Words(
         "Horizontal: seconds. Click a plot to go to that moment.",

@@ -125,6 +125,28 @@ def test_no_two_columns_of_the_table_run_together():
         assert any(f" {m.short}" in head for head in heads), m.short
 
 
+def test_the_page_opens_with_a_verdict_a_result_in_both_languages(videos, page):
+    found = measured("in.mp4", "pale.mp4")
+    found.clips[1].means["strength"] = 0.001
+    write_page(found, videos, page)
+    shown = Page(page.read_text(encoding="utf-8"))
+    order = [shown.words[""].index(name) for name in ("pale.mp4", "1×")]
+    assert order == sorted(order)  # before the players
+    assert "Next to nothing was changed: no style is to be seen." in shown.words["en"]
+    assert "几乎没有改动：看不到风格。" in shown.words["zh"]
+    classes = [attributes["class"] for attributes in shown.all("section")]
+    assert classes == ["change"]
+    assert report.said(found)[0].startswith("pale.mp4: Next to nothing was changed")
+
+
+def test_the_table_of_the_page_has_a_column_a_clip(videos, page):
+    write_page(measured("in.mp4", "out.mp4"), videos, page)
+    shown = Page(page.read_text(encoding="utf-8"))
+    rows = len([a for a in shown.all("th") if a["scope"] == "row"])
+    assert len(shown.all("td")) == 2 * rows and rows > 5
+    assert len([a for a in shown.all("th") if a["scope"] == "col"]) == 3
+
+
 def test_json_holds_everything_and_no_nan():
     found = measured("in.mp4", "out.mp4")
     told = json.loads(json.dumps(report.as_dict(found), allow_nan=False))
@@ -133,6 +155,7 @@ def test_json_holds_everything_and_no_nan():
     assert set(source["series"]) == {m.key for m in MEASURES} - {"ratio"}
     assert result["series"]["warping"][0] is None and len(result["series"]["warping"]) == 12
     assert told["times"][1] == 0.1 and told["notes"] == [note.en for note in found.notes]
+    assert told["verdicts"] == report.said(found) and len(told["verdicts"]) == 1
 
 
 def test_the_plot_is_a_picture():
@@ -265,8 +288,8 @@ def test_no_two_of_eighteen_results_are_drawn_alike(videos, page):
     found = measured("in.mp4", *(f"{k}.mp4" for k in range(1, 9)))
     write_page(found, [videos[0]] * 9, page)
     swatches = [a["style"] for _, a in Page(page.read_text("utf-8")).tags if "style" in a]
-    assert len(swatches) == 3 * 9 and len({*swatches}) == 9  # players, table, curves
-    assert swatches[7] == "border-top: 4px dashed #0072b2"
+    assert len(swatches) == 8 + 3 * 9 and len({*swatches}) == 9  # players, table, curves
+    assert swatches[8 + 7] == "border-top: 4px dashed #0072b2"
     assert "stroke-dasharray" in charts.svg(found, "strength")
     assert charts.plot(found).shape[1] == 3
 
@@ -366,6 +389,7 @@ def test_the_command_prints_writes_and_says(two, page, tmp_path, embedded, capsy
     out, err = capsys.readouterr()
     assert out.startswith(" ") and out.endswith(f"{numbers}\n{page}\n")
     assert "in.mp4" in out and "油画.mp4" in out and "style" in out
+    assert "\n油画.mp4: The video was changed strongly" in out
     assert "LPIPS" in err and "No shot has more than 10 frames" in err
     told = json.loads(numbers.read_text(encoding="utf-8"))
     assert [clip["name"] for clip in told["clips"]] == ["in.mp4", "油画.mp4"]
