@@ -5,12 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from .transfer import Look, Transfer
+from .transfer import Look, Shot, Transfer
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from torch import Tensor, nn
-
-    from ..core.running import RunningMeans
 
 CASCADE = {"relu4_1": 4, "relu2_1": 2, "relu1_1": 1}  # in their order (docs/decisions.md)
 
@@ -33,9 +31,9 @@ class Cascade(Transfer):
         features = self.networks["encoder"](picture, list(CASCADE))
         return {layer: self.of_picture(features[layer]) for layer in CASCADE}
 
-    def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
+    def draw(self, frames: Tensor, look: Look, shot: Shot) -> Tensor:
         for layer, level in CASCADE.items():
             features = self.networks["encoder"](frames, [layer])[layer]
-            features = self.styled(features, layer, look, means).to(self.dtype)
+            features = self.styled(features, layer, look, shot).to(self.dtype)
             frames = self.networks[f"decoder{level}"](features)
         return frames

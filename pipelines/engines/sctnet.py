@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from .coherence import coherence_option
 from .kinds import PICTURES, EngineKind, Loaded
 from .options import option
-from .transfer import Look, PictureOptions, Transfer
+from .transfer import Look, Shot, ShotOptions, Transfer
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     import torch
     from torch import Tensor, nn
 
     from ..core.adain import Statistics
-    from ..core.running import RunningMeans
     from ..core.sctnet import SCTNet
     from ..core.wct import Gaussian
 
@@ -25,13 +25,14 @@ VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
 
 
 @dataclass(frozen=True)
-class SCTNetOptions(PictureOptions):
+class SCTNetOptions(ShotOptions):
     mode: str = option(
         "video",
         "of the picture: strokes, calm along a shot (video) or frame by frame (art), or its "
         "colours alone (photo)",
         choices=tuple(VARIANTS),
     )
+    coherence: str = coherence_option()
 
     @property
     def along_shot(self) -> bool:
@@ -62,11 +63,11 @@ class SCTNetTransfer(Transfer):
 
         return {**self.network.see(features), PIXELS: colour(gaussian(images), RIDGE)}
 
-    def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
+    def draw(self, frames: Tensor, look: Look, shot: Shot) -> Tensor:
         content = self.networks["encoder"](frames, self.network.layers)
         look = self._by_strength(look, frames, content)
-        drawn = self.network.draw(content, lambda layer, x: self.styled(x, layer, look, means))
-        return self.styled(drawn.float().clamp(0, 1), PIXELS, look, means)
+        drawn = self.network.draw(content, lambda layer, x: self.styled(x, layer, look, shot))
+        return self.put_on(drawn.float().clamp(0, 1), PIXELS, look, shot.means)
 
     def _by_strength(self, look: Look, frames: Tensor, content: Mapping[str, Tensor]) -> Look:
         """Each picture mixed with the frame itself as a picture: so much of the style."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .coherence import NONE, Coherence, coherence_option
 from .kinds import LEARNED, Carried, CarryingEngine, Engine, EngineKind, Loaded
 from .options import Options, option
 from .style import LearnedStyle, Style
@@ -28,12 +29,7 @@ class StyleBankOptions(Options):
         high=1e9,
         metavar="N",
     )
-    coherence: str = option(
-        "none",
-        "what goes on from the frame before, along the flow: the drawing's features, the frame "
-        "itself (input), the drawn frame (output), or nothing",
-        choices=("none", "input", "features", "output"),
-    )
+    coherence: str = coherence_option()
 
 
 class _LoadedBank:
@@ -68,7 +64,7 @@ class _LoadedBank:
 
     def engine(self, style: Style) -> Engine | CarryingEngine:
         look = look_at(style, self._bank, self.device)
-        if self.options.coherence != "none":
+        if self.options.coherence != NONE:
             return _Coherent(self, look)
         return lambda frames, frame_indices: self.stylize(frames, look, frame_indices)
 
@@ -130,7 +126,7 @@ class _Coherent:
     """A `CarryingEngine`: what was drawn before goes on where the frame shows the same."""
 
     def __init__(self, bank: _LoadedBank, look: Look) -> None:
-        self.bank, self.look, self.level = bank, look, bank.options.coherence
+        self.bank, self.look = bank, look
 
     def carry(
         self, frames: Tensor, frame_indices: Sequence[int], carried: Carried | None
@@ -148,35 +144,10 @@ class _Coherent:
     def _drawn(self, frame: Tensor, index: int, carried: Carried | None) -> tuple[Tensor, Carried]:
         """A frame (1,3,H,W), padded → it in the style, and what the next one goes on from."""
         bank, features = self.bank, self.bank.features(frame)
-        goes_on = self._goes_on(frame, features, carried)
+        goes_on = Coherence(bank.options.coherence, bank.traced, frame, features, carried)
         source = goes_on("input", frame)
         styled = goes_on("features", bank.styled(bank.features(source), self.look, [index]))
-        drawn = goes_on("output", bank.drawn(styled))
-        kept = {"input": source, "features": styled, "output": drawn}[self.level]
-        return drawn, {"frame": frame, "content": features, "composed": kept}
-
-    def _goes_on(
-        self, frame: Tensor, features: Tensor, carried: Carried | None
-    ) -> Callable[[str, Tensor], Tensor]:
-        """(level, values) → at the level that was chosen, composed with those before."""
-        from ..core.coherence import composed, flow_on_grid, settled
-        from ..core.flow import warp
-        from ..flow import dis
-
-        if carried is None:
-            return lambda level, x: x
-        size, content = (features.shape[-2], features.shape[-1]), carried["content"].to(features)
-        flow = dis(frame[0], carried["frame"][0])[None].to(self.bank.device)
-        flow = settled(flow, features, content)
-        before = warp(content, flow_on_grid(flow, size).to(features))
-        mask = self.bank.traced(features, before)
-
-        def goes_on(level: str, x: Tensor) -> Tensor:
-            if level != self.level:
-                return x
-            return composed(x, carried["composed"].to(x), flow, mask)
-
-        return goes_on
+        return goes_on("output", bank.drawn(styled)), goes_on.after
 
 
 def load(options: StyleBankOptions, device: torch.device, dtype: torch.dtype) -> Loaded:

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from .coherence import NONE, Coherence, coherence_option
 from .kinds import Carried, CarryingEngine, Engine
 from .options import Options, option
 from .style import Style, StylePicture
@@ -35,19 +36,26 @@ class PictureOptions(Options):
     )
     keep_colour: bool = option(False, "the colours of the video stay")
 
+
+class ShotOptions(PictureOptions):
+    """What `Transfer` asks of an engine's options about a shot."""
+
+    coherence: str
+
     @property
     def along_shot(self) -> bool:
         """Whether the frames' statistics are carried along a shot."""
-        return False
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class TransferOptions(PictureOptions):
+class TransferOptions(ShotOptions):
     statistics: str = option(
         "shot",
         "of the frames: carried along a shot, which is calmer, or each frame's own",
         choices=("shot", "frame"),
     )
+    coherence: str = coherence_option()
 
     @property
     def along_shot(self) -> bool:
@@ -87,6 +95,19 @@ class Look:
         return stylized if places is None else stylized.lerp(frames, places[:, -1:].to(frames))
 
 
+class Shot(NamedTuple):
+    """What frames have of those before them in the shot.
+
+    Attributes:
+        means: of statistics, where they are carried.
+        goes_on: (level, values, name) → the values, at its own level composed with those before;
+            for one frame at a time.
+    """
+
+    means: RunningMeans | None = None
+    goes_on: Callable[[str, Tensor, str], Tensor] = lambda level, x, name: x
+
+
 class Transfer(ABC):
     """Implements `kinds.Loaded`: networks in whose features statistics are put onto frames.
 
@@ -97,7 +118,7 @@ class Transfer(ABC):
     side = 512  # px
     bytes_per_pixel = 2048  # some dozen maps of 16 channels in float32, at the full size
 
-    def __init__(self, options: PictureOptions, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, options: ShotOptions, device: torch.device, dtype: torch.dtype) -> None:
         import torch
 
         from ...weights.perceptual_encoder import load_encoder
@@ -105,19 +126,31 @@ class Transfer(ABC):
         self.options, self.device, self.dtype = options, device, dtype
         self.networks = {
             name: network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for name, network in {"encoder": load_encoder(), **self.own_networks()}.items()
+            for name, network in {
+                "encoder": load_encoder(),
+                **self.own_networks(),
+                **self._tracing_networks(),
+            }.items()
         }
 
     @abstractmethod
     def own_networks(self) -> dict[str, nn.Module]:
         """What is needed beside the encoder, by name."""
 
+    def _tracing_networks(self) -> dict[str, nn.Module]:
+        """StyleBank's: its encoder is the one that the mask was trained on."""
+        from ...weights.stylebank import load_network, load_traced_mask
+
+        if self.options.coherence == NONE:
+            return {}
+        return {"stylebank": load_network(), "traced": load_traced_mask()}
+
     @abstractmethod
     def see(self, picture: Tensor) -> dict[str, Any]:
         """A picture (1,3,H,W) → what is put onto frames, a NamedTuple of tensors by layer."""
 
     @abstractmethod
-    def draw(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
+    def draw(self, frames: Tensor, look: Look, shot: Shot) -> Tensor:
         """Frames (T,3,H,W) of sides in `GRID` → frames in the style, unclamped; uses `styled`."""
 
     @abstractmethod
@@ -154,31 +187,51 @@ class Transfer(ABC):
         if look.masks is None:  # once for all frames
             layers = {k: mix([p[k] for p in look.pictures], look.shares) for k in look.pictures[0]}
             look = Look([layers], [1.0], None)
-        if self.options.along_shot:
+        if self.options.along_shot or self.options.coherence != NONE:
             return _AlongShot(self, look)
-        return lambda frames, frame_indices: self.stylize(frames, look, None)
+        return lambda frames, frame_indices: self.stylize(frames, look, Shot())
 
     def _seen_at_size(self, picture: StylePicture) -> dict[str, Any]:
         shown = at_size(picture.image[None].float(), self.options.style_size)
         return self.see(shown.to(self.device, self.dtype))
 
-    def stylize(self, frames: Tensor, look: Look, means: RunningMeans | None) -> Tensor:
+    def prepared(self, frames: Tensor) -> Tensor:
+        """Frames as the networks take them."""
+        import torch
+
+        shown = padded(frames.to(self.device, self.dtype))
+        return shown.contiguous(memory_format=torch.channels_last)
+
+    def coherence(self, frame: Tensor, before: Carried | None) -> Coherence:
+        """Of one frame (1,3,H,W)."""
+        stylebank, traced = (cast("Any", self.networks[k]) for k in ("stylebank", "traced"))
+        shown = self.prepared(frame)
+        content = stylebank.encode(shown)
+        return Coherence(self.options.coherence, traced, shown.float(), content, before)
+
+    def stylize(self, frames: Tensor, look: Look, shot: Shot) -> Tensor:
         import torch
 
         from ..core.colour import keep_colour
 
         height, width = frames.shape[-2:]
-        source = frames.to(self.device)
-        shown = padded(source.to(self.dtype))
+        source = frames.to(self.device).float()
         with torch.no_grad():
-            shown = self.draw(shown.contiguous(memory_format=torch.channels_last), look, means)
-        stylized = shown[..., :height, :width].float().clamp(0, 1)
+            shown = shot.goes_on("input", self.prepared(frames), "composed")
+            drawn = self.draw(shown, look, shot).float().clamp(0, 1)
+            stylized = shot.goes_on("output", drawn, "composed")[..., :height, :width]
         if self.options.keep_colour:
-            stylized = keep_colour(stylized, source.float())
-        return look.uncovered(source.float(), stylized)
+            stylized = keep_colour(stylized, source)
+        return look.uncovered(source, stylized)
 
-    def styled(self, x: Tensor, layer: str, look: Look, means: RunningMeans | None) -> Tensor:
-        """Features (T,C,h,w) of a layer with what each picture has of it put on, by region."""
+    def styled(self, x: Tensor, layer: str, look: Look, shot: Shot) -> Tensor:
+        """Features (T,C,h,w) of a layer with what each picture has of it put on, by region; then
+        composed with those of the frame before.
+        """
+        return shot.goes_on("features", self.put_on(x, layer, look, shot.means), layer)
+
+    def put_on(self, x: Tensor, layer: str, look: Look, means: RunningMeans | None) -> Tensor:
+        """`styled` without what was before."""
         pictures = [picture[layer] for picture in look.pictures]
         places = look.places(*x.shape[-2:])
         if places is None:
@@ -203,7 +256,9 @@ class Transfer(ABC):
 
 
 class _AlongShot:
-    """A `kinds.CarryingEngine`: the frames' statistics are running means of the shot."""
+    """A `kinds.CarryingEngine`: the frames' statistics are running means of the shot, or what was
+    drawn goes on, or both.
+    """
 
     def __init__(self, transfer: Transfer, look: Look) -> None:
         self.transfer, self.look = transfer, look
@@ -211,10 +266,27 @@ class _AlongShot:
     def carry(
         self, frames: Tensor, frame_indices: Sequence[int], carried: Carried | None
     ) -> tuple[Tensor, Carried]:
+        import torch
+
+        coherent, found = self.transfer.options.coherence != NONE, []
+        for some in frames.split(1 if coherent else len(frames)):
+            drawn, carried = self._carry(some, carried)
+            found.append(drawn)
+        assert carried is not None, "no frame"
+        return torch.cat(found), carried
+
+    def _carry(self, frames: Tensor, carried: Carried | None) -> tuple[Tensor, Carried]:
+        """Of a coherent engine, one frame."""
         from ..core.running import RunningMeans
 
-        means = RunningMeans(carried)
-        return self.transfer.stylize(frames, self.look, means), means.after
+        transfer, after = self.transfer, {}
+        means = RunningMeans(carried) if transfer.options.along_shot else None
+        shot = Shot(means)
+        if transfer.options.coherence != NONE:
+            coherence = transfer.coherence(frames, carried)
+            shot, after = Shot(means, coherence), coherence.after
+        drawn = transfer.stylize(frames, self.look, shot)
+        return drawn, {**(means.after if means else {}), **after}
 
 
 def look_at(style: Style, see: Callable[[Any], Any], device: torch.device) -> Look:
