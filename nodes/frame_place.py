@@ -158,10 +158,15 @@ def on_grid(mask: Tensor, latents: Tensor) -> Tensor:
     return mask[:, :, None] if latents.ndim == 5 else mask
 
 
+def is_of_video(vae: Any) -> bool:
+    """Whether this VAE takes pictures for the frames of one video."""
+    return getattr(vae, "latent_dim", 2) == 3 and not getattr(vae, "not_video", False)
+
+
 def encode(vae: Any, frames: Tensor) -> Tensor:
     """Frames (T,H,W,3) in [0,1] → latents, one a frame: (T,C,h,w), or (T,C,1,h,w) by the VAE of a
     video model, which would take them for one video."""
-    if getattr(vae, "latent_dim", 2) == 3 and not getattr(vae, "not_video", False):
+    if is_of_video(vae):
         return torch.cat([vae.encode(frames[i : i + 1]) for i in range(len(frames))])
     return vae.encode(frames)
 

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from ..pipelines.run.leftovers import clear
 from ..pipelines.run.stylize import Kept, stylize_video
 from . import correction, frame_place, host
 from .engine import EngineType, keyframes_input
+from .hint import Follow, check_followed, check_hint
 from .noise import FrameNoise
-from .video import file_of, input_path, time_range
+from .numbered import NumberedFrames, numbered
+from .video import FileClip, file_of, input_path, time_range
 
 JOBS = "style_a_video_jobs"
 """A folder in ComfyUI's output folder: what is done of videos that are not finished."""
@@ -40,16 +43,18 @@ PARTS = ("guider", "noise", "sampler", "sigmas", "vae")
 """What makes the frames where no engine is connected."""
 
 
-def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
+def with_frames(guider: Any, latents: Tensor, images: Tensor, hint: Tensor | None = None) -> Any:
     """A guider for these frames, whatever frames the given one was made with.
 
     Args:
         latents: of the frames (T,C,h,w).
         images: the frames (T,H,W,3) in [0,1].
+        hint: what ControlNets see of the frames (T,3,H,W).
 
     Raises:
         StyleAVideoError: something in it belongs to single frames and cannot be made anew: a probed
-            attention mask, a mask or a prompt a frame, a ControlNet, a picture to fill in.
+            attention mask, a mask or a prompt a frame, a ControlNet without hint, a picture to
+            fill in.
     """
     if not isinstance(guider, comfy.samplers.CFGGuider):
         raise StyleAVideoError(
@@ -63,9 +68,10 @@ def with_frames(guider: Any, latents: Tensor, images: Tensor) -> Any:
         )
     for condition in getattr(guider, "conditions", []):
         _check_one("masks", getattr(condition, "mask", None))
+    follow = None if hint is None else Follow(hint)
     changed = copy.copy(guider)
     changed.original_conds = {
-        name: [_entry_for(entry, latents) for entry in entries]
+        name: [_entry_for(entry, latents, follow) for entry in entries]
         for name, entries in guider.original_conds.items()
     }
     model = _model_for(guider.model_patcher, images)
@@ -82,17 +88,21 @@ def _check_one(what: str, value: Any) -> None:
         )
 
 
-def _entry_for(entry: dict[str, Any], latents: Tensor) -> dict[str, Any]:
+def _entry_for(
+    entry: dict[str, Any], latents: Tensor, follow: Follow | None = None
+) -> dict[str, Any]:
     if host.PROBED in entry:
         raise StyleAVideoError(
             "The attention condition has a mask that was made for single frames: take the mask off "
             "Attention Condition, which then makes one for every frame as it runs."
         )
     if entry.get("control") is not None:
-        raise StyleAVideoError(
-            "A ControlNet sees pictures that were made for single frames and cannot follow a "
-            "streamed video: load a part of it with Load Video Frames and sample that."
-        )
+        if follow is None:
+            raise StyleAVideoError(
+                "A ControlNet sees pictures that were made for single frames: connect a video of "
+                "such pictures, one for every frame, to hint."
+            )
+        entry = {**entry, "control": follow(entry["control"])}
     if "concat_mask" in entry:
         raise StyleAVideoError(
             "A condition has a picture to be filled in (inpainting), which was made for single "
@@ -123,17 +133,27 @@ class _Sampled:
     """The engine (pipelines.run.segments) that a guider, a sampler and a VAE make."""
 
     def __init__(
-        self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, vae: Any, from_frames: bool
+        self,
+        guider: Any,
+        noise: Any,
+        sampler: Any,
+        sigmas: Tensor,
+        vae: Any,
+        from_frames: bool,
+        hint: NumberedFrames | None = None,
     ) -> None:
         self.guider, self.noise, self.sampler = guider, noise, sampler
         self.sigmas, self.vae, self.from_frames = sigmas, vae, from_frames
+        self.hint = hint
         self.last: Tensor | None = None
 
     def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         images = frames.movedim(1, -1)
         latents = frame_place.encode(self.vae, images)
-        guider = with_frames(self.guider, latents, images)
+        size = frames.shape[3], frames.shape[2]
+        hint = None if self.hint is None else self.hint(frame_indices, size)
+        guider = with_frames(self.guider, latents, images, hint)
         start = latents if self.from_frames else torch.zeros_like(latents)
         samples = guider.sample(
             self._noise(start, frame_indices),
@@ -224,8 +244,11 @@ def stylized_video(
     refining: Refining | None,
     quality: str = files.NORMAL,
     keyframes: Keyframes | None = None,
+    hint: NumberedFrames | None = None,
 ) -> tuple[Input.Video, str]:
     """The stylized VIDEO, a file in ComfyUI's temporary folder, and what is to be said about it.
+
+    hint: what the engine reads beside the frames, one for each.
 
     The job's folder is named after all that decides the pixels: it is never one of others.
     """
@@ -237,6 +260,9 @@ def stylized_video(
     with file_of(video) as path:
         info = files.probe(path)  # before it is read whole: it may be no file, or no video
         decisive = [graph, digest(path), str(begin), str(end), versions()]
+        if hint is not None:
+            check_hint(hint, NumberedFrames(FileClip(path), begin, end))
+            decisive.append(hint.identity())
         name = f"{path.stem[:40]}-{_sha256(decisive)[:16]}"
         report = stylize_video(
             info,
@@ -338,6 +364,12 @@ class StylizeVideo(io.ComfyNode):
                     tooltip="Of the encoded file. high: for further editing, larger; low: smaller.",
                 ),
                 keyframes_input(),
+                io.Video.Input(
+                    "hint",
+                    optional=True,
+                    tooltip="What the guider's ControlNet sees: edges, depth or poses of the same "
+                    "video, a frame for every frame.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="VIDEO", tooltip="For Save Video, with the sound."),
@@ -357,31 +389,45 @@ class StylizeVideo(io.ComfyNode):
         quality=files.NORMAL,
         keyframes=1,
         engine=None,
+        hint=None,
         **parts,
     ) -> io.NodeOutput:
-        maker = sampled_or_engine(engine, parts, start_from == "frames")
-        graph = signature(cls.hidden.dynprompt, cls.hidden.unique_id)
-        if engine is not None:  # networks and pictures, wherever these came from
-            graph = _sha256([graph, engine.identity])
-        refining = Refining(refine) if refine else None
-        chosen = Keyframes(keyframes) if keyframes > 1 else None
-        return io.NodeOutput(
-            *stylized_video(
-                video, maker, graph, max_side, frames_per_batch, refining, quality, chosen
+        with nullcontext() if hint is None else numbered(hint) as pictures:
+            maker = sampled_or_engine(engine, parts, start_from == "frames", pictures)
+            graph = signature(cls.hidden.dynprompt, cls.hidden.unique_id)
+            if engine is not None:  # networks and pictures, wherever these came from
+                graph = _sha256([graph, engine.identity])
+            made = stylized_video(
+                video,
+                maker,
+                graph,
+                max_side,
+                frames_per_batch,
+                Refining(refine) if refine else None,
+                quality,
+                Keyframes(keyframes) if keyframes > 1 else None,
+                pictures,
             )
-        )
+        return io.NodeOutput(*made)
 
 
-def sampled_or_engine(engine: Any, parts: dict[str, Any], from_frames: bool) -> Any:
+def sampled_or_engine(
+    engine: Any,
+    parts: dict[str, Any],
+    from_frames: bool,
+    hint: NumberedFrames | None = None,
+) -> Any:
     """What makes the frames: an ENGINE, or the one that a guider and its parts make.
 
     Raises:
-        StyleAVideoError: both are connected, or neither is, or a part is missing.
+        StyleAVideoError: both are connected, or neither is, or a part is missing; a hint that the
+            guider cannot follow.
     """
     if engine is not None:
-        if parts:
+        connected = [*parts, *(["hint"] if hint is not None else [])]
+        if connected:
             raise StyleAVideoError(
-                f"An engine and {', '.join(parts)} are connected: connect the engine alone, or "
+                f"An engine and {', '.join(connected)} are connected: connect the engine alone, or "
                 "all the others without it."
             )
         return engine.engine()
@@ -390,4 +436,6 @@ def sampled_or_engine(engine: Any, parts: dict[str, Any], from_frames: bool) -> 
             f"Connect engine, or {', '.join(PARTS)}: {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
-    return _Sampled(**parts, from_frames=from_frames)
+    if hint is not None:
+        check_followed(getattr(parts["guider"], "original_conds", {}))
+    return _Sampled(**parts, from_frames=from_frames, hint=hint)

@@ -104,7 +104,7 @@ def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
     at = -1
     for segment in segments:
         if segment.start != at:
-            stream = _from(work, segment)
+            stream = frames_from(work, segment)
         frames = list(islice(stream, len(segment)))
         if len(frames) < len(segment):
             raise StyleAVideoError(
@@ -116,7 +116,7 @@ def read(work: Work, segments: Sequence[Segment]) -> Iterator[list[Frame]]:
         yield frames
 
 
-def _from(work: Work, segment: Segment) -> Iterator[Frame]:
+def frames_from(work: Work, segment: Segment) -> Iterator[Frame]:
     """All frames from this segment on.
 
     They are found by their time; where that does not lead to the very frame (raw streams, broken
