@@ -52,16 +52,17 @@ def run(args: argparse.Namespace) -> None:
     loaded = options.Load(kind, chosen, args.device, args.dtype)()
     for remark in [remark for style in asked for remark in loaded.remarks(style)]:
         say(remark)
-    video, sheet = demo.run(
-        loaded,
-        styles,
-        args.output,
-        args.input,
-        seconds=args.seconds,
-        refining=options.refining_of(args),
-        chunk_size=options.chunk_of(args),
-        progress=Bars(),
-    )
+    with Bars() as bars:
+        video, sheet = demo.run(
+            loaded,
+            styles,
+            args.output,
+            args.input,
+            seconds=args.seconds,
+            refining=options.refining_of(args),
+            chunk_size=options.chunk_of(args),
+            progress=bars,
+        )
     for n, style in enumerate(styles, 1):
         say(f"row {n}: {style.words or kind.name}")
     print(video)
@@ -99,11 +100,12 @@ def _pictures(args: argparse.Namespace) -> Path:
     kind = default_for(styles[0])
     loaded = options.Load(kind, kind.options(), args.device, args.dtype)()
     own = args.output.with_name(f"{args.output.name}-source.mp4")
-    return demo.pictures_sheet(
-        loaded,
-        styles,
-        args.input or own,
-        args.output.with_name(f"{args.output.name}-pictures.jpg"),
-        seconds=args.seconds,
-        progress=Bars(),
-    )
+    with Bars() as bars:
+        return demo.pictures_sheet(
+            loaded,
+            styles,
+            args.input or own,
+            args.output.with_name(f"{args.output.name}-pictures.jpg"),
+            seconds=args.seconds,
+            progress=bars,
+        )

@@ -17,20 +17,36 @@ if TYPE_CHECKING:
 
 
 class Bars:
-    """A progress bar a stage, on a terminal: frames a second, the time left. No bar in a log."""
+    """A progress bar a stage, on a terminal: frames a second, the time left. No bar in a log.
+
+    Used as a context: what is said after it, of an error too, begins on a line of its own.
+    """
 
     def __init__(self) -> None:
         self._stage = ""
         self._bar: Any = None
         self._shots: list[int] = []
 
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
     def planned(self, plan: Plan) -> None:
         self._shots = [shot.start for shot in plan.shots]
+
+    def kept(self, count: int) -> None:
+        """So many frames will not be made again; the bar is ahead of them by what is in hand."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{count} kept", refresh=False)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
         if stage != self._stage:
+            self.__exit__()
             self._stage = stage
             self._bar = tqdm(
                 desc=stage,
@@ -38,16 +54,14 @@ class Bars:
                 total=total,
                 unit=" frames",
                 disable=None,
-                bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
-                "[{rate_noinv_fmt}, {remaining} left]",
+                bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}"
+                "{postfix} [{rate_noinv_fmt}, {remaining} left]",
             )
         if stage == "stylize" and len(self._shots) > 1:
             shot = bisect_right(self._shots, max(0, done - 1))
             self._bar.set_description_str(f"stylize, shot {shot} of {len(self._shots)}", False)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
-        if done >= total:
-            self._bar.close()
 
 
 def say(line: str) -> None:

@@ -46,16 +46,17 @@ def run(args: argparse.Namespace) -> None:
     settings = Refining(args.strength, args.method, args.flow)
     check_flow(args.flow)
     source, stylized = probed(args, args.source, args.stylized)
-    notes = refine_video(
-        source,
-        stylized,
-        args.target,
-        settings,
-        start=args.start,
-        codec=args.codec,
-        quality=args.quality,
-        progress=partial(Bars(), "refine"),
-    )
+    with Bars() as bars:
+        notes = refine_video(
+            source,
+            stylized,
+            args.target,
+            settings,
+            start=args.start,
+            codec=args.codec,
+            quality=args.quality,
+            progress=partial(bars, "refine"),
+        )
     for note in notes:
         say(note)
     print(args.target)

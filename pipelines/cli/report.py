@@ -78,15 +78,16 @@ def run(args: argparse.Namespace) -> None:
     device = pick_device(args.device)
     load_quietly()
     network = None if args.clip == "none" else load_clip(args.clip, device)
-    measures = measure_videos(
-        videos[0],
-        videos[1:],
-        flow=FLOWS[args.flow],
-        judges=judges_here(network, args.prompt, args.style_image, device),
-        part=part,
-        device=device,
-        progress=partial(Bars(), "report"),
-    )
+    with Bars() as bars:
+        measures = measure_videos(
+            videos[0],
+            videos[1:],
+            flow=FLOWS[args.flow],
+            judges=judges_here(network, args.prompt, args.style_image, device),
+            part=part,
+            device=device,
+            progress=partial(bars, "report"),
+        )
     if args.json:
         write_json(args.json, report.as_dict(measures))
     if args.html:

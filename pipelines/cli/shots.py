@@ -33,8 +33,9 @@ def run(args: argparse.Namespace) -> None:
     info = probe(args.source, args.rate, args.partial)
     part.check(info)
     small = part.read(info, fit(info.width, info.height, shots.SIDE))
-    total, bars = part.expected(info), Bars()
-    found = shots.plan(small, told=lambda done: bars("shots", done, max(done, total))).shots
+    total = part.expected(info)
+    with Bars() as bars:
+        found = shots.plan(small, told=lambda done: bars("shots", done, max(done, total))).shots
     for n, shot in enumerate(found, 1):
         print(f"{n:5d}  {float(shot.time):9.3f} s  frames {shot.start} to {shot.end - 1}")
     if args.json is not None:

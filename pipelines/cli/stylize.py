@@ -282,24 +282,25 @@ def _stylize_one(
     for remark in answer.remarks:
         say(remark)
     job = args.job or target.with_name(f"{target.name}.job")
-    bars = Bars()
     try:
-        report = stylize_video(
-            info,
-            target,
-            ready.runner(partial(engine_of_shots, style=asked.style, begins=asked.begins)),
-            part=asked.part,
-            size=answer.size,
-            codec=args.codec,
-            quality=args.quality,
-            refining=options.refining_of(args),
-            chunk_size=answer.chunk,
-            begins=asked.begins,
-            keyframes=asked.keyframes,
-            job=Kept(job, answer.identity, args.fresh),
-            planned=bars.planned,
-            progress=bars,
-        )
+        with Bars() as bars:
+            report = stylize_video(
+                info,
+                target,
+                ready.runner(partial(engine_of_shots, style=asked.style, begins=asked.begins)),
+                part=asked.part,
+                size=answer.size,
+                codec=args.codec,
+                quality=args.quality,
+                refining=options.refining_of(args),
+                chunk_size=answer.chunk,
+                begins=asked.begins,
+                keyframes=asked.keyframes,
+                job=Kept(job, answer.identity, args.fresh),
+                planned=bars.planned,
+                keeping=bars.kept,
+                progress=bars,
+            )
     except KeyboardInterrupt:
         if job.is_dir():
             say(

@@ -148,6 +148,7 @@ def stylize_video(
     keyframes: Keyframes | None = None,
     job: Kept | None = None,
     planned: Callable[[Plan], None] | None = None,
+    keeping: Callable[[int], None] | None = None,
     progress: Progress | None = None,
 ) -> StylizeReport:
     """Read → resize → engine → refine → write. Memory does not grow with the clip.
@@ -171,7 +172,9 @@ def stylize_video(
             None: it makes every frame.
         job: None: nothing is kept.
         planned: told the shots and segments before the first of them is worked on.
-        progress: called with (stage, frames done, frames in all).
+        keeping: told how many frames the job has, each time that it has more.
+        progress: called with (stage, frames done, frames in all); done is more than what the job
+            has by the frames in hand.
 
     Raises:
         StyleAVideoError: a source that cannot be read, an empty range, a target that cannot be
@@ -210,7 +213,7 @@ def stylize_video(
             planned(plan)
         began_work = time.perf_counter()
         runner = engine if isinstance(engine, Runner) else Here(engine)
-        resumed, made, engine_seconds = _stylize(kept, plan, work, runner, tell)
+        resumed, made, engine_seconds = _stylize(kept, plan, work, runner, tell, keeping)
         stylized = time.perf_counter()
         writer.since = None if part.start is None else plan.shots[0].time
         out_size = _write(kept, plan, writer, size, tell)
@@ -290,6 +293,8 @@ def _planned(work: Work, part: Part, begins: Sequence[Begin] | None, tell: Progr
             f"{info.path} shows no frame between {float(part.start or 0):g} s and "
             f"{float(part.end or info.end):g} s: choose a longer range."
         )
+    if plan.frames < total:  # the rate is not constant
+        tell("shots", plan.frames, plan.frames)
     return plan
 
 
@@ -303,7 +308,12 @@ def _listed(plan: Plan, begins: Sequence[Begin] | None) -> list[dict[str, Any]]:
 
 
 def _stylize(
-    job: Job, plan: Plan, work: Work, runner: Runner, tell: Progress
+    job: Job,
+    plan: Plan,
+    work: Work,
+    runner: Runner,
+    tell: Progress,
+    keeping: Callable[[int], None] | None,
 ) -> tuple[int, int, float]:
     """Makes the segments that the job lacks → frames that it had, that the engine made, seconds in
     the engine.
@@ -312,7 +322,7 @@ def _stylize(
     before = {segment: former for former, segment in pairs if segment.follows(former)}
     continued = set(before.values())
     todo = [segment for segment in plan.segments if not job.has(segment)]
-    resumed = done = plan.frames - sum(map(len, todo))
+    resumed = done = kept = plan.frames - sum(map(len, todo))
     made, seconds = 0, 0.0
 
     def told(count: int) -> None:
@@ -328,6 +338,9 @@ def _stylize(
         for finished in runner.run(work, todo, state_before, told):
             made, seconds = made + finished.made, seconds + finished.seconds
             job.keep(finished, last=finished.segment not in continued)
+            kept += len(finished.segment)
+            if keeping is not None:
+                keeping(kept)
             if finished.segment in before:
                 job.forget_state(before[finished.segment])
     return resumed, made, seconds
