@@ -2,10 +2,11 @@
 
     python benchmarks/keyframes.py --clips DIR [--names NAME ...] [--frames 24] [--max-side 256]
         [--every 8 16] [--prompt "an oil painting" | --style NAME] [--json FILE] [--sheets DIR]
+    python benchmarks/keyframes.py --reckon FILE.json --engine-seconds S
 
 Each way with the refiner and without. Seconds are the processor's, so that what else runs on the
-machine does not count; a frame's cost of any other engine can be put in the place of this one's:
-frames x engine / (keyframes x engine + frames x carrying).
+machine does not count. --reckon puts the cost of another engine's frame in the place of this one's
+in what was measured before, such as that of `benchmarks/speed.py --size sd15`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,23 @@ MOST = 5  # clips that are measured where no names are given
 SHOWN = 6  # frames on a sheet
 
 Clip = list[Tensor]
+
+
+def faster(frames: int, keyframes: int, engine: float, carrying: float) -> float:
+    """Times that keyframes are faster: seconds of the engine for one, and to carry one frame."""
+    return frames * engine / (keyframes * engine + frames * carrying)
+
+
+def reckoned(report: dict, engine: float) -> dict[str, float]:
+    """The same over all clips of a report, for an engine of so many seconds a frame."""
+    found = {}
+    for name in report["summary"]:
+        rows = [clip[name] for clip in report["clips"].values()]
+        if name != "every frame":
+            frames, keys = report["frames"] * len(rows), sum(row["keyframes"] for row in rows)
+            carrying = float(np.mean([row["carrying_seconds_per_frame"] for row in rows]))
+            found[name] = round(faster(frames, keys, engine, carrying), 2)
+    return found
 
 
 def every_frame(engine, source: Clip) -> tuple[Clip, float]:
@@ -122,7 +140,7 @@ def rows_of(engine, source: Clip, all_settings: dict[str, Keyframes], encoder, s
             "at": keys,
             "fewer": len(source) / len(keys),
             "carrying_seconds_per_frame": carrying / len(source),
-            "faster": len(source) * seconds / (len(keys) * seconds + carrying),
+            "faster": faster(len(source), len(keys), seconds, carrying / len(source)),
             **judge.of(made, keys),
             "warping_refined": judge.warping(refined),
         }
@@ -163,7 +181,7 @@ def as_text(table: dict[str, dict[str, float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="of .mp4 files")
+    parser.add_argument("--clips", type=Path, metavar="DIR", help="of .mp4 files")
     parser.add_argument("--names", nargs="*", help="of clips, without suffix; the first five")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--max-side", type=int, default=256)
@@ -172,7 +190,16 @@ def main() -> None:
     parser.add_argument("--style", help="a learned style, in the place of the prompt")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--sheets", type=Path, metavar="DIR")
+    parser.add_argument("--reckon", type=Path, metavar="FILE", help="a report of --json")
+    parser.add_argument(
+        "--engine-seconds", type=float, metavar="S", help="of a frame, for --reckon"
+    )
     args = parser.parse_args()
+    if args.reckon and args.engine_seconds:
+        print(json.dumps(reckoned(json.loads(args.reckon.read_text()), args.engine_seconds)))
+        return
+    if not args.clips:
+        parser.error("give --clips, or --reckon with --engine-seconds")
     learned = read_learned([(Path(args.style), 1.0)], []) if args.style else ()
     style = Style("" if learned else args.prompt, learned=learned)
     kind = default_for(style)

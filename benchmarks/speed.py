@@ -1,6 +1,7 @@
 """What each saving costs: evaluations, seconds and quality beside the exact guidance.
 
     python benchmarks/speed.py CLIP... [--styles STYLE ...] [--json FILE]
+    python benchmarks/speed.py --size sd15 [--json FILE]     cost alone, see full_size.py
 
 The built-in model (or --model) with all four conditions of the paper. `exact` is 30 steps with all
 of them evaluated in each; `plain loop` is the same written down plainly, a call a condition. Then
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import full_size
 import torch
 from style_a_video.pipelines.core import flow as warping
 from style_a_video.pipelines.core.gram import style_distance
@@ -89,7 +91,8 @@ def flows_of(frames: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("clips", type=Path, nargs="*")
+    parser.add_argument("--size", choices=["sd15"], help="random weights of that size, no clips")
     parser.add_argument("--styles", nargs="+", default=["Van Gogh", "oil painting"])
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--frames", type=int, default=4)
@@ -101,7 +104,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     device = pick_device(args.device)
-    pipeline = load(args.model, dtype=pick_dtype(args.dtype, device), device=device)
+    dtype = pick_dtype(args.dtype, device)
+    if args.size:
+        keep(full_size.rows(device, dtype, FOUR, named, args.frames), device, dtype, args.json)
+        return
+    if not args.clips:
+        parser.error("give clips, or --size")
+    pipeline = load(args.model, dtype=dtype, device=device)
     pipeline.set_progress_bar_config(disable=True)
     encoder, own = load_encoder(), pipeline.scheduler
     exact = Settings.resolve(pipeline.config.defaults, **FOUR)
@@ -144,16 +153,23 @@ def main() -> None:
                 for key, value in row.items():
                     rows[name][key].append(value)
             pipeline.scheduler = own
-    told = f"{hardware(device)}, {str(pipeline.dtype).removeprefix('torch.')}"
     table = [
         {"name": name} | {key: round(sum(v) / len(v), 3) for key, v in row.items()}
         for name, row in rows.items()
     ]
+    keep(table, device, dtype, args.json)
+
+
+def keep(
+    table: list[dict[str, Any]], device: torch.device, dtype: torch.dtype, file: Path | None
+) -> None:
+    """Prints the rows, and writes them to a file where one is named."""
+    told = f"{hardware(device)}, {str(dtype).removeprefix('torch.')}"
     print(told)
     for row in table:
         print(json.dumps(row))
-    if args.json:
-        args.json.write_text(json.dumps({"hardware": told, "rows": table}, indent=1) + "\n")
+    if file:
+        file.write_text(json.dumps({"hardware": told, "rows": table}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

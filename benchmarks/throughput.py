@@ -98,7 +98,9 @@ def plain_loop(pipeline: Any, frames: Tensor, settings: Settings, prompt: str = 
 
 
 @contextmanager
-def watched(pipeline: Any) -> Iterator[tuple[dict[str, float], dict[str, int]]]:
+def watched(
+    pipeline: Any, clock: Callable[[], float] = time.perf_counter
+) -> Iterator[tuple[dict[str, float], dict[str, int]]]:
     """Seconds in, and pictures through, the parts of the pipeline while the context is open."""
     seconds: dict[str, float] = defaultdict(float)
     pictures: dict[str, int] = defaultdict(int)
@@ -110,11 +112,11 @@ def watched(pipeline: Any) -> Iterator[tuple[dict[str, float], dict[str, int]]]:
         def before(module: Any, args: Any, name: str = name) -> None:
             synchronize(pipeline.device)
             pictures[name] += len(args[0])
-            began[name] = time.perf_counter()
+            began[name] = clock()
 
         def after(module: Any, args: Any, output: Any, name: str = name) -> None:
             synchronize(pipeline.device)
-            seconds[name] += time.perf_counter() - began[name]
+            seconds[name] += clock() - began[name]
 
         handles.append(module.register_forward_pre_hook(before))
         handles.append(module.register_forward_hook(after))
