@@ -11,7 +11,7 @@ from style_a_video.pipelines.engines.registry import KINDS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMAND = ".venv/bin/style-a-video "
-OF_OTHERS = {"--depth"}  # git's
+OF_OTHERS = {"--depth", "--memory", "--unet"}  # git's, benchmarks'
 
 
 def name(path):
@@ -54,7 +54,29 @@ def options():
     return {option for action in actions for option in action.option_strings}
 
 
-@pytest.mark.parametrize("stem", ["README", "docs/engines", "docs/formats", "docs/method"])
+# For who works on the code, and what GitHub shows by its name: in English alone.
+OF_DEVELOPERS = {"adding", "decisions", "dead_ends", "figures"}
+IN_TWO_LANGUAGES = ["README", *(f"docs/{p.stem}" for p in PAGES if p.parent.name == "docs")]
+IN_TWO_LANGUAGES = [stem for stem in IN_TWO_LANGUAGES if not stem.endswith(".zh-CN")]
+IN_TWO_LANGUAGES = [s for s in IN_TWO_LANGUAGES if s.rpartition("/")[2] not in OF_DEVELOPERS]
+
+
+@pytest.mark.parametrize("stem", IN_TWO_LANGUAGES)
+def test_a_page_for_users_is_there_in_both_languages(stem):
+    """They link to each other, and have as many headings, rows, items and commands."""
+    english, chinese = (text(ROOT / f"{stem}{language}.md") for language in ("", ".zh-CN"))
+    short = stem.rpartition("/")[2]
+    assert f"[中文]({short}.zh-CN.md)" in english and f"[English]({short}.md)" in chinese
+    for kind in (r"^#+ ", r"^\|", r"^- ", r"^\d+\. ", r"^\.venv/bin/style-a-video "):
+        counts = [len(re.findall(kind, page, re.MULTILINE)) for page in (english, chinese)]
+        assert counts[0] == counts[1], kind
+    to_english = set(re.findall(r"\]\(([^)\s]+\.md)", chinese)) - {f"{short}.md"}
+    lost = [link for link in to_english if not link.endswith(".zh-CN.md")]
+    folder = (ROOT / stem).parent
+    assert [at for at in lost if (folder / at.replace(".md", ".zh-CN.md")).exists()] == []
+
+
+@pytest.mark.parametrize("stem", IN_TWO_LANGUAGES)
 @pytest.mark.parametrize("language", ["", ".zh-CN"])
 def test_options_exist(stem, language):
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text(ROOT / f"{stem}{language}.md")))
