@@ -45,14 +45,20 @@ def flow_on_grid(flow: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(flow, size, mode="area") * steps
 
 
+def moved_along(flow: Tensor, before: Tensor) -> Tensor:
+    """W: features or frames (T,C,h,w) along a flow (T,2,H,W) px, in float32: half precision cannot
+    tell the places apart.
+    """
+    return warp(before.float(), flow_on_grid(flow.float(), (before.shape[-2], before.shape[-1])))
+
+
 def settled(flow: Tensor, features: Tensor, before: Tensor) -> Tensor:
     """The flow (T,2,H,W) without what noise makes of a still place: 0 where the frame before shows
     the same at the very place as well as where the flow leads, by the features (T,C,h,w) of both.
     """
-    size = (features.shape[-2], features.shape[-1])
-    moved = warp(before, flow_on_grid(flow, size).to(before))
-    errors = [(features - x).abs().mean(1, keepdim=True) for x in (before, moved)]
-    here, there = (F.avg_pool2d(e.float(), 5, 1, 2, count_include_pad=False) for e in errors)
+    moved = moved_along(flow, before)
+    errors = [(features.float() - x).abs().mean(1, keepdim=True) for x in (before.float(), moved)]
+    here, there = (F.avg_pool2d(e, 5, 1, 2, count_include_pad=False) for e in errors)
     still = F.interpolate((here <= AS_GOOD * there).float(), flow.shape[-2:], mode="nearest")
     return flow * (1 - still)
 
@@ -64,8 +70,8 @@ def composed(x: Tensor, before: Tensor, flow_to_prev: Tensor, mask: Tensor) -> T
         x, before: (T,C,h,w), features or frames; `before` as it was composed.
         flow_to_prev: (T,2,H,W) px; mask (T,1,.,.) in [0,1]: of any size, brought to x's.
     """
-    size = (x.shape[-2], x.shape[-1])
-    flow = flow_on_grid(flow_to_prev, size).to(x)
-    if mask.shape[-2:] != x.shape[-2:]:
+    size, mask = (x.shape[-2], x.shape[-1]), mask.float()
+    if mask.shape[-2:] != size:
         mask = F.interpolate(mask, size, mode="bilinear")
-    return x.lerp(warp(before, flow), mask.to(x) * inside(flow))
+    mask = mask * inside(flow_on_grid(flow_to_prev, size))
+    return x.float().lerp(moved_along(flow_to_prev, before), mask).to(x)

@@ -70,11 +70,10 @@ def _traced(
     mask: TracedMask, frame: Tensor, features: Tensor, before: Carried
 ) -> tuple[Tensor, Tensor]:
     """The flow (1,2,H,W) to the frame before, and where the features can be followed along it."""
-    from ..core.coherence import flow_on_grid, settled
-    from ..core.flow import warp
+    from ..core.coherence import moved_along, settled
     from ..flow import dis
 
-    size, content = (features.shape[-2], features.shape[-1]), before["content"].to(features)
+    content = before["content"].to(features)
     flow = dis(frame[0], before["frame"][0])[None].to(features.device)
     flow = settled(flow, features, content)
-    return flow, mask(features, warp(content, flow_on_grid(flow, size).to(features)))
+    return flow, mask(features, moved_along(flow, content).to(features))

@@ -33,6 +33,20 @@ def test_it_goes_on_where_the_flow_leads_and_not_from_outside():
     torch.testing.assert_close(found[..., 7:], x[..., 7:])
 
 
+def test_half_precision_moves_by_the_very_flow():
+    """In bfloat16 a place of 128 and what is added to it are known to a quarter and worse."""
+    before = torch.zeros(1, 1, 8, 128)
+    before[..., 1::2] = 1
+    flow = torch.zeros(1, 2, 8, 128)
+    flow[:, 0] = 0.3
+    x, mask = torch.zeros(1, 1, 8, 128, dtype=torch.bfloat16), torch.ones(1, 1, 8, 128)
+    found = composed(x, before.bfloat16(), flow, mask)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        found[..., :127].float(), torch.lerp(before, 1 - before, 0.3)[..., :127], atol=0.01, rtol=0
+    )
+
+
 def test_a_mask_of_another_size_is_brought_to_the_features():
     x, before = randoms(1, 3, 24, 32), randoms(1, 3, 24, 32, seed=1)
     found = composed(x, before, torch.zeros(1, 2, 24, 32), torch.full((1, 1, 6, 8), 0.5))
