@@ -12,6 +12,7 @@ from .correction import ClipCorrectionNode
 from .edit_model import LoadEditModel
 from .engine import EngineFrames, LoadEngine, StylePictureNode
 from .guidance import MultiConditionGuiderNode, PresetGuiderNode, WeightedConditionNode
+from .host import guard
 from .learning import LearnedStyleNode, LearnStyle
 from .noise import FrameNoiseNode
 from .stream import StylizeVideo
@@ -50,6 +51,10 @@ NODES: list[type[io.ComfyNode]] = [
     Compare,
     ConsistencyReport,
 ]
+
+
+for block in NODES:
+    guard(block)
 
 
 class StyleAVideoExtension(ComfyExtension):

@@ -18,7 +18,6 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..pipelines.checks import check_number
 from ..pipelines.core import attention
 from ..pipelines.core.noise import MODES, frame_noise
 from ..pipelines.errors import StyleAVideoError
@@ -228,7 +227,6 @@ class AttentionMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, frame, layer, level, threshold, seed, noise) -> io.NodeOutput:
-        check_number("level", level, 0, 1)  # ComfyUI lets NaN through
         latents = next((e[host.FRAME_LATENTS] for _, e in frame if host.FRAME_LATENTS in e), None)
         if latents is None:
             raise StyleAVideoError("frame has no frame latent: connect a Frame Condition.")

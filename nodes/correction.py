@@ -20,7 +20,6 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..pipelines.checks import check_number
 from ..pipelines.core import correction
 from ..pipelines.engines.diffusion.decoders import colour_chart
 from ..pipelines.errors import StyleAVideoError
@@ -355,10 +354,7 @@ class ClipCorrectionNode(io.ComfyNode):
     def execute(
         cls, model, clip_vision, vae, frames, strength, decoder, start_percent, end_percent
     ) -> io.NodeOutput:
-        percents = (
-            check_number("start_percent", start_percent, 0, 1),  # ComfyUI lets NaN through
-            check_number("end_percent", end_percent, 0, 1),
-        )
+        percents = start_percent, end_percent
         return io.NodeOutput(
             corrected(model, clip_vision, vae, frames, strength, decoder, percents)
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 from uuid import uuid5
 
@@ -14,6 +16,7 @@ from comfy_api.latest import io
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..pipelines.checks import check_number
 from ..pipelines.core.attention import resize_to
 from ..pipelines.errors import StyleAVideoError
 from . import frame_place
@@ -50,6 +53,36 @@ def show(text: str, block: type[io.ComfyNode]) -> None:
         from server import PromptServer
 
         PromptServer.instance.send_progress_text(text, block.hidden.unique_id)
+
+
+def guard(block: type[io.ComfyNode]) -> None:
+    """Have a block refuse numbers that are none, or outside what it declares, before it works.
+
+    ComfyUI lets NaN through, and whatever comes by a link.
+    """
+    execute = block.execute.__func__
+
+    @wraps(execute)
+    def checked(cls: type[io.ComfyNode], *args: Any, **inputs: Any) -> io.NodeOutput:
+        check_numbers(inputs, cls.define_schema().inputs)
+        return execute(cls, *args, **inputs)
+
+    block.execute = classmethod(checked)
+
+
+def check_numbers(inputs: dict[str, Any], declared: Sequence[io.Input] = ()) -> None:
+    """Refuse a float that is not finite, of the inputs of an option too, or out of its range."""
+    floats = {one.id: one for one in declared if isinstance(one, io.Float.Input)}
+    for name, value in inputs.items():
+        if isinstance(value, dict):
+            check_numbers(value)
+        elif isinstance(value, int | float) and name in floats:
+            low, high = floats[name].min, floats[name].max
+            check_number(
+                name, value, -math.inf if low is None else low, math.inf if high is None else high
+            )
+        elif isinstance(value, float):
+            check_number(name, value, -math.inf)
 
 
 # Models

@@ -8,7 +8,6 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..pipelines.checks import check_number
 from ..pipelines.core.noise import MODES, frame_noise
 from ..pipelines.errors import StyleAVideoError
 from .video import FrameInfoType
@@ -94,6 +93,5 @@ class FrameNoiseNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, seed, mode, blend, frame_info=None) -> io.NodeOutput:
-        check_number("blend", blend, 0, 1)  # ComfyUI lets NaN through
         indices = None if frame_info is None else list(frame_info.indices)
         return io.NodeOutput(FrameNoise(seed, mode, blend, indices))

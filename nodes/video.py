@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..pipelines import media as files
-from ..pipelines.checks import check_number
 from ..pipelines.errors import StyleAVideoError
 
 Size = tuple[int, int]
@@ -247,8 +246,6 @@ def time_range(
 
     A video that was trimmed before counts from where its trim begins.
     """
-    for name, time in (("start", start), ("end", end)):
-        check_number(name, time)  # ComfyUI lets NaN through
     if end and end <= start:
         raise StyleAVideoError(
             f"end ({end:g} s) must be later than start ({start:g} s); 0 means the end of the clip."
