@@ -312,8 +312,8 @@ def engine(kind: EngineKind, name: str) -> Iterator[str]:
     try:
         loaded = kind.load(options, device, pick_dtype("auto", device))
         stylize = loaded.engine(_style(kind, picture))
-    except StyleAVideoError as error:  # it wants what no default can name
-        yield f"not tried: {private(error)}"
+    except StyleAVideoError as error:  # weights that are missing or damaged, a package
+        yield f"! {private(error)}"
         return
     ready = time.perf_counter()
     result = _once(stylize, picture[None])

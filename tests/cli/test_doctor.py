@@ -12,6 +12,7 @@ from style_a_video.pipelines.cli import doctor
 from style_a_video.pipelines.cli import main as cli
 from style_a_video.pipelines.engines import registry
 from style_a_video.pipelines.engines.diffusion import DiffusionOptions
+from style_a_video.pipelines.engines.kinds import PICTURES
 from style_a_video.pipelines.errors import StyleAVideoError
 
 
@@ -121,13 +122,13 @@ def test_why_it_takes_long_is_said_where_the_machine_is_busy(monkeypatch):
     assert doctor.busy() == ""
 
 
-def test_an_engine_that_fails_is_marked_and_one_that_wants_more_is_not(monkeypatch):
+def test_an_engine_that_fails_is_marked_and_one_that_is_elsewhere_is_not(monkeypatch):
     class Broken:
         def engine(self, style):
             return lambda frames, indices: frames * float("nan")
 
     def load(*_):
-        raise StyleAVideoError("Name the network: --network FILE.onnx.")
+        raise StyleAVideoError("sctnet.safetensors is damaged.")
 
     sctnet = registry.kind_named("sctnet")
     (line,) = doctor.engine(replace(sctnet, load=lambda *_: Broken()), "cpu")
@@ -135,7 +136,16 @@ def test_an_engine_that_fails_is_marked_and_one_that_wants_more_is_not(monkeypat
     bigger = replace(registry.kind_named("diffusion"), options=lambda: DiffusionOptions("some/one"))
     assert list(doctor.engine(bigger, "cpu")) == ["not tried: some/one is not in the package"]
     (line,) = doctor.engine(replace(sctnet, load=load), "cpu")
-    assert line == "not tried: Name the network: --network FILE.onnx."
+    assert line == "! sctnet.safetensors is damaged."
+
+
+def test_every_engine_of_pictures_is_tried(monkeypatch):
+    for section in ("versions", "room", "comfyui", "devices", "video", "learned_styles"):
+        monkeypatch.setattr(doctor, section, lambda *_: [])
+    monkeypatch.setattr(doctor, "engine", lambda kind, name: [f"tried {kind.name}"])
+    said = list(doctor.check("cpu"))
+    pictures = [kind.name for kind in registry.KINDS if PICTURES in kind.takes]
+    assert len(pictures) >= 5 and [n for n in pictures if f"  tried {n}" not in said] == []
 
 
 def test_a_learned_style_that_cannot_be_used_is_marked(tmp_path, monkeypatch):
