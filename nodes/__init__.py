@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..pipelines.errors import StyleAVideoError
+from .align import AlignToSource
 from .analogy import DeepImageAnalogy
 from .attention import AttentionCondition, AttentionMap, AttentionOverlay
 from .builtin_model import LoadBuiltInModel
@@ -46,6 +47,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadEngine,
     EngineFrames,
     StylizeVideo,
+    AlignToSource,
     TemporalRefiner,
     FramesToVideo,
     Compare,

@@ -65,7 +65,7 @@ class NumberedFrames:
             return resize_image(self.clip.images[self.first + index].movedim(-1, 0), size)
         at = None if self._at is None else self._at[0]
         if at is None or index < at or self._at != (at, size):
-            self._open(index, size)
+            self._open(self.clip, index, size)
             at = index
         for _ in range(at, index):
             next(self._stream, None)
@@ -75,9 +75,9 @@ class NumberedFrames:
         self._at = (index + 1, size)
         return frame.image
 
-    def _open(self, index: int, size: Size) -> None:
+    def _open(self, clip: FileClip, index: int, size: Size) -> None:
         self.close()
-        work = Work(self.clip.info, size, 1, "", start=self.start)
+        work = Work(clip.info, size, 1, "", start=self.start)
         # Two of one time cannot be told apart by it.
         told = index == 0 or self.times[index - 1] < self.times[index]
         time = self.times[index] if told else None
