@@ -105,26 +105,40 @@ def watched(
     seconds: dict[str, float] = defaultdict(float)
     pictures: dict[str, int] = defaultdict(int)
     began: dict[str, float] = {}
-    parts = {"encode": pipeline.vae.encoder, "unet": pipeline.unet, "decode": pipeline.vae.decoder}
-    handles = []
-    for name, module in parts.items():
 
-        def before(module: Any, args: Any, name: str = name) -> None:
+    def timed_method(name: str, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def run(given: Tensor, *args: Any, **more: Any) -> Tensor:
             synchronize(pipeline.device)
-            pictures[name] += len(args[0])
-            began[name] = clock()
-
-        def after(module: Any, args: Any, output: Any, name: str = name) -> None:
+            began = clock()
+            result = method(given, *args, **more)
             synchronize(pipeline.device)
-            seconds[name] += clock() - began[name]
+            seconds[name] += clock() - began
+            pictures[name] += len(given)
+            return result
 
-        handles.append(module.register_forward_pre_hook(before))
-        handles.append(module.register_forward_hook(after))
+        return run
+
+    def before(module: Any, args: Any) -> None:
+        synchronize(pipeline.device)
+        pictures["unet"] += len(args[0])
+        began["unet"] = clock()
+
+    def after(module: Any, args: Any, output: Any) -> None:
+        synchronize(pipeline.device)
+        seconds["unet"] += clock() - began["unet"]
+
+    unet = pipeline.unet
+    handles = [unet.register_forward_pre_hook(before), unet.register_forward_hook(after)]
+    methods = {"encode": "encode_latents", "decode": "decode_latents"}
+    for name, method in methods.items():
+        setattr(pipeline, method, timed_method(name, getattr(pipeline, method)))
     try:
         yield seconds, pictures
     finally:
         for handle in handles:
             handle.remove()
+        for method in methods.values():
+            delattr(pipeline, method)
 
 
 def synchronize(device: torch.device) -> None:

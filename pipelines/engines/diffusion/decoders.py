@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...core.correction import fit_linear_decoder, linear_decode
+from ...core.joined import upsampled
 from ...errors import StyleAVideoError
 
 Decoder = Callable[[Tensor], Tensor]
@@ -61,8 +62,46 @@ def latent_patch(vae: Any, channels: int) -> int:
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Latents in the diffusion's scaling → frames (T,3,H,W) nominally in [0,1]."""
     z = F.pixel_shuffle(latents, latent_patch(vae, latents.shape[1]))
-    z = (z / vae.config.scaling_factor).to(vae.dtype)
-    return vae.decode(z, return_dict=False)[0] / 2 + 0.5
+    z = on_device_order((z / vae.config.scaling_factor).to(vae.dtype))
+    made = _joined(vae, z) if _ends_linearly(vae) else vae.decode(z, return_dict=False)[0]
+    return made / 2 + 0.5
+
+
+def on_device_order(x: Tensor) -> Tensor:
+    """(T,C,h,w) with the order in memory that convolutions are fastest at: channels last on CPUs.
+
+    What follows from it keeps that order. The built-in autoencoder takes three quarters of the
+    time, Stable Diffusion's 19 parts of 20.
+    """
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
+def _ends_linearly(vae: Any) -> bool:
+    """Whether a decoder ends with upsampling and two convolutions, as the built-in one does, and
+    nothing else has to happen when it is called.
+    """
+    from diffusers import AutoencoderTiny
+
+    if not isinstance(vae, AutoencoderTiny) or vae.use_tiling or hasattr(vae, "_hf_hook"):
+        return False
+    up, first, second = vae.decoder.layers[-3:]
+    return (
+        isinstance(up, nn.Upsample)
+        and (up.mode, up.scale_factor) == ("nearest", 2)
+        and all(
+            isinstance(layer, nn.Conv2d) and layer.padding == (1, 1) for layer in (first, second)
+        )
+        and first.bias is None
+    )
+
+
+def _joined(vae: Any, z: Tensor) -> Tensor:
+    """`vae.decode`, its end as one convolution: at two thirds of the time."""
+    *body, _, first, second = vae.decoder.layers
+    x = torch.tanh(z / 3) * 3  # as diffusers' DecoderTiny
+    for layer in body:
+        x = layer(x)
+    return 2 * upsampled(x, first.weight, second.weight, second.bias) - 1
 
 
 def colour_chart(size: int = 256, patch: int = 16) -> Tensor:
