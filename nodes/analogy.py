@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..pipelines.core.analogy import COARSE_TO_FINE, flow_picture
 from ..pipelines.engines.analogy import ENOUGH, Analogies, AnalogyOptions
+from ..pipelines.engines.at_work import asking
 from ..pipelines.engines.style import StylePicture
 from ..pipelines.errors import StyleAVideoError
 from . import host
@@ -86,12 +87,8 @@ class DeepImageAnalogy(io.ComfyNode):
         comfy.model_management.free_memory(Analogies.bytes_per_pixel * size * size, device)
         bar = comfy.utils.ProgressBar(len(COARSE_TO_FINE))
 
-        found = Analogies(options, device).pair(
-            a,
-            b,
-            lambda: bar.update(1),
-            comfy.model_management.throw_exception_if_processing_interrupted,
-        )
+        with asking(comfy.model_management.throw_exception_if_processing_interrupted):
+            found = Analogies(options, device).pair(a, b, lambda: bar.update(1))
         text = f"{found.share:.0%} of the patches found a match."
         if found.share < ENOUGH:
             text = f"Too little in common: only {text} Choose pictures that show like things."

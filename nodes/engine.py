@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..pipelines.device import pick_dtype
+from ..pipelines.engines.at_work import asking
 from ..pipelines.engines.kinds import (
     LEARNED,
     PICTURES,
@@ -296,7 +297,8 @@ class _Watched:
 
     def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
         self._ready(frames)
-        stylized = self.engine(frames, frame_indices)
+        with asking(comfy.model_management.throw_exception_if_processing_interrupted):
+            stylized = self.engine(frames, frame_indices)
         self.last = stylized[-1].movedim(0, -1)
         return stylized
 
@@ -306,7 +308,8 @@ class _WatchedCarrying(_Watched):
         self, frames: Tensor, frame_indices: Sequence[int], carried: Carried | None
     ) -> tuple[Tensor, Carried]:
         self._ready(frames)
-        stylized, then = self.engine.carry(frames, frame_indices, carried)
+        with asking(comfy.model_management.throw_exception_if_processing_interrupted):
+            stylized, then = self.engine.carry(frames, frame_indices, carried)
         self.last = stylized[-1].movedim(0, -1)
         return stylized, then
 

@@ -83,7 +83,7 @@ def analogy(
         content: 1, 2 or 3: how much of what it shows each picture keeps.
         iterations: of PatchMatch at each level.
         found_level: called after each of the five.
-        at_work: as of `matched`.
+        at_work: called every second or so; what it raises ends the run.
         encoder: where features come over from a level to the next by `reconstructed`. None: they
             are those of the other picture, warped.
     """
@@ -102,8 +102,8 @@ def analogy(
             if encoder is None:
                 r_a, r_b = voted(f_b_prime, to_b, patch), voted(f_a, to_a, patch)
             else:
-                r_a = reconstructed(encoder, layer, coarse_b, a, b_prime)
-                r_b = reconstructed(encoder, layer, coarse_a, b_prime, a)
+                r_a = reconstructed(encoder, layer, coarse_b, a, b_prime, at_work)
+                r_b = reconstructed(encoder, layer, coarse_a, b_prime, a, at_work)
             f_a_prime, f_b = blended(f_a, r_a, alpha), blended(f_b_prime, r_b, alpha)
         both_a, both_b = paired(f_a, f_a_prime), paired(f_b, f_b_prime)
         radius = RADII[layer] or max(*size_a, *size_b)
@@ -122,6 +122,7 @@ def reconstructed(
     field: Tensor,
     own: Mapping[str, Tensor],
     other: Mapping[str, Tensor],
+    at_work: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """R (C,H,W) of a layer: what the encoder turns into the other picture's features of the coarser
     layer, warped (equation 4). As in the authors' code it comes from the next finer layer, or from
@@ -130,6 +131,7 @@ def reconstructed(
     Args:
         field: of the coarser layer.
         own, other: features (1,C,h,w) of both pictures, all `LAYERS` and `PICTURE`.
+        at_work: called before each evaluation; what it raises ends the run.
     """
     level = LAYERS.index(layer)
     coarser, finer = LAYERS[level + 1], LAYERS[level - 1] if level else PICTURE
@@ -144,6 +146,7 @@ def reconstructed(
         )
 
         def loss() -> Tensor:
+            at_work()
             steps.zero_grad()
             found = encoder.deeper(encoder.deeper(x, level), level + 1)
             lost = (found - target).square().sum() / unit
@@ -164,6 +167,7 @@ def refined(
     content: int = 2,
     iterations: int = 1,
     seed: int = 0,
+    at_work: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """A field brought to another frame of a video, searched on at relu1_1, where B stays the same.
 
@@ -172,6 +176,7 @@ def refined(
         to_b: the field to start from.
         rival: another one, whose matches may be better.
         lead: by how much others must be more like than the match in `to_b`; (H,W) or one for all.
+        at_work: as of `matched`.
     """
     f_a_prime = blended(f_a, voted(f_b_prime, to_b, PATCHES[FINEST]), BLENDING[content][-1])
     both_a, both_b = paired(f_a, f_a_prime), paired(f_b, f_b_prime)
@@ -184,7 +189,7 @@ def refined(
     generator = torch.Generator().manual_seed(seed)
     radius = RADII[FINEST]
     assert radius is not None
-    return matched(similarity, to_b, radius, iterations, generator, lead)[0]
+    return matched(similarity, to_b, radius, iterations, generator, lead, at_work)[0]
 
 
 def paired(f: Tensor, f_prime: Tensor) -> Tensor:

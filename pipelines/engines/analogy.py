@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .at_work import at_work
 from .kinds import PICTURES, Carried, EngineKind, Loaded
 from .options import option
 from .style import Style, StylePicture
@@ -133,7 +134,6 @@ class Analogies:
         a: Mapping[str, Tensor],
         b_prime: Mapping[str, Tensor],
         found_level: Callable[[], object] = lambda: None,
-        at_work: Callable[[], object] = lambda: None,
     ) -> Analogy:
         from ..core.analogy import analogy
 
@@ -152,13 +152,11 @@ class Analogies:
         a: StylePicture,
         b_prime: StylePicture,
         found_level: Callable[[], object] = lambda: None,
-        at_work: Callable[[], object] = lambda: None,
     ) -> Pair:
         """Both pictures in each other's look, at a longer side of `style_size`.
 
         Args:
             found_level: called after each of the five levels.
-            at_work: called more often; what it raises ends the run.
         """
         import torch
         from torch.nn.functional import interpolate
@@ -168,7 +166,7 @@ class Analogies:
 
         with torch.no_grad():
             seen_a, seen_b = self._see(a), self._see(b_prime)
-            found = self._analogy(seen_a.features, seen_b.features, found_level, at_work)
+            found = self._analogy(seen_a.features, seen_b.features, found_level)
             a_prime = self.shown(seen_a.picture[None], seen_b, found.to_b.float())[0]
             b = self.shown(seen_b.picture[None], seen_a, found.to_a.float())[0]
             confidence = interpolate(
@@ -225,7 +223,7 @@ class Analogies:
         whole = start.round().long()
         f_b_prime = seen.features[FINEST][0]
         content = self.options.content
-        field = refined(features[0], b, f_b_prime, whole, rival, lead, content)
+        field = refined(features[0], b, f_b_prime, whole, rival, lead, content, at_work=at_work)
         return torch.where(field == whole, start, field.float())  # parts of a pixel add up
 
     def shown(self, frame: Tensor, seen: Seen, field: Tensor) -> Tensor:

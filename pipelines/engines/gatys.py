@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .at_work import at_work
 from .kinds import PICTURES, Carried, EngineKind, Loaded
 from .options import option
 from .style import Style, StylePicture
@@ -130,6 +131,7 @@ class Gatys:
                 iterations = -(-iterations // LATER)
 
         def loss(y: Tensor) -> Tensor:
+            at_work()
             features = self.encoder(y)
             style = style_loss(features, grams, masks) + SMOOTH * roughness(y) / rough
             total = s * style + (1 - s) * content_loss(features[CONTENT], x[CONTENT])
