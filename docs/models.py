@@ -29,8 +29,8 @@ Guider, all at once or one or two at a time, and each frame alone by ComfyUI's o
 CFGGuider, after {steps} steps. The classes are ComfyUI {version}'s, small, with random weights: it
 says that the frames arrive; how well a model paints, its weights decide.
 
-| Model | Weights | Licence | Class | Frame goes to | as | Error |
-| --- | --- | --- | --- | --- | --- | --- |
+| Model | Weights | Licence | Size | Class | Frame goes to | as | Error |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 TAIL = """
 Not supported, and refused by name by Frame Condition where they are connected to it: models that
@@ -39,7 +39,10 @@ Boogu); those that fill in or follow a map (Flux Fill, Canny, Depth), which have
 own; video models but Bernini (VACE, image to video, HunyuanVideo, LTX); HiDream-O1, which sees one
 picture for all frames. ControlNet works with any model that has one.
 
-Bernini as a video model: Bernini Conditioning with Style Guider's presets (see its help).
+Bernini as a video model: Bernini Conditioning with Style Guider's presets (see its help); at any
+length by Stylize Video.
+
+Size: parameters of the network that is sampled, as its authors tell them.
 
 This page is written by `docs/models.py`.
 """
@@ -56,8 +59,8 @@ HEAD_ZH = """# 编辑模型,逐帧使用
 {steps} 步之后。各类取自 ComfyUI {version},缩小,权重随机:它说明画面确实送到了;画得好不好,\
 由模型的权重决定。
 
-| 模型 | 权重 | 许可证 | 类 | 画面放在 | 作为 | 误差 |
-| --- | --- | --- | --- | --- | --- | --- |
+| 模型 | 权重 | 许可证 | 参数量 | 类 | 画面放在 | 作为 | 误差 |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 TAIL_ZH = """
 不支持,接到*画面条件*时会点名拒绝:不接受画面的模型(Stable Diffusion 1.5、SDXL、SD 3、Chroma)\
@@ -66,7 +69,10 @@ TAIL_ZH = """
 除 Bernini 以外的视频模型(VACE、图生视频、HunyuanVideo、LTX);\
 HiDream-O1,它对所有帧只看一张图片。ControlNet 可用于任何有 ControlNet 的模型。
 
-把 Bernini 作为视频模型:Bernini Conditioning 加上*风格引导器*的预设(见它的帮助)。
+把 Bernini 作为视频模型:Bernini Conditioning 加上*风格引导器*的预设(见它的帮助);\
+任意长度用*视频风格化*。
+
+参数量:被采样的网络的参数,按作者所说。
 
 本页由 `docs/models.py` 写成。
 """
@@ -89,7 +95,7 @@ def main() -> None:
         known = stock(one, model)
         worst = max(error(ours(one, model, chunk), known) for chunk in (0, 1, 2))
         name = type(model.model).__name__
-        cells = (one.name, one.weights, one.licence, f"`{name}`", f"`{one.place}`")
+        cells = (one.name, one.weights, one.licence, one.size, f"`{name}`", f"`{one.place}`")
         for listed, told in ((rows, one.told), (rows_zh, TOLD_ZH[one.told])):
             listed.append("| " + " | ".join([*cells, told, f"{worst:.0e}"]) + " |")
         print(rows[-1], flush=True)

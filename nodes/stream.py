@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from .hint import Follow, check_followed, check_hint
 from .noise import FrameNoise
 from .numbered import NumberedFrames, numbered
 from .video import FileClip, file_of, input_path, time_range
+from .windows import Windowed, is_for
 
 JOBS = "style_a_video_jobs"
 """A folder in ComfyUI's output folder: what is done of videos that are not finished."""
@@ -62,9 +63,10 @@ def with_frames(guider: Any, latents: Tensor, images: Tensor, hint: Tensor | Non
             "Guider, Multi-condition Guider or ComfyUI's CFGGuider."
         )
     if latents.ndim != 4 and not frame_place.takes_pictures(guider.model_patcher):
+        name = type(guider.model_patcher.model).__name__
         raise StyleAVideoError(
-            "The VAE is that of a video model, which wants all frames at once: use a model of "
-            "single images."
+            f"The VAE is that of a video model, which wants all frames at once: of these Wan and "
+            f"Bernini are known (not {name}); else use a model of single images."
         )
     for condition in getattr(guider, "conditions", []):
         _check_one("masks", getattr(condition, "mask", None))
@@ -130,7 +132,7 @@ def _model_for(model: Any, images: Tensor) -> Any:
 
 
 class _Sampled:
-    """The engine (pipelines.run.segments) that a guider, a sampler and a VAE make."""
+    """The engine (pipelines.engines.kinds) that a guider, a sampler and a VAE make of pictures."""
 
     def __init__(
         self,
@@ -264,6 +266,11 @@ def stylized_video(
             check_hint(hint, NumberedFrames(FileClip(path), begin, end))
             decisive.append(hint.identity())
         name = f"{path.stem[:40]}-{_sha256(decisive)[:16]}"
+        windows = engine if isinstance(engine, Windowed) else None
+        if windows is not None and keyframes is not None:
+            raise StyleAVideoError(
+                "A video model makes every frame from those around it: set keyframes to 1."
+            )
         report = stylize_video(
             info,
             temp / f"style_a_video_{name}.mp4",
@@ -271,9 +278,11 @@ def stylized_video(
             quality=quality,
             refining=refining,
             part=files.Part.of(begin, end),
-            size=files.fit(info.width, info.height, max_side, multiple=8),
+            size=files.fit(info.width, info.height, max_side, multiple=16 if windows else 8),
             chunk_size=chunk,
             keyframes=keyframes,
+            together=windows and windows.together,
+            planned=windows and windows.plan,
             job=Kept(jobs / name, {"graph": graph}),
             progress=_Told(engine),
         )
@@ -370,6 +379,26 @@ class StylizeVideo(io.ComfyNode):
                     tooltip="What the guider's ControlNet sees: edges, depth or poses of the same "
                     "video, a frame for every frame.",
                 ),
+                io.Int.Input(
+                    "context_length",
+                    default=81,
+                    min=9,
+                    max=513,
+                    step=4,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Video models (Wan, Bernini) alone: frames of a window, 4 k + 1.",
+                ),
+                io.Int.Input(
+                    "context_overlap",
+                    default=16,
+                    min=4,
+                    max=256,
+                    step=4,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Video models alone: frames in which a window goes over into the next.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="VIDEO", tooltip="For Save Video, with the sound."),
@@ -390,10 +419,16 @@ class StylizeVideo(io.ComfyNode):
         keyframes=1,
         engine=None,
         hint=None,
+        context_length=81,
+        context_overlap=16,
         **parts,
     ) -> io.NodeOutput:
-        with nullcontext() if hint is None else numbered(hint) as pictures:
-            maker = sampled_or_engine(engine, parts, start_from == "frames", pictures)
+        with ExitStack() as opened:
+            pictures = None if hint is None else opened.enter_context(numbered(hint))
+            window = context_length, context_overlap
+            maker = sampled_or_engine(engine, parts, start_from == "frames", pictures, window)
+            if isinstance(maker, Windowed):
+                maker.ahead = opened.enter_context(numbered(video))
             graph = signature(cls.hidden.dynprompt, cls.hidden.unique_id)
             if engine is not None:  # networks and pictures, wherever these came from
                 graph = _sha256([graph, engine.identity])
@@ -416,8 +451,11 @@ def sampled_or_engine(
     parts: dict[str, Any],
     from_frames: bool,
     hint: NumberedFrames | None = None,
+    window: tuple[int, int] = (81, 16),
 ) -> Any:
     """What makes the frames: an ENGINE, or the one that a guider and its parts make.
+
+    window: of a video model, its length and overlap in frames.
 
     Raises:
         StyleAVideoError: both are connected, or neither is, or a part is missing; a hint that the
@@ -436,6 +474,10 @@ def sampled_or_engine(
             f"Connect engine, or {', '.join(PARTS)}: {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
+    if is_for(parts["guider"], parts["vae"]):
+        if hint is not None:
+            raise StyleAVideoError("A video model has no ControlNet to see a hint: take it off.")
+        return Windowed(**parts, from_frames=from_frames, length=window[0], overlap=window[1])
     if hint is not None:
         check_followed(getattr(parts["guider"], "original_conds", {}))
     return _Sampled(**parts, from_frames=from_frames, hint=hint)

@@ -27,6 +27,7 @@ from ..refine.keyframes import Keyframes
 SIDE = 128  # px: cuts show as well in small pictures, at 10 ms a frame
 SEGMENT = 16  # frames: what is lost at most when a run ends before its time
 LONGEST = 64  # frames of a segment between keyframes that are painted: no engine's work is lost
+MOST = 512  # frames of a segment that an engine needs together (video models)
 SEGMENT_BYTES = 128 << 20  # of decoded frames; three segments are in memory at a time
 MAX_FRAMES = 1 << 40  # of a clip; more are not meant
 MAX_TIME = 10**9  # s, 30 years: muxers count in 64 bits
@@ -84,6 +85,25 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Together:
+    """Frames that an engine needs at once (video models), in the place of chunks.
+
+    Attributes:
+        frames: of a segment.
+        first: the first segment of a shot has so many more.
+        last: where no more than these are left of a shot, the segment before takes them along.
+    """
+
+    frames: int
+    first: int = 0
+    last: int = 0
+
+    @property
+    def most(self) -> int:
+        return self.frames + self.first + self.last
+
+
+@dataclass(frozen=True)
 class Plan:
     """A clip as shots, and these as segments, in order."""
 
@@ -112,7 +132,7 @@ class Plan:
             shots[s.shot].start <= s.start and s.end <= shots[s.shot].end and s.shot >= 0
             for s in segments
         )
-        short = all(s.end - s.start <= LONGEST for s in segments)
+        short = all(s.end - s.start <= MOST for s in segments)
         if not inside or not short or not _whole(shots) or not _whole(segments):
             raise ValueError("not every frame is in one segment of one shot")
         return cls(shots, segments)
@@ -165,6 +185,7 @@ def plan(
     told: Callable[[int], None] = lambda done: None,
     trimmed: bool = False,
     ends: Collection[int] = (),
+    together: Together | None = None,
 ) -> Plan:
     """One pass over small frames (see SIDE) → shots and segments of at most `length` frames.
 
@@ -173,6 +194,7 @@ def plan(
         told: called with the number of frames seen.
         trimmed: the frames may end before the clip does: shots beyond them are left out.
         ends: frames with which a segment ends.
+        together: decides the length instead.
 
     Raises:
         StyleAVideoError: a shot of `begins` lies beyond the last frame of the clip; they were
@@ -189,7 +211,9 @@ def plan(
         cut = cuts(frame.image) if wanted is None else index in wanted
         if cut or not starts:
             starts.append((index, frame.pts))
-        full = not segments or index - segments[-1][0] >= length or index - 1 in ends
+        begins_shot = bool(segments) and segments[-1][0] == starts[-1][0]
+        most = length if together is None else together.frames + together.first * begins_shot
+        full = not segments or index - segments[-1][0] >= most or index - 1 in ends
         if cut or full:
             segments.append((index, None if frame.pts == last else frame.pts, len(starts) - 1))
         in_order = in_order and (last is None or frame.pts >= last)
@@ -205,12 +229,29 @@ def plan(
         )
     ends = [*(start for start, _ in starts[1:]), count]
     shots = (Shot(start, end, time) for (start, time), end in zip(starts, ends, strict=True))
+    if together is not None:
+        segments = _joined(segments, count, together.last)
     stops = [*(start for start, _, _ in segments[1:]), count]
     pieces = (
         Segment(start, stop, time if in_order else None, shot)
         for (start, time, shot), stop in zip(segments, stops, strict=True)
     )
     return Plan(tuple(shots), tuple(pieces))
+
+
+def _joined(
+    segments: list[tuple[int, Fraction | None, int]], count: int, last: int
+) -> list[tuple[int, Fraction | None, int]]:
+    """Without those that end a shot with at most `last` frames, unless they are all of it."""
+    ends = [*(start for start, _, _ in segments[1:]), count]
+    shots = [None, *(shot for _, _, shot in segments), None]
+    return [
+        (start, time, shot)
+        for (start, time, shot), end, before, after in zip(
+            segments, ends, shots, shots[2:], strict=False
+        )
+        if end - start > last or shot == after or shot != before
+    ]
 
 
 def _check_part(first: Begin, time: Fraction) -> None:

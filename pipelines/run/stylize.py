@@ -146,6 +146,7 @@ def stylize_video(
     chunk_size: int = MAX_CHUNK,
     begins: Sequence[Begin] | None = None,
     keyframes: Keyframes | None = None,
+    together: shots.Together | None = None,
     job: Kept | None = None,
     planned: Callable[[Plan], None] | None = None,
     keeping: Callable[[int], None] | None = None,
@@ -170,6 +171,8 @@ def stylize_video(
         begins: the shots, where they are known (`shots.read_shots`); else cuts are looked for.
         keyframes: the engine makes these, and the frames between take their style along the flow;
             None: it makes every frame.
+        together: frames that the engine needs at once, in the place of `chunk_size`; at most
+            `shots.MOST`.
         job: None: nothing is kept.
         planned: told the shots and segments before the first of them is worked on.
         keeping: told how many frames the job has, each time that it has more.
@@ -200,12 +203,13 @@ def stylize_video(
         quality=quality,
         alpha=info.alpha,
     )
-    work = Work(info, size, chunk_size, writer.kind.pixels, refining, part.start, keyframes)
+    chunk = chunk_size if together is None else together.most
+    work = Work(info, size, chunk, writer.kind.pixels, refining, part.start, keyframes)
     with _kept(job, work, part, begins, target) as kept:
         kept.will_write(writer.part)
         plan = kept.plan()
         if plan is None:
-            plan = _planned(work, part, begins, tell)
+            plan = _planned(work, part, begins, tell, together)
             kept.keep_plan(plan)
         if keyframes is not None and keyframes.painted is not None:
             check_painted(keyframes.painted, plan, part)
@@ -229,7 +233,7 @@ def stylize_video(
         width=out_size[0],
         height=out_size[1],
         frame_rate=float(info.frame_rate),
-        chunk_size=chunk_size,
+        chunk_size=chunk,
         shots=_listed(plan, begins),
         seconds=took,
         frames_per_second=(plan.frames - resumed) / took,
@@ -274,7 +278,13 @@ def _kept(
         yield kept
 
 
-def _planned(work: Work, part: Part, begins: Sequence[Begin] | None, tell: Progress) -> Plan:
+def _planned(
+    work: Work,
+    part: Part,
+    begins: Sequence[Begin] | None,
+    tell: Progress,
+    together: shots.Together | None = None,
+) -> Plan:
     """The shots and segments, by one pass over small frames."""
     info, total = work.source, part.expected(work.source)
     small = part.read(info, fit(*work.size, shots.SIDE))
@@ -287,6 +297,7 @@ def _planned(work: Work, part: Part, begins: Sequence[Begin] | None, tell: Progr
             lambda n: tell("shots", n, max(n, total)),
             part.is_trimmed,
             frozenset(work.keyframes.painted or ()) if work.keyframes else (),
+            together=together,
         )
     if not plan.frames:
         raise StyleAVideoError(

@@ -27,6 +27,7 @@ class EditModel:
 
     Attributes:
         name, weights, licence: as people read them; where the weights are, and under which licence.
+        size: parameters of the network that is sampled, as its authors tell them.
         kind, config: ComfyUI's class (comfy/supported_models.py) and a small shape of it.
         latent: a frame's latent (C,...).
         place: the key of a CONDITIONING where it takes the frame.
@@ -38,6 +39,7 @@ class EditModel:
     name: str
     weights: str
     licence: str
+    size: str
     kind: Any
     config: dict[str, Any]
     latent: tuple[int, ...]
@@ -243,6 +245,7 @@ MODELS = [
         "InstructPix2Pix",
         "timbrooks/instruct-pix2pix",
         "MIT; CreativeML Open RAIL-M of Stable Diffusion 1.5",
+        "0.9 B",
         kinds.SD15_instructpix2pix,
         UNET,
         (4, 8, 12),
@@ -253,6 +256,7 @@ MODELS = [
         "SDXL InstructPix2Pix",
         "diffusers/sdxl-instructpix2pix-768",
         "CreativeML Open RAIL++-M",
+        "2.6 B",
         kinds.SDXL_instructpix2pix,
         XL,
         (4, 8, 12),
@@ -264,6 +268,7 @@ MODELS = [
         "CosXL Edit",
         "stabilityai/cosxl",
         "Stability AI, non-commercial",
+        "2.6 B",
         kinds.SDXL_instructpix2pix,
         XL,
         (4, 8, 12),
@@ -276,6 +281,7 @@ MODELS = [
         "HiDream-E1",
         "HiDream-ai/HiDream-E1-Full, HiDream-E1-1",
         "MIT",
+        "17 B",
         kinds.HiDream,
         HIDREAM,
         (16, 8, 12),
@@ -287,6 +293,7 @@ MODELS = [
         "Flux Kontext",
         "black-forest-labs/FLUX.1-Kontext-dev",
         "FLUX.1 [dev], non-commercial",
+        "12 B",
         kinds.Flux,
         FLUX,
         (16, 8, 12),
@@ -298,6 +305,7 @@ MODELS = [
         "Flux 2 klein",
         "black-forest-labs/FLUX.2-klein-4B",
         "Apache-2.0 (4B); FLUX non-commercial (9B, dev)",
+        "4 B, 9 B; dev 32 B",
         kinds.Flux2,
         FLUX_2,
         (128, 4, 6),
@@ -308,6 +316,7 @@ MODELS = [
         "Qwen-Image-Edit",
         "Qwen/Qwen-Image-Edit-2509",
         "Apache-2.0",
+        "20 B",
         kinds.QwenImage,
         QWEN,
         (16, 1, 8, 12),
@@ -318,6 +327,7 @@ MODELS = [
         "OmniGen2",
         "OmniGen2/OmniGen2",
         "Apache-2.0",
+        "4 B",
         kinds.Omnigen2,
         OMNIGEN,
         (16, 8, 12),
@@ -328,6 +338,7 @@ MODELS = [
         "Bernini, frame by frame",
         "ByteDance/Bernini-R-1.3B-Diffusers, Bernini-R",
         "Apache-2.0",
+        "1.3 B; 2 x 14 B",
         kinds.WAN21_T2V,
         WAN,
         (16, 1, 8, 12),

@@ -16,7 +16,7 @@ from style_a_video.pipelines.engines.style import Style
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.media import Frame, read_frames
 from style_a_video.pipelines.run import shots
-from style_a_video.pipelines.run.shots import Begin, Plan, Segment, Shot, plan, read_shots
+from style_a_video.pipelines.run.shots import Begin, Plan, Segment, Shot, Together, plan, read_shots
 from style_a_video.pipelines.run.stylize import stylize_video
 
 clips = SimpleNamespace(**run_path(str(Path(__file__).parents[1] / "clips.py")))
@@ -498,3 +498,13 @@ def test_segments_know_their_neighbours():
     first, second = Segment(0, 4, Fraction(0), 0), Segment(4, 6, Fraction(1), 0)
     assert second.follows(first) and not first.follows(second)
     assert not Segment(4, 6, Fraction(1), 1).follows(first)
+
+
+def test_frames_that_an_engine_needs_together():
+    """Video models: a latent of one frame, then of four each; the last takes what is left."""
+    begins = [Begin(0), Begin(12), Begin(13)]
+    found = plan(frames_at(range(20)), 16, begins, together=Together(4, first=1, last=2))
+    cut = [(s.start, s.end, s.shot) for s in found.segments]
+    assert cut == [(0, 5, 0), (5, 9, 0), (9, 12, 0), (12, 13, 1), (13, 20, 2)]
+    assert max(map(len, found.segments)) <= Together(4, first=1, last=2).most
+    assert Plan.from_dict(json.loads(json.dumps(found.as_dict()))) == found
