@@ -281,8 +281,8 @@ def stylized_video(
             size=files.fit(info.width, info.height, max_side, multiple=16 if windows else 8),
             chunk_size=chunk,
             keyframes=keyframes,
-            together=windows and windows.together,
-            planned=windows and windows.plan,
+            together=None if windows is None else windows.together,
+            planned=None if windows is None else windows.plan,
             job=Kept(jobs / name, {"graph": graph}),
             progress=_Told(engine),
         )

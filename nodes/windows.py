@@ -30,8 +30,10 @@ from .noise import FrameNoise
 STEP = 4  # frames of a latent, but for the first
 CONTEXT = frame_place.CONTEXT
 KNOWN = "WAN21"  # ComfyUI's class, tried
-PLACED = ("concat_latent_image", "concat_mask", "reference_latents", "time_dim_concat", "control")
-PLACED += ("vace_frames", "vace_mask", "camera_conditions", "audio_embed", "control_video")
+PLACED = (
+    *("concat_latent_image", "concat_mask", "reference_latents", "time_dim_concat", "control"),
+    *("vace_frames", "vace_mask", "camera_conditions", "audio_embed", "control_video"),
+)
 """What a CONDITIONING can hold for certain frames, which a window of others has no use for."""
 
 
@@ -74,13 +76,14 @@ def with_window(guider: Any, latents: Tensor) -> Any:
 
 
 def _entry_for(entry: dict[str, Any], latents: Tensor) -> dict[str, Any]:
-    streams = entry.get(CONTEXT)
-    return {**entry, CONTEXT: [latents, *streams[1:]]} if _has_source(entry) else entry
+    if not _has_source(entry):
+        return entry
+    return {**entry, CONTEXT: [latents, *entry[CONTEXT][1:]]}
 
 
 def _has_source(entry: dict[str, Any]) -> bool:
-    streams = entry.get(CONTEXT)
-    return bool(streams) and streams[0].shape[2] > 1
+    streams = entry.get(CONTEXT) or []
+    return len(streams) > 0 and streams[0].shape[2] > 1
 
 
 def check_guider(guider: Any, from_frames: bool) -> None:

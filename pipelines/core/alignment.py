@@ -71,6 +71,14 @@ def undo(edited: Tensor, motion: Motion) -> Tensor:
     return moved[0].clamp(0, 1).to(edited)
 
 
+def in_place(sources: Tensor, edited: Tensor) -> Tensor:
+    """Edited frames (T,3,H,W), each without its own motion against its source (T,3,H',W'); those
+    whose motion is not known as they are."""
+    motions = [find(x, y) for x, y in zip(sources.cpu(), edited.cpu(), strict=True)]
+    frames = [undo(y, m) if m.is_known else y for y, m in zip(edited, motions, strict=True)]
+    return torch.stack(frames)
+
+
 def of_shot(motions: Sequence[Motion]) -> Motion:
     """One motion for all frames of a shot: the median of those that are known."""
     known = [m for m in motions if m.is_known]

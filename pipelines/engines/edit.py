@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StyleAVideoError
 from .kinds import WORDS, Engine, EngineKind, Loaded
-from .options import Options, option
+from .options import ALIGN, Options, option
 from .style import Style, parse_picture
 
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
@@ -43,6 +43,7 @@ class EditOptions(Options):
         "work, or all but the layer",
         choices=("none", "model", "layer"),
     )
+    align: bool = option(False, ALIGN)
 
 
 class Edit:
@@ -120,7 +121,7 @@ class Edit:
     def identity(self) -> dict[str, Any]:
         given = self.options.as_dict()
         return {
-            **{k: given[k] for k in ("text_scale", "frame_scale", "steps", "seed")},
+            **{k: given[k] for k in ("text_scale", "frame_scale", "steps", "seed", "align")},
             "kind": type(self.pipeline).__name__,
             "weights": self.weights,
             "lora": self.lora,
@@ -139,8 +140,11 @@ class Edit:
         def stylize(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
             import torch
 
+            from ..core import alignment
+
             with torch.no_grad():
-                return torch.cat([self._stylize(frame, words) for frame in frames.split(1)])
+                made = torch.cat([self._stylize(frame, words) for frame in frames.split(1)])
+                return alignment.in_place(frames, made) if self.options.align else made
 
         return stylize
 

@@ -30,6 +30,9 @@ def option(
     return field(default=default, metadata=about)
 
 
+ALIGN = "undo the shift and zoom of each frame, where the model moves it against its source"
+
+
 @dataclass(frozen=True)
 class Options:
     """What a user can choose about an engine: frozen, and JSON by `as_dict`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..kinds import EngineKind, Loaded
-from ..options import Options, option
+from ..options import ALIGN, Options, option
 from .server import DEFAULT, urls
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -33,6 +33,8 @@ class ComfyUIOptions(Options):
     timeout: float = option(
         1800, "seconds that one prompt may take, its wait in the queue included", low=1, metavar="S"
     )
+
+    align: bool = option(False, ALIGN)
 
     def check(self) -> None:
         super().check()

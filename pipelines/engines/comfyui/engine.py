@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ...core import alignment
 from ...errors import Remedy, StyleAVideoError
 from ..kinds import Engine
 from ..style import Style
@@ -78,6 +79,7 @@ class ComfyUI:
             "workflow": self.workflow.sha256,
             "pictures": self.pictures,
             "multiple": self.options.multiple,
+            "align": self.options.align,
             "comfyui": self.versions,
         }
 
@@ -108,7 +110,8 @@ class ComfyUI:
         rows, columns = (
             max(1, round(made.shape[k] * frames.shape[k] / shown.shape[k])) for k in (-2, -1)
         )
-        return made[..., :rows, :columns]
+        made = made[..., :rows, :columns]
+        return alignment.in_place(frames, made) if self.options.align else made
 
     def _all(self, groups: Sequence[Tensor]) -> Tensor:
         """Each group of frames as a prompt; one that fails ends the others."""
