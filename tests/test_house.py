@@ -225,7 +225,8 @@ def test_nothing_is_installed_or_evaluated_while_it_runs(path):
 
 
 NEEDED = ("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md")
-NEEDED_BELOW = ("nodes", "pipelines", "weights", "locales", "web/docs", "workflows/api")
+CODE = ("nodes", "pipelines", "weights")
+NEEDED_BELOW = (*CODE, "locales", "subgraphs", "web/docs", "workflows/api")
 
 
 def test_comfyui_s_archive_has_what_runs_and_little_else():

@@ -42,6 +42,16 @@ PREVIEWS = {
     "StyleAVideoConsistencyReport": 360,
 }
 COLOURS = ("#3f789e", "#8A8", "#b06634", "#88A", "#A88")
+APP: dict[str, tuple[str, ...]] = {
+    "StyleAVideoStylize": ("prompt",),
+    "StyleAVideoTextCondition": ("text",),
+    "CLIPTextEncode": ("text",),
+    "StyleAVideoStylePicture": ("painting",),
+    "StyleAVideoLearnedStyle": ("name",),
+    "StyleAVideoLearnStyle": ("name",),
+    "StyleAVideoLoadFrames": ("file", "max_frames"),
+}
+"""Block → the widgets that App mode shows, in this order, beside Run."""
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "CURVE", "COMFY_DYNAMICCOMBO_V3")
 
 
@@ -133,6 +143,7 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
     wide: int = WIDTH  # px of a node, where nothing else is said
+    all_slots: bool = False  # of widgets too; else of those alone that are connected
     _x: int = 0
     _y: int = 0
     _wide: int = 0
@@ -195,10 +206,7 @@ class Graph:
 
     def ui(self) -> dict[str, Any]:
         """The form that the browser opens."""
-        links: list[list[Any]] = []
-        nodes = [self._ui_node(node, links) for node in self.nodes]
-        for link, source, slot, *_ in links:
-            nodes[source - 1]["outputs"][slot]["links"].append(link)
+        nodes, links = self.ui_nodes()
         nodes.append(self._ui_note(len(nodes) + 1))
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"style-a-video/{self.name}")),
@@ -207,10 +215,27 @@ class Graph:
             "last_link_id": len(links),
             "nodes": nodes,
             "links": links,
-            "groups": [_ui_group(i, group) for i, group in enumerate(self.groups)],
+            "groups": [ui_group(i, group) for i, group in enumerate(self.groups)],
             "config": {},
-            "extra": {"ds": {"scale": 0.6, "offset": [60, 160]}},
+            "extra": {"ds": {"scale": 0.6, "offset": [60, 160]}, "linearData": self.app()},
             "version": 0.4,
+        }
+
+    def ui_nodes(self) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+        links: list[list[Any]] = []
+        nodes = [self._ui_node(node, links) for node in self.nodes]
+        for link, source, slot, *_ in links:
+            if source > 0:
+                nodes[source - 1]["outputs"][slot]["links"].append(link)
+        return nodes, links
+
+    def app(self) -> dict[str, Any]:
+        """What App mode shows: some widgets, and the video that is made; pictures if none is."""
+        shown = [n for kind in APP for n in self.nodes if n.kind == kind]
+        made = {kind: [n.id for n in self.nodes if n.kind == kind] for kind in PREVIEWS}
+        return {
+            "inputs": [[n.id, name] for n in shown for name in _app_widgets(n)],
+            "outputs": made["SaveVideo"] or made["PreviewImage"],
         }
 
     def _ui_node(self, node: Node, links: list[list[Any]]) -> dict[str, Any]:
@@ -229,7 +254,11 @@ class Graph:
                 slot["link"] = len(links) + 1
                 ends = [value.node.id, value.slot, node.id, len(slots)]
                 links.append([slot["link"], *ends, value.type])
-            if slot["link"] or not entry.is_widget:
+            own_title = node.title != node.definition["display_name"]
+            named = own_title and _app_widgets(node) == [entry.name]
+            if named:
+                slot["label"] = node.title
+            if slot["link"] or named or self.all_slots or not entry.is_widget:
                 slots.append(slot)
         if any(f.options.get("video_upload") for f in fields(node)):
             values.append("image")  # the upload button, last of all
@@ -266,6 +295,11 @@ class Graph:
         }
 
 
+def _app_widgets(node: Node) -> list[str]:
+    """Without an empty prompt, which is there to be empty, and a limit that is none."""
+    return [name for name in APP.get(node.kind, ()) if node.inputs.get(name) not in ("", 0)]
+
+
 def _widget_values(entry: Field, value: Any) -> list[Any]:
     """A seed has a second widget: what to do with it after a run."""
     seeds = entry.type == "INT" and entry.name in ("seed", "noise_seed")
@@ -285,7 +319,7 @@ def _height(node: Node) -> int:
     return height + ROW * max(rows, len(node.definition["output"])) + ROW
 
 
-def _ui_group(number: int, group: dict[str, Any]) -> dict[str, Any]:
+def ui_group(number: int, group: dict[str, Any]) -> dict[str, Any]:
     """The frame around a stage's nodes, with room for their titles and its own."""
     nodes = group["nodes"]
     left, top = (min(n.place[i] for n in nodes) for i in (0, 1))
@@ -347,6 +381,38 @@ def halves(g: Graph) -> tuple[Node, Node]:
     right = g.add("InvertMask", "Right", mask=left)
     g.add("MaskPreview", mask=left)
     return left, right
+
+
+def any_length_by_words(g: Graph, model: Node, frames: Node, text: Any, **inputs: Any) -> Node:
+    """Stylize Video by the built-in model; its conditions are made of one frame."""
+    g.stage("2 · Conditions · 条件")
+    words = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text=text)
+    null = null_condition(g, model["CLIP"])
+    frame = g.add(
+        "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
+    )
+    g.stage("3 · Guide · 引导")
+    guider = g.add(
+        "StyleAVideoPresetGuider",
+        model=model["MODEL"],
+        prompt=words,
+        negative=null,
+        frame=frame["CONDITIONING"],
+    )
+    noise = g.add("StyleAVideoFrameNoise")
+    sampler = g.add("KSamplerSelect", sampler_name="euler")
+    sigmas = g.add("BasicScheduler", model=model["MODEL"], scheduler="simple", steps=1)
+    g.stage("4 · Stylize, save · 风格化、保存")
+    return g.add(
+        "StyleAVideoStylizeVideo",
+        video=frames["video"],
+        guider=guider["GUIDER"],
+        noise=noise,
+        sampler=sampler,
+        sigmas=sigmas,
+        vae=model["VAE"],
+        **inputs,
+    )
 
 
 def stylize_video(g: Graph, frames: Node, engine: Node) -> None:
@@ -693,33 +759,7 @@ def style_a_long_video_by_words(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g, 0, first_frame_only=True)
-    g.stage("2 · Conditions · 条件")
-    text = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="oil painting")
-    null = null_condition(g, model["CLIP"])
-    frame = g.add(
-        "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
-    )
-    g.stage("3 · Guide · 引导")
-    guider = g.add(
-        "StyleAVideoPresetGuider",
-        model=model["MODEL"],
-        prompt=text,
-        negative=null,
-        frame=frame["CONDITIONING"],
-    )
-    noise = g.add("StyleAVideoFrameNoise")
-    sampler = g.add("KSamplerSelect", sampler_name="euler")
-    sigmas = g.add("BasicScheduler", model=model["MODEL"], scheduler="simple", steps=1)
-    g.stage("4 · Stylize, save · 风格化、保存")
-    stylized = g.add(
-        "StyleAVideoStylizeVideo",
-        video=frames["video"],
-        guider=guider["GUIDER"],
-        noise=noise,
-        sampler=sampler,
-        sigmas=sigmas,
-        vae=model["VAE"],
-    )
+    stylized = any_length_by_words(g, model, frames, "oil painting")
     g.add("SaveVideo", video=stylized, filename_prefix=f"style_a_video/{g.name}")
     g.add("PreviewAny", "Report", source=stylized["report"])
 
@@ -845,23 +885,29 @@ def build(definitions: dict[str, Any]) -> dict[str, tuple[dict[str, Any], dict[s
     return built
 
 
+def definitions_of(server: str) -> dict[str, Any]:
+    """The nodes of a running ComfyUI."""
+    try:
+        with urllib.request.urlopen(f"{server}/object_info", timeout=60) as answer:
+            return json.load(answer)
+    except OSError as error:
+        sys.exit(f"There is no ComfyUI at {server} ({error}): start it first.")
+
+
+def write(path: Path, form: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(form, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    print(path.name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL")
     parser.add_argument("--out", type=Path, default=FOLDER, metavar="FOLDER")
     arguments = parser.parse_args()
-    try:
-        with urllib.request.urlopen(f"{arguments.server}/object_info", timeout=60) as answer:
-            definitions = json.load(answer)
-    except OSError as error:
-        sys.exit(f"There is no ComfyUI at {arguments.server} ({error}): start it first.")
-    (arguments.out / "api").mkdir(parents=True, exist_ok=True)
-    for title, (ui, api) in build(definitions).items():
-        name = GRAPHS[title].__name__
-        for path, form in ((f"{title}.json", ui), (f"api/{name}.api.json", api)):
-            text = json.dumps(form, ensure_ascii=False, indent=1)
-            (arguments.out / path).write_text(text + "\n", encoding="utf-8")
-            print(path)
+    for title, (ui, api) in build(definitions_of(arguments.server)).items():
+        write(arguments.out / f"{title}.json", ui)
+        write(arguments.out / "api" / f"{GRAPHS[title].__name__}.api.json", api)
 
 
 if __name__ == "__main__":

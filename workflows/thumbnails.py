@@ -1,4 +1,4 @@
-"""Makes NAME.jpg of each workflow by running it: source above, result below.
+"""Makes TITLE.jpg of each workflow by running it: a square, the source beside the result.
 
 python workflows/thumbnails.py --server http://127.0.0.1:8188 [NAME ...]
 
@@ -13,33 +13,34 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import av
 from build import GRAPHS
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from run import FOLDER, Client, Failure, Prompt, read_workflow
 
-SIZE, COLUMNS, LINE = (640, 360), 3, 2
-EVERY = 13  # of the example's frames: three shots of it
+SIDE, LINE = 480, 4  # px
+SLANT = 36  # px, from the middle of a line to its ends
+INSET = 150  # px, the longer side of a picture of the style
+RATE = 12  # of the example, a second
+CAT, ROCKET, CUP = 0, 13, 26  # frames of it
+EVERY, COUNT = 13, 3
 SHOT = 9  # its first frames, without a cut
 LESSON = 200  # steps
 LIMIT = 60_000  # bytes
 CHARTS = 224  # px, the height of a row of them in pipelines/report/charts.py
-REPORT, ANALOGY = "StyleAVideoConsistencyReport", "StyleAVideoDeepImageAnalogy"
+REPORT = "StyleAVideoConsistencyReport"
 
 
 def simplified(prompt: Prompt) -> Prompt:
-    """On a few frames, and with the built-in model where it wants checkpoints."""
+    """With the built-in model where it wants checkpoints, and a short lesson."""
     for key, node in list(prompt.items()):
         inputs = node["inputs"]
         match node["class_type"]:
-            case "StyleAVideoLoadFrames" if REPORT in kinds(prompt):
-                inputs["max_frames"] = SHOT
-            case "StyleAVideoLoadFrames":
-                inputs |= {"every_nth": EVERY, "max_frames": COLUMNS}
             case "StyleAVideoLearnStyle":
                 inputs |= {"name": f"thumbnail_{os.getpid()}", "steps": LESSON}
             case "CheckpointLoaderSimple":
@@ -58,8 +59,19 @@ def simplified(prompt: Prompt) -> Prompt:
     return {k: n for k, n in prompt.items() if n["class_type"] not in ("ControlNetLoader", "Canny")}
 
 
-def kinds(prompt: Prompt) -> set[str]:
-    return {node["class_type"] for node in prompt.values()}
+def of_few_frames(prompt: Prompt, name: str) -> Prompt:
+    """Of the frame that is shown; or of as many as the form needs."""
+    frame = SHOWN.get(name, CAT)
+    part = {"start": max(0, frame - 0.5) / RATE, "end": (frame + 0.5) / RATE}
+    form = FORMS.get(name)
+    if form is over_time:
+        part = {"every_nth": EVERY, "max_frames": COUNT}
+    elif form is measured:
+        part = {"max_frames": SHOT}
+    for node in prompt.values():
+        if node["class_type"] == "StyleAVideoLoadFrames":
+            node["inputs"] |= part
+    return prompt
 
 
 def _few_steps(prompt: Prompt) -> None:
@@ -85,55 +97,122 @@ def _redirect(prompt: Prompt, old: list, new: list) -> None:
                 node["inputs"][name] = new
 
 
-async def pictures(url: str, prompt: Prompt, folder: Path) -> list[Image.Image]:
-    """Six cells, row by row: a saved video's frames below the source's, the last of each making
-    room for a picture of the style; or else the previews; where clips are measured, some of the
-    curves below a frame of each."""
+@dataclass
+class Made:
+    """What a run gave."""
+
+    source: list[Image.Image]  # all frames of the example
+    result: list[Image.Image]  # of a saved video
+    by_kind: dict[str, list[Image.Image]]  # all other pictures, by the node that shows them
+    frame: int = CAT  # which of the source's is shown
+
+
+async def made(url: str, prompt: Prompt, name: str, folder: Path) -> Made:
+    result: list[Image.Image] = []
+    by_kind: dict[str, list[Image.Image]] = {}
     async with Client(url) as client:
         run = await client.queue(prompt)
         await client.wait(prompt, run)
-        made = await client.results(run)
-
-        async def fetched(kind: str) -> list[Path]:
-            paths = []
-            for key in (k for k in prompt if prompt[k]["class_type"] == kind):
-                for file in made.get(key, []):
-                    paths.append(folder / f"{len(paths)}-{kind}-{file['filename']}")
-                    await client.download(file, paths[-1])
-            return paths
-
-        if ANALOGY in kinds(prompt):
-            return await pair(fetched)
-        source = frames_of(FOLDER / "example.mp4")[::EVERY][:COLUMNS]
-        previews = [Image.open(path) for path in await fetched("PreviewImage")]
-        saves = "SaveVideo" in kinds(prompt)
-        if previews and not saves:  # three settings, one frame of each
-            return source + [previews[i * len(previews) // COLUMNS + i] for i in range(COLUMNS)]
-        compared = [Image.open(path) for path in await fetched("StyleAVideoCompare")]
-        if REPORT in kinds(prompt):
-            (report,) = await fetched(REPORT)
-            return parts(compared[-1], COLUMNS) + charts(Image.open(report).convert("RGB"))
-        if compared and compared[0].width > 4 * compared[0].height:  # source and two results
-            return [
-                cell for picture in (compared[0], compared[-1]) for cell in parts(picture, COLUMNS)
-            ]
-        result = frames_of((await fetched("SaveVideo"))[0])
-        cells = source + (result[::EVERY][:COLUMNS] if len(result) > COLUMNS else result)
-        for row, picture in enumerate(previews, 1):
-            cells[row * COLUMNS - 1] = picture
-        return cells
-
-
-async def pair(fetched: Callable[[str], Awaitable[list[Path]]]) -> list[Image.Image]:
-    """Two pictures and where they match, above; each in the other's look and the field, below."""
-    a, b, a_like_b, b_like_a, field = await fetched("PreviewImage")
-    (confidence,) = await fetched("MaskPreview")
-    return [Image.open(path) for path in (a, b, confidence, a_like_b, b_like_a, field)]
+        files = await client.results(run)
+        for key, kind in ((key, node["class_type"]) for key, node in prompt.items()):
+            for i, file in enumerate(files.get(key, [])):
+                path = folder / f"{key}-{i}-{file['filename']}"
+                await client.download(file, path)
+                if kind == "SaveVideo":
+                    result = frames_of(path)
+                else:
+                    by_kind.setdefault(kind, []).append(Image.open(path).convert("RGB"))
+    source = frames_of(FOLDER / "example.mp4")
+    return Made(source, result, by_kind, SHOWN.get(name, CAT))
 
 
 def frames_of(path: Path) -> list[Image.Image]:
     with av.open(str(path)) as container:
         return [frame.to_image() for frame in container.decode(video=0)]
+
+
+# The forms
+
+
+def split(*pictures: Image.Image) -> Image.Image:
+    """Parts of the same place side by side, slanting lines between them."""
+    sheet = fit(pictures[0], SIDE, SIDE)
+    for i, picture in enumerate(pictures[1:], 1):
+        x = SIDE * i / len(pictures)
+        line = [(x + SLANT, 0), (x - SLANT, SIDE)]
+        right = Image.new("L", sheet.size)
+        ImageDraw.Draw(right).polygon([*line, (SIDE, SIDE), (SIDE, 0)], fill=255)
+        sheet.paste(fit(picture, SIDE, SIDE), mask=right)
+        ImageDraw.Draw(sheet).line(line, fill="white", width=LINE)
+    return sheet
+
+
+def grid(pictures: list[Image.Image], columns: int) -> Image.Image:
+    """Whole pictures, row by row."""
+    rows = len(pictures) // columns
+    sheet = Image.new("RGB", (SIDE, SIDE), "white")
+    for i, picture in enumerate(pictures):
+        (row, column), (wide, high) = divmod(i, columns), (SIDE // columns, SIDE // rows)
+        cell = fit(picture, wide - LINE * (columns > 1), high - LINE * (rows > 1))
+        sheet.paste(cell, (column * wide + LINE // 2, row * high + LINE // 2))
+    return sheet
+
+
+def with_insets(sheet: Image.Image, pictures: list[Image.Image], top: int) -> Image.Image:
+    """The pictures of the style, framed, from `top` on: in the left corner, in the right one."""
+    for i, picture in enumerate(pictures):
+        framed = ImageOps.expand(ImageOps.contain(picture, (INSET, INSET)), LINE, "white")
+        left = (SIDE - framed.width - 2 * LINE) if i else 2 * LINE
+        sheet.paste(framed, (left, top - framed.height - 2 * LINE))
+    return sheet
+
+
+def fit(picture: Image.Image, wide: int, high: int) -> Image.Image:
+    return ImageOps.fit(picture, (wide, high), Image.Resampling.LANCZOS)
+
+
+def before_and_after(made: Made) -> Image.Image:
+    pictures = made.by_kind.get("PreviewImage", [])
+    return with_insets(split(made.source[made.frame], made.result[0]), pictures, SIDE)
+
+
+def over_time(made: Made) -> Image.Image:
+    """A row a frame."""
+    few = made.result if len(made.result) <= COUNT else made.result[::EVERY]
+    pairs = zip(made.source[::EVERY], few, strict=True)
+    return grid([picture for pair in pairs for picture in pair], 2)
+
+
+def above_and_below(made: Made) -> Image.Image:
+    """For styles that stand side by side."""
+    sheet = grid([made.source[made.frame], made.result[0]], 1)
+    return with_insets(sheet, made.by_kind.get("PreviewImage", []), SIDE // 2)
+
+
+def off_and_on(made: Made) -> Image.Image:
+    """Source, without, with: the three that Compare Videos shows side by side."""
+    return split(*parts(made.by_kind["StyleAVideoCompare"][0], 3))
+
+
+def looks(made: Made) -> Image.Image:
+    """The frame, and how each of three settings sees it."""
+    return grid([made.source[made.frame], *made.by_kind["PreviewImage"]], 2)
+
+
+def swapped(made: Made) -> Image.Image:
+    """Two pictures; each in the other's look."""
+    return grid(made.by_kind["PreviewImage"][:4], 2)
+
+
+def measured(made: Made) -> Image.Image:
+    """Source, frame by frame, refined; below, the curves of the warping error."""
+    sheet = split(*parts(made.by_kind["StyleAVideoCompare"][-1], 3))
+    plot = made.by_kind[REPORT][0]
+    legend = plot.height % CHARTS
+    error = parts(plot.crop((0, legend, plot.width, legend + CHARTS)), 3)[-1]
+    below = ImageOps.pad(error, (SIDE, SIDE // 2), color="white")
+    sheet.paste(below, (0, SIDE // 2))
+    return sheet
 
 
 def parts(picture: Image.Image, count: int) -> list[Image.Image]:
@@ -144,25 +223,25 @@ def parts(picture: Image.Image, count: int) -> list[Image.Image]:
     ]
 
 
-def charts(plot: Image.Image) -> list[Image.Image]:
-    """The first row of a report's plot: strength, sharpness, warping error."""
-    legend = plot.height % CHARTS
-    row = plot.crop((0, legend, plot.width, legend + CHARTS))
-    cell = (SIZE[0] // COLUMNS, SIZE[1] // 2)
-    return [ImageOps.pad(chart, cell, color="white") for chart in parts(row, COLUMNS)]
+FORMS: dict[str, Callable[[Made], Image.Image]] = {
+    "words_that_change_over_time": over_time,
+    "fade_from_one_style_to_another": over_time,
+    "two_styles_in_two_regions": above_and_below,
+    "two_pictures_in_two_regions": above_and_below,
+    "clip_correction_off_and_on": off_and_on,
+    "see_where_the_model_looks": looks,
+    "two_pictures_swap_their_looks": swapped,
+    "less_flicker_and_how_much_less": measured,
+}
+"""Of all others `before_and_after`."""
 
-
-def strip(cells: list[Image.Image]) -> Image.Image:
-    """Two rows of cells, a line between them."""
-    rows = len(cells) // COLUMNS
-    sheet = Image.new("RGB", SIZE, "white")
-    wide, high = (SIZE[0] + LINE) / COLUMNS, (SIZE[1] + LINE) / rows
-    for i, cell in enumerate(cells):
-        row, column = divmod(i, COLUMNS)
-        left, top = round(column * wide), round(row * high)
-        size = (round((column + 1) * wide) - LINE - left, round((row + 1) * high) - LINE - top)
-        sheet.paste(ImageOps.fit(cell.convert("RGB"), size, Image.Resampling.LANCZOS), (left, top))
-    return sheet
+SHOWN = {
+    "style_a_long_video_by_words": CUP,
+    "take_the_colours_of_a_picture": CUP,
+    "learn_a_style_of_your_own": ROCKET,
+    "stable_diffusion_with_controlnet": CUP,
+}
+"""Of all others the cat."""
 
 
 def save(sheet: Image.Image, path: Path) -> None:
@@ -182,9 +261,10 @@ def main() -> None:
     try:
         for name in given.names or titles:
             prompt = simplified(read_workflow(FOLDER / "api" / f"{name}.api.json"))
+            prompt = of_few_frames(prompt, name)
             with tempfile.TemporaryDirectory() as folder:
-                cells = asyncio.run(pictures(given.server, prompt, Path(folder)))
-                save(strip(cells), FOLDER / f"{titles[name]}.jpg")
+                run = asyncio.run(made(given.server, prompt, name, Path(folder)))
+                save(FORMS.get(name, before_and_after)(run), FOLDER / f"{titles[name]}.jpg")
             print(f"{name}.jpg")
     except (Failure, aiohttp.ClientError) as error:
         sys.exit(f"{name}: {error}")

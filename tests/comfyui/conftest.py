@@ -64,3 +64,33 @@ def browser():
 
     with chromium() as opened:
         yield opened
+
+
+@pytest.fixture
+def complaints():
+    """What the console and the server said against this pack."""
+    from frontend import Complaints
+
+    return Complaints()
+
+
+@pytest.fixture
+def language() -> str:
+    return "en"
+
+
+@pytest.fixture
+def page(browser, server, complaints, language):
+    """ComfyUI's front end."""
+    from frontend import opened
+
+    with opened(browser, server, complaints, language) as page:
+        yield page
+
+
+@pytest.fixture
+def shoot(page, tmp_path):
+    """Takes a picture of the page under a name."""
+    from frontend import take_picture
+
+    return lambda name: take_picture(page, name, tmp_path)

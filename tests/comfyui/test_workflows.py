@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import signal
@@ -11,27 +10,13 @@ import sys
 import time
 import urllib.request
 from fractions import Fraction
-from pathlib import Path
 from urllib.parse import quote
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
-
-FOLDER = Path(__file__).parents[2] / "workflows"
-
-
-def load_script(name):
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location(f"workflow_{name}", FOLDER / f"{name}.py")
-        sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove(str(FOLDER))
-
+from templates import FOLDER, decoded, load_script
 
 build = load_script("build")
 TITLES = {describe.__name__: title for title, describe in build.GRAPHS.items()}
@@ -80,14 +65,6 @@ def clip(server, tmp_path_factory):
         container.mux(stream.encode())
     server.add_input(path)
     return path
-
-
-def decoded(path):
-    """Frames (T,H,W,3) uint8 and rate."""
-    with av.open(str(path)) as container:
-        rate = container.streams.video[0].average_rate
-        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    return np.stack(frames), rate
 
 
 def on(prompt, clip, **inputs):
@@ -191,7 +168,35 @@ def test_its_links_hold_together(definitions, name):
 def test_required_inputs_are_connected(name):
     for node in ui(name)["nodes"]:
         for slot in node["inputs"]:
-            assert slot["link"] is not None or slot.get("shape") == 7, (node["type"], slot["name"])
+            free = slot.get("shape") == 7 or "widget" in slot
+            assert slot["link"] is not None or free, (node["type"], slot["name"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_app_mode_shows_what_is_to_be_chosen_and_what_is_made(definitions, name):
+    graph = ui(name)
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    data = graph["extra"]["linearData"]
+    for number, widget in data["inputs"]:
+        known = definitions[nodes[number]["type"]]["input"]
+        assert widget in known["required"] | known.get("optional", {})
+    chosen = {nodes[number]["type"] for number, _ in data["inputs"]}
+    loads = "StyleAVideoLoadFrames" in {node["type"] for node in nodes.values()}
+    assert loads == ("StyleAVideoLoadFrames" in chosen)
+    made = {nodes[number]["type"] for number in data["outputs"]}
+    assert made == ({"PreviewImage"} if name in WITHOUT_VIDEO else {"SaveVideo"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_app_mode_tells_settings_of_a_kind_apart(name):
+    """Two of a kind have names of their own."""
+    graph = ui(name)
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    labels = []
+    for number, widget in graph["extra"]["linearData"]["inputs"]:
+        given = {slot["name"]: slot.get("label") for slot in nodes[number]["inputs"]}
+        labels.append(given.get(widget) or widget)
+    assert len(set(labels)) == len(labels)
 
 
 def boxes(graph):
@@ -295,7 +300,7 @@ def test_the_templates_are_listed_and_served(server):
 def test_its_thumbnail_is_small(name):
     path = FOLDER / f"{TITLES[name]}.jpg"
     assert path.stat().st_size <= 60_000
-    assert Image.open(path).size == (640, 360)
+    assert Image.open(path).size == (480, 480)
 
 
 # That they run
