@@ -65,13 +65,12 @@ class Blueprint(Graph):
     def ui(self) -> dict[str, Any]:
         """A workflow of one node, which is the subgraph."""
         inside = self._inside()
-        inputs = [self._slot(one) | {"link": None} for one in inside["inputs"]]
-        widgets = {link["origin_slot"] for link in inside["links"] if self._meets_widget(link)}
-        for place in widgets:
+        inputs = [_slot(one) | {"link": None} for one in inside["inputs"]]
+        for place in _widget_places(inside):
             inputs[place]["widget"] = {"name": inputs[place]["name"]}
         block = {"id": 1, "type": inside["id"], "pos": [0, 0], "size": list(SIZE), "flags": {}}
         block |= {"order": 0, "mode": 0, "inputs": inputs}
-        block["outputs"] = [self._slot(one) | {"links": []} for one in inside["outputs"]]
+        block["outputs"] = [_slot(one) | {"links": []} for one in inside["outputs"]]
         block |= {"properties": {}, "widgets_values": [], "title": self.name}
         return {
             "revision": 0,
@@ -87,18 +86,8 @@ class Blueprint(Graph):
             },
         }
 
-    def _slot(self, end: dict[str, Any]) -> dict[str, Any]:
-        return {key: end[key] for key in ("name", "label", "type")}
-
-    def _meets_widget(self, link: dict[str, Any]) -> bool:
-        if link["origin_id"] != TAKES:
-            return False
-        (node,) = (n for n in self._nodes if n["id"] == link["target_id"])
-        return "widget" in node["inputs"][link["target_slot"]]
-
     def _inside(self) -> dict[str, Any]:
         nodes, links = self.ui_nodes()
-        self._nodes = nodes
         for place, output in enumerate(self.gives):
             link = [len(links) + 1, output.node.id, output.slot, GIVES, place, output.type]
             links.append(link)
@@ -146,6 +135,21 @@ class Blueprint(Graph):
 
     def _id(self, part: str) -> str:
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"style-a-video/subgraphs/{self.name}/{part}"))
+
+
+def _slot(end: dict[str, Any]) -> dict[str, Any]:
+    return {key: end[key] for key in ("name", "label", "type")}
+
+
+def _widget_places(inside: dict[str, Any]) -> set[int]:
+    """Which inputs of the block go into a widget."""
+    nodes = {node["id"]: node for node in inside["nodes"]}
+    return {
+        link["origin_slot"]
+        for link in inside["links"]
+        if link["origin_id"] == TAKES
+        and "widget" in nodes[link["target_id"]]["inputs"][link["target_slot"]]
+    }
 
 
 def _box(left: int, rows: int) -> list[int]:
