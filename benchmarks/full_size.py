@@ -10,7 +10,6 @@ counted without the probe of the attention map, a pass that ends in the middle.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +21,7 @@ from style_a_video.pipelines.engines.diffusion.settings import Settings
 from style_a_video.weights.files import read_json
 from style_a_video.weights.loading import load
 from style_a_video.weights.single_file import SD15
-from throughput import picture, plain_loop, synchronize, watched
+from throughput import clock_of, evaluations, outer_share, picture, plain_loop, synchronize, watched
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -59,8 +58,7 @@ def random_pipeline(device: torch.device, dtype: torch.dtype) -> StyleAVideoPipe
 
 
 def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
-    """The processor's seconds on a CPU, else those that pass."""
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    clock = clock_of(device)
     synchronize(device)
     began = clock()
     run()
@@ -100,12 +98,13 @@ def rows(
         return _reckoned(pipeline, clip, exact, changes, conditions, device)
     run_one(pipeline, clip, changes["fast"], conditions)  # warm-up
     plain = seconds_of(lambda: plain_loop(pipeline, clip[:1], exact, PROMPT), device)
+    share = outer_share(pipeline.unet, HEIGHT // 8, WIDTH // 8)
     found = [_row("plain loop", 4 * exact.num_inference_steps, plain, plain, True)]
     for name, change in changes.items():
         with watched(pipeline) as (_, pictures):
             run_one(pipeline, clip, change, conditions)
         took = seconds_of(lambda c=change: run_one(pipeline, clip, c, conditions), device)
-        each = pictures["unet"] / len(clip) - 1, took / len(clip)
+        each = evaluations(pictures, share) / len(clip) - 1, took / len(clip)
         found.append(_row(name, *each, plain, True))
     return found + _ways(pipeline.unet, 4 * frames, device)
 
@@ -133,24 +132,35 @@ def _reckoned(
     conditions: dict[str, Any],
     device: torch.device,
 ) -> list[Row]:
+    count, steps = len(exact.weights(0.0)), exact.num_inference_steps
     alone = an_evaluation(pipeline.unet, 1, device)
-    with watched(pipeline, time.process_time) as (spent, pictures):
+    whole = an_evaluation(pipeline.unet, count, device)
+
+    def passes(change: Row) -> tuple[int, int]:
+        """Through all levels, and through the outermost alone."""
+        taken = change.get("num_inference_steps", steps)
+        inner = -(-taken // change.get("inner_every", 1))
+        return count * inner, count * (taken - inner)
+
+    with watched(pipeline, clock_of(device)) as (spent, _):
         took = seconds_of(lambda: run_one(pipeline, clip, changes["fast"], conditions), device)
-    count = len(exact.weights(0.0))
-    together = spent["unet"] / (pictures["unet"] - 1)  # the probe ends early, and is not in spent
+    all_levels, outermost = passes(changes["fast"])
+    outer = (spent["unet"] - all_levels * whole) / outermost
     rest = took - spent["unet"]
-
-    def evaluations(change: Row) -> int:
-        return count * change.get("num_inference_steps", exact.num_inference_steps)
-
-    calls = count * exact.num_inference_steps
-    plain = calls * alone + rest
-    found = [_row("plain loop", calls, plain, plain, False)]
+    plain = count * steps * alone + rest
+    share = outer_share(pipeline.unet, HEIGHT // 8, WIDTH // 8)
+    found = [_row("plain loop", count * steps, plain, plain, False)]
     for name, change in changes.items():
-        made = evaluations(change)
-        seconds = took if name == "fast" else made * together + rest
-        found.append(_row(name, made, seconds, plain, name == "fast"))
-    parts = {"one alone": alone, "one of a batch of four": together, "all but the U-Net": rest}
+        all_levels, outermost = passes(change)
+        seconds = all_levels * whole + outermost * outer + rest
+        weighted = all_levels + share * outermost
+        found.append(_row(name, weighted, seconds, plain, name == "fast"))
+    parts = {
+        "one alone": alone,
+        f"one of a batch of {count}": whole,
+        "its outermost level alone": outer,
+        "all but the U-Net": rest,
+    }
     return found + [{"name": name, "seconds": round(value, 3)} for name, value in parts.items()]
 
 

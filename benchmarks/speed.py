@@ -1,14 +1,15 @@
 """What each saving costs: evaluations, seconds and quality beside the exact guidance.
 
-    python benchmarks/speed.py CLIP... [--styles STYLE ...] [--json FILE]
+    python benchmarks/speed.py CLIP... [--styles STYLE ...] [--json FILE] [--plot FILE.svg]
+    python benchmarks/speed.py --json FILE --plot FILE.svg   what was measured before, drawn
     python benchmarks/speed.py --size sd15 [--json FILE]     cost alone, see full_size.py
 
 The built-in model (or --model) with all four conditions of the paper. `exact` is 30 steps with all
 of them evaluated in each; `plain loop` is the same written down plainly, a call a condition. Then
 the named settings of --speed, and single savings. Of each row, means over clips and styles:
 
-- evaluations_per_frame: pictures through the U-Net;
-- seconds_per_frame, ratio_to_plain_loop: in this run;
+- evaluations_per_frame: pictures through the U-Net, each by the share of its products;
+- seconds_per_frame (of a CPU, the processor's), ratio_to_plain_loop: in this run;
 - psnr to the exact result, in dB;
 - style: Gram distance to the training filter's own result, that of `exact` being 1;
 - e_warp: the warping error of neighbours, that of `exact` being 1.
@@ -20,7 +21,6 @@ import argparse
 import json
 import math
 import sys
-import time
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
 from guidance import targets
-from throughput import plain_loop, watched
+from throughput import clock_of, evaluations, outer_share, plain_loop, watched
 
 STEPS = 30  # Huang et al. 2023
 FOUR = {"preset": "paper", "attention_scale": 0.5, "num_inference_steps": STEPS}
@@ -51,13 +51,19 @@ SAVINGS: dict[str, dict[str, Any]] = {
     "every 2nd step": {"evaluate_every": 2},
     "every 3rd step": {"evaluate_every": 3},
     "every 5th step": {"evaluate_every": 5},
+    "inner levels every 2nd step": {"inner_every": 2},
+    "inner levels every 3rd step": {"inner_every": 3},
+    "12 steps, inner levels every 2nd": {"num_inference_steps": 12, "inner_every": 2},
     "10 steps": {"num_inference_steps": 10},
     "DPM-Solver++, 10 steps": {"num_inference_steps": 10, "scheduler": "dpmpp"},
+    "5 steps": {"num_inference_steps": 5},
     "UniPC, 10 steps": {"num_inference_steps": 10, "scheduler": "unipc"},
     "text in the first half": {"schedules": {"text_scale": [(0, 1), (0.5, 1), (0.5, 0), (1, 0)]}},
 }
 """One saving each, with the others as in the exact run."""
 
+
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # a name in a plot
 
 Rows = dict[str, dict[str, list[float]]]
 
@@ -101,6 +107,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="PSNR over evaluations")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     device = pick_device(args.device)
@@ -108,11 +115,14 @@ def main() -> None:
     if args.size:
         keep(full_size.rows(device, dtype, FOUR, named, args.frames), device, dtype, args.json)
         return
+    if not args.clips and args.json and args.plot:
+        plot(json.loads(args.json.read_text())["rows"], args.plot)
+        return
     if not args.clips:
         parser.error("give clips, or --size")
     pipeline = load(args.model, dtype=dtype, device=device)
     pipeline.set_progress_bar_config(disable=True)
-    encoder, own = load_encoder(), pipeline.scheduler
+    encoder, own, clock = load_encoder(), pipeline.scheduler, clock_of(device)
     exact = Settings.resolve(pipeline.config.defaults, **FOUR)
     changes = {**named(exact), **SAVINGS}
     rows: Rows = defaultdict(lambda: defaultdict(list))
@@ -122,10 +132,11 @@ def main() -> None:
         read = islice(read_frames(info, start=args.at, size=size), args.frames)
         frames = torch.stack([frame.image for frame in read])
         flows, wanted = flows_of(frames), targets(frames[:1])
+        share = outer_share(pipeline.unet, *pipeline.latent_shape(size[1], size[0])[1:])
         for style in args.styles:
-            began = time.perf_counter()
+            began = clock()
             plain_loop(pipeline, frames[:1], exact, style)
-            plain = time.perf_counter() - began
+            plain = clock() - began
             first: dict[str, float] = {}
             reference = None
             for name, change in changes.items():
@@ -133,10 +144,10 @@ def main() -> None:
                 scheduler = given.pop("scheduler", None)
                 made = None if scheduler is None else getattr(diffusers, SCHEDULERS[scheduler])
                 pipeline.scheduler = own if made is None else made.from_config(own.config)
-                began = time.perf_counter()
+                began = clock()
                 with watched(pipeline) as (_, pictures):
                     result = pipeline(frames, style, **{**FOUR, **given}).frames.float().cpu()
-                seconds = (time.perf_counter() - began) / len(frames)
+                seconds = (clock() - began) / len(frames)
                 reference = result if reference is None else reference
                 found = {
                     "style": float(style_distance(encoder(result[:1]), encoder(wanted[style]))),
@@ -144,7 +155,7 @@ def main() -> None:
                 }
                 first = first or found
                 row = {
-                    "evaluations_per_frame": pictures["unet"] / len(frames),
+                    "evaluations_per_frame": evaluations(pictures, share) / len(frames),
                     "seconds_per_frame": seconds,
                     "ratio_to_plain_loop": plain / seconds,
                     "psnr": decibels(result, reference),
@@ -158,6 +169,45 @@ def main() -> None:
         for name, row in rows.items()
     ]
     keep(table, device, dtype, args.json)
+    if args.plot:
+        plot(table, args.plot)
+
+
+def plot(table: list[dict[str, Any]], file: Path) -> None:
+    """PSNR to the exact result over evaluations; a line joins those that no other row beats."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update({"font.size": 9, "svg.hashsalt": "speed", "svg.fonttype": "none"})
+    rows = [row for row in table if row["name"] != "exact"]
+    figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
+    best, front = -math.inf, []
+    for row in sorted(rows, key=lambda r: (r["evaluations_per_frame"], -r["psnr"])):
+        if row["psnr"] > best:
+            best, front = row["psnr"], [*front, row]
+    axes.plot(*points(front), color="#8a8a8a", linewidth=1, zorder=1)
+    named = [row for row in rows if row["name"] in SPEEDS]
+    for some, colour, marker in ((rows, "#0072b2", "o"), (named, "#d55e00", "D")):
+        axes.scatter(*points(some), color=colour, marker=marker, zorder=2)
+    placed: list[tuple[float, float]] = []
+    for row in sorted(rows, key=lambda r: r["psnr"]):
+        x, y = row["evaluations_per_frame"], row["psnr"]
+        for there, other in placed:  # names above each other where they would overlap
+            y = max(y, other + 0.7) if abs(x - there) < 18 and y < other + 0.7 else y
+        placed.append((x, y))
+        axes.text(x + 1.5, y, row["name"], fontsize=8, va="center", bbox=BEHIND)
+    axes.set(xlabel="evaluations of the U-Net a frame (exact: 120)", ylabel="PSNR to exact, dB")
+    axes.set_xlim(0, 1.3 * max(points(rows)[0]))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e4e4e4")
+    axes.set_axisbelow(True)
+    figure.savefig(file, metadata={"Date": None})
+
+
+def points(rows: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    return [row["evaluations_per_frame"] for row in rows], [row["psnr"] for row in rows]
 
 
 def keep(

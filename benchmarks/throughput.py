@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from style_a_video.pipelines.core import attention
+from style_a_video.pipelines.core.inner import outer, recorded
 from style_a_video.pipelines.core.noise import frame_noise
 from style_a_video.pipelines.device import hardware, pick_device, pick_dtype
 from style_a_video.pipelines.engines.diffusion.settings import Settings
@@ -34,6 +35,7 @@ from style_a_video.pipelines.refine.frames import Refining
 from style_a_video.pipelines.run.stylize import Kept, peak_memory_mib, stylize_video
 from style_a_video.weights.loading import load
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 PROMPT = "a watercolour painting"
 FOUR = {"preset": "paper", "attention_scale": 0.5, "start_level": 1.0}
@@ -101,7 +103,10 @@ def plain_loop(pipeline: Any, frames: Tensor, settings: Settings, prompt: str = 
 def watched(
     pipeline: Any, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[tuple[dict[str, float], dict[str, int]]]:
-    """Seconds in, and pictures through, the parts of the pipeline while the context is open."""
+    """Seconds in, and pictures through, the parts of the pipeline while the context is open.
+
+    `inner`: the pictures that went through the U-Net's inner levels too.
+    """
     seconds: dict[str, float] = defaultdict(float)
     pictures: dict[str, int] = defaultdict(int)
     began: dict[str, float] = {}
@@ -127,8 +132,16 @@ def watched(
         synchronize(pipeline.device)
         seconds["unet"] += clock() - began["unet"]
 
+    def inside(module: Any, args: Any) -> None:
+        pictures["inner"] += len(args[0])
+
+    # Not the U-Net's own call: its outermost level may be run alone.
     unet = pipeline.unet
-    handles = [unet.register_forward_pre_hook(before), unet.register_forward_hook(after)]
+    handles = [
+        unet.conv_in.register_forward_pre_hook(before),
+        unet.mid_block.register_forward_pre_hook(inside),
+        unet.conv_out.register_forward_hook(after),
+    ]
     methods = {"encode": "encode_latents", "decode": "decode_latents"}
     for name, method in methods.items():
         setattr(pipeline, method, timed_method(name, getattr(pipeline, method)))
@@ -139,6 +152,32 @@ def watched(
             handle.remove()
         for method in methods.values():
             delattr(pipeline, method)
+
+
+def outer_share(unet: Any, height: int, width: int) -> float:
+    """Share of the U-Net's products that its outermost level has, for latents of that size."""
+    with torch.device("meta"):
+        like = type(unet).from_config(unet.config)
+        x = torch.empty(1, unet.config.in_channels, height, width)
+        hidden = torch.empty(1, 77, unet.config.cross_attention_dim)
+        wide = unet.config.projection_class_embeddings_input_dim
+        pooled = torch.empty(1, wide) if wide else None
+        t = torch.tensor(500)
+        with recorded(like) as found, FlopCounterMode(display=False) as whole:
+            like(x, t, hidden, class_labels=pooled)
+        with FlopCounterMode(display=False) as part:
+            outer(like, x, t, hidden, pooled, found[0])
+    return part.get_total_flops() / whole.get_total_flops()
+
+
+def evaluations(pictures: dict[str, int], share: float) -> float:
+    """Pictures through the U-Net; where its inner levels are left out, one counts as `share`."""
+    return pictures["inner"] + share * (pictures["unet"] - pictures["inner"])
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """The processor's seconds on a CPU, so that what else runs does not count; else the wall's."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
 
 
 def synchronize(device: torch.device) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...core import attention, correction, guidance
+from ...core import inner as levels
 from ...core.denoised import alpha_bar, predict_denoised
 from ...errors import StyleAVideoError
 from . import decoders
@@ -21,26 +23,54 @@ FULLEST_FIRST = ("frame_text", "frame", "attention", "text", "null")
 """The first of these that a guidance has is its main condition: what it adds the others to."""
 
 
+@dataclass(frozen=True)
+class Reused:
+    """What a step before has left to use again, by condition; none of it: all is evaluated.
+
+    Attributes:
+        differences: of each other condition from the main one (T,C,h,w). The main condition alone
+            is then evaluated (Castillo et al. 2023, "Adaptive Guidance").
+        inner: what the U-Net's inner levels gave (T,C',h',w'). Its outermost level alone is then
+            run (see `core.inner`).
+    """
+
+    differences: Mapping[str, Tensor] = field(default_factory=dict)
+    inner: Mapping[str, Tensor] = field(default_factory=dict)
+
+
 class Guided(NamedTuple):
     """What `guided` returns.
 
     Attributes:
         pred: the guided prediction (T,C,h,w).
         received: attention received (T,1,h',w') in the module `record`: that of (c_I,∅) where it is
-            evaluated, else of (c_I,c_T), else of the first condition; None without a module.
-        differences: of each other condition from the main one (T,C,h,w), by name, where asked for.
+            evaluated, else of (c_I,c_T), else of the first condition; None without a module, and
+            where what lies inside is not run.
+        kept: of this step, what was asked for and evaluated.
     """
 
     pred: Tensor
     received: Tensor | None
-    differences: dict[str, Tensor]
+    kept: Reused
 
 
 def predict(
-    unet: Any, z: Tensor, t: Tensor, conditions: Conditions, names: Sequence[str], part: slice
+    unet: Any,
+    z: Tensor,
+    t: Tensor,
+    conditions: Conditions,
+    names: Sequence[str],
+    part: slice,
+    inner: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """The U-Net's output (K·T',C,h,w) for K conditions of the T' frames in `part`; z is theirs."""
+    """The U-Net's output (K·T',C,h,w) for K conditions of the T' frames in `part`; z is theirs.
+
+    inner: what its inner levels gave for all frames in a step before, which are then not run.
+    """
     x, text = conditions.batch(names, z, part)
+    if inner:
+        given = torch.cat([inner[name][part] for name in names])
+        return levels.outer(unet, x, t, text.hidden, text.pooled, given)
     output = unet(
         x, t, encoder_hidden_states=text.hidden, class_labels=text.pooled, return_dict=False
     )
@@ -55,8 +85,8 @@ def guided(
     weights: dict[str, float],
     chunk_size: int | None = None,
     record: torch.nn.Module | None = None,
-    differences: Mapping[str, Tensor] | None = None,
-    keep: bool = False,
+    reused: Reused = Reused(),
+    keep: Collection[str] = (),
 ) -> Guided:
     """Σ w_k eps(c_k) over the conditions of `weights`, whose weights add up to 1 (section 3.3).
 
@@ -64,34 +94,50 @@ def guided(
     for eps, v and x0 alike, since the weights add up to 1.
 
     Args:
-        differences: of an earlier step. Only the main condition is then evaluated, and the others
-            keep their difference from it (Castillo et al. 2023, "Adaptive Guidance").
-        keep: whether this step's differences are wanted.
+        keep: what later steps want to use again, of the names of `Reused`.
     """
     names = list(weights)
     main = main_condition(names)
-    own = next((n for n in ("frame", "frame_text") if n in names), names[0])
-    preds, maps, kept = [], [], []
+    evaluated = [main] if reused.differences else names
+    if reused.differences or reused.inner:
+        record = None
+    preds, maps, differences, inner = [], [], [], []
     for part in parts(len(z), chunk_size):
-        if differences is not None:
-            output = predict(unet, z[part], t, conditions, [main], part)
-            outputs = {n: output + differences[n][part] for n in names if n != main}
-            outputs[main] = output
-        else:
-            outputs, received = _evaluated(unet, z, t, conditions, names, part, record, own)
-            maps += [] if received is None else [received]
-            if keep:
-                kept.append({n: outputs[n] - outputs[main] for n in names if n != main})
+        made = _evaluated(
+            unet, z, t, conditions, evaluated, part, record, reused.inner, "inner" in keep
+        )
+        outputs = made.outputs
+        maps += [] if made.received is None else [made.received]
+        inner += [made.inner] if made.inner else []
+        if reused.differences:
+            others = [n for n in names if n != main]
+            outputs |= {n: outputs[main] + reused.differences[n][part] for n in others}
+        elif "differences" in keep:
+            differences.append({n: outputs[n] - outputs[main] for n in names if n != main})
         # One frame's output broadcasts over all of them.
         guide = [outputs[name] for name in names]
         combined = guidance.combine(guide, [weights[name] for name in names[1:]])
         preds.append(combined.expand_as(z[part]))
-    fresh = {n: torch.cat([each[n] for each in kept]) for n in kept[0]} if kept else {}
-    return Guided(torch.cat(preds), torch.cat(maps) if maps else None, fresh)
+    kept = Reused(_joined(differences), _joined(inner))
+    return Guided(torch.cat(preds), torch.cat(maps) if maps else None, kept)
+
+
+def _joined(of_parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {n: torch.cat([each[n] for each in of_parts]) for n in of_parts[0]} if of_parts else {}
 
 
 def main_condition(names: Collection[str]) -> str:
     return next(name for name in FULLEST_FIRST if name in names)
+
+
+class _Made(NamedTuple):
+    """Outputs by condition for some frames, of one frame where they are the same for all of them;
+    the attention received; what the inner levels gave, where it is asked for.
+    """
+
+    outputs: dict[str, Tensor]
+    received: Tensor | None
+    inner: dict[str, Tensor]
 
 
 def _evaluated(
@@ -102,24 +148,36 @@ def _evaluated(
     names: Sequence[str],
     part: slice,
     record: torch.nn.Module | None,
-    own: str,
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """The outputs by condition for the frames in `part`, and the attention received under `own`."""
+    given: Mapping[str, Tensor],
+    keep_inner: bool,
+) -> _Made:
+    """The U-Net for the frames in `part`, with the inner levels of a step before where given."""
+    if given:
+        batch = predict(unet, z[part], t, conditions, names, part, given)
+        return _Made(dict(zip(names, batch.chunk(len(names)), strict=True)), None, {})
     once = _same_for_all_frames(z[part], conditions, names, part) if record is None else []
     each = [name for name in names if name not in once]
     n = len(z[part])
     recorder = None
     if record is not None:
+        own = next((name for name in ("frame", "frame_text") if name in names), names[0])
         first = each.index(own) * n
         grid = (z.shape[-2], z.shape[-1])
         recorder = attention.AttentionRecorder(record, grid, slice(first, first + n))
     outputs: dict[str, Tensor] = {}
-    with recorder or nullcontext():
+    inner: dict[str, Tensor] = {}
+    with (
+        recorder or nullcontext(),
+        levels.recorded(unet) if keep_inner else nullcontext([]) as kept,
+    ):
         for some, frames in ((each, part), (once, slice(part.start, part.start + 1))):
             if some:
                 batch = predict(unet, z[frames], t, conditions, some, frames)
                 outputs |= dict(zip(some, batch.chunk(len(some)), strict=True))
-    return outputs, None if recorder is None else recorder.received
+            if some and keep_inner:
+                of_each = kept[-1].chunk(len(some))
+                inner |= {k: v.expand(n, -1, -1, -1) for k, v in zip(some, of_each, strict=True)}
+    return _Made(outputs, None if recorder is None else recorder.received, inner)
 
 
 def probe_attention(

@@ -34,11 +34,19 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ... import checks
 from ...core import attention, guidance
+from ...core.inner import has_inner
 from ...core.noise import frame_generators, frame_noise
 from ...errors import StyleAVideoError
 from . import decoders
 from .conditions import Conditions
-from .denoiser import Corrector, guided, main_condition, probe_attention, recorded_module
+from .denoiser import (
+    Corrector,
+    Reused,
+    guided,
+    main_condition,
+    probe_attention,
+    recorded_module,
+)
 from .encoding import EncodingMixin
 from .settings import Settings
 
@@ -219,6 +227,7 @@ class StyleAVideoPipeline(
         noise_blend: float | None = None,
         start_level: float | None = None,
         evaluate_every: int | None = None,
+        inner_every: int | None = None,
         frame_indices: Sequence[int] | None = None,
         chunk_size: int | None = None,
         latents: Tensor | None = None,
@@ -271,6 +280,7 @@ class StyleAVideoPipeline(
             noise_blend=noise_blend,
             start_level=start_level,
             evaluate_every=evaluate_every,
+            inner_every=inner_every,
         )
         frames = checks.check_frames(frames)
         count, size = len(frames), (frames.shape[-2], frames.shape[-1])
@@ -341,7 +351,8 @@ class StyleAVideoPipeline(
         extra = {"generator": generators} if "generator" in accepted else {}
         corrector = Corrector(self, frames, settings, chunk) if settings.correction else None
         module = recorded_module(self.unet, settings.attention_layer) if running else None
-        differences: dict[str, Tensor] | None = None
+        keep = _to_keep(settings, self.unet)
+        kept = Reused()
         with self.progress_bar(total=len(timesteps)) as progress:
             for i, t in enumerate(timesteps):
                 weights = settings.weights(i / max(1, len(timesteps) - 1))
@@ -349,13 +360,12 @@ class StyleAVideoPipeline(
                     latents = corrector(latents, t, conditions, weights)
                 z = self.scheduler.scale_model_input(latents, t)
                 record = module if "attention" in weights else None
-                if i % settings.evaluate_every == 0 or not _cover(differences, weights):
-                    differences = None
-                keep = settings.evaluate_every > 1
-                made = guided(
-                    self.unet, z, t, conditions, weights, chunk, record, differences, keep
+                reused = _reused(kept, weights, i, settings)
+                made = guided(self.unet, z, t, conditions, weights, chunk, record, reused, keep)
+                pred = made.pred
+                kept = Reused(
+                    made.kept.differences or reused.differences, made.kept.inner or reused.inner
                 )
-                pred, differences = made.pred, made.differences or differences
                 if made.received is not None:
                     received = attention.smoothed_to(made.received, *z.shape[-2:])
                     mask = attention.attention_mask(received, settings.attention_threshold)
@@ -472,9 +482,24 @@ class StyleAVideoPipeline(
         return images if output_type == "np" else VaeImageProcessor.numpy_to_pil(images)
 
 
-def _cover(differences: dict[str, Tensor] | None, weights: dict[str, float]) -> bool:
-    """Whether differences from the main condition are there for all the others."""
-    return differences is not None and weights.keys() == {*differences, main_condition(weights)}
+def _to_keep(settings: Settings, unet: Any) -> list[str]:
+    """What of a step the next ones use again, by the names of `Reused`."""
+    wanted = {
+        "differences": settings.evaluate_every > 1,
+        "inner": settings.inner_every > 1 and has_inner(unet),
+    }
+    return [name for name, is_wanted in wanted.items() if is_wanted]
+
+
+def _reused(kept: Reused, weights: dict[str, float], step: int, settings: Settings) -> Reused:
+    """What of a step before this step uses again: what its turn is not, and all conditions have."""
+    main = main_condition(weights)
+    differences = kept.differences if step % settings.evaluate_every else {}
+    if weights.keys() != {*differences, main}:
+        differences = {}
+    inner = kept.inner if step % settings.inner_every else {}
+    needed = {main} if differences else weights.keys()
+    return Reused(differences, inner if needed <= inner.keys() else {})
 
 
 def _masked(conditions: Conditions, mask: Tensor, like: Tensor) -> Conditions:

@@ -43,6 +43,9 @@ class Settings:
             in number.
         evaluate_every: steps from one evaluation of all conditions to the next; between, only the
             main one is evaluated and the others keep their difference from it.
+        inner_every: steps from one pass through the U-Net's inner levels to the next; between, only
+            the outermost level is run, on what they gave (see `core.inner`). A U-Net of one level
+            has none to leave out.
     """
 
     preset: str = "instruct-pix2pix"
@@ -61,6 +64,7 @@ class Settings:
     noise_blend: float = 0.5
     start_level: float = 1.0
     evaluate_every: int = 1
+    inner_every: int = 1
 
     def __post_init__(self) -> None:
         check_choice("preset", self.preset, guidance.FORMULAS)
@@ -70,6 +74,7 @@ class Settings:
         check_count("num_inference_steps", self.num_inference_steps)
         check_number("num_inference_steps", self.num_inference_steps, high=MAX_STEPS)
         check_count("evaluate_every", self.evaluate_every)
+        check_count("inner_every", self.inner_every)
         for name in (*SCALES, "attention_threshold", "correction"):
             check_number(name, getattr(self, name))
         for name in ("attention_level", "noise_blend"):

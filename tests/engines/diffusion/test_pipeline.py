@@ -19,6 +19,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from style_a_video.pipelines.core import attention, correction
+from style_a_video.pipelines.core import inner as levels
 from style_a_video.pipelines.core.denoised import predict_denoised
 from style_a_video.pipelines.core.noise import frame_noise
 from style_a_video.pipelines.engines.diffusion import decoders
@@ -376,6 +377,56 @@ def test_between_evaluations_the_others_keep_their_difference_from_the_main(
         z = scheduler.step(pred, t, z).prev_sample
     expected = pipeline.decode_latents(z)
     torch.testing.assert_close(frames, expected, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_between_whole_passes_the_inner_levels_give_what_they_gave(sd15_components, clip, chunk):
+    pipeline = pipeline_with(sd15_components)
+    given = {"preset": "paper", "frame_scale": 1.0, "text_scale": 2.0, "num_inference_steps": 3}
+    frames = pipeline(clip, PROMPT, **given, inner_every=2, seed=4, chunk_size=chunk).frames
+
+    unet, scheduler = pipeline.unet, pipeline.scheduler
+    c_i = pipeline.encode_frames(clip)
+    null, text = (pipeline.encode_prompt([words] * 3).hidden for words in ("", PROMPT))
+    zeros = torch.zeros_like(c_i)
+    conditions = ((-2, zeros, null), (1, c_i, null), (2, zeros, text))  # 1 - s_I - s_T, s_I, s_T
+    scheduler.set_timesteps(3)
+    z = frame_noise((4, 10, 14), 4, range(3), "shared")
+    gave: dict[int, torch.Tensor] = {}
+    for i, t in enumerate(scheduler.timesteps):
+        pred = torch.zeros_like(z)
+        for k, (weight, image, words) in enumerate(conditions):
+            x = torch.cat([z, image], 1)
+            if i == 1:
+                pred += weight * levels.outer(unet, x, t, words, None, gave[k])
+                continue
+            with levels.recorded(unet) as found:
+                pred += weight * unet(x, t, words).sample
+            gave[k] = found[0]
+        z = scheduler.step(pred, t, z).prev_sample
+    torch.testing.assert_close(frames, pipeline.decode_latents(z), atol=1e-4, rtol=0)
+    plain = pipeline(clip, PROMPT, **given, seed=4, chunk_size=chunk).frames
+    assert (plain - frames).abs().max() > 1e-3
+
+
+def test_both_ways_to_save_go_together(sd15_components, clip):
+    pipeline = pipeline_with(sd15_components)
+    given = {"preset": "paper", "frame_scale": 1.0, "text_scale": 2.0, "num_inference_steps": 4}
+    outer, inner = [], []
+    unet = pipeline.unet
+    hooks = [
+        unet.conv_in.register_forward_pre_hook(lambda _, args: outer.append(len(args[0]))),
+        unet.mid_block.register_forward_pre_hook(lambda _, args: inner.append(len(args[0]))),
+    ]
+    frames = pipeline(
+        clip, PROMPT, **given, evaluate_every=3, inner_every=2, noise="per-frame", seed=4
+    ).frames
+    for hook in hooks:
+        hook.remove()
+    # All; frame alone, outside; frame alone; all, inside only what the main one gave is there.
+    assert (outer, inner) == ([9, 3, 3, 9], [9, 3, 9])
+    assert frames.isfinite().all()
 
 
 # --- words --------------------------------------------------------------------------------------
