@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from ..core.coherence import TracedMask
 
 NONE = "none"
+KEPT = 0.85  # of what is traced: where flow or mask are wrong, what is left behind fades
 
 
 def coherence_option() -> Any:
@@ -76,4 +77,4 @@ def _traced(
     content = before["content"].to(features)
     flow = dis(frame[0], before["frame"][0])[None].to(features.device)
     flow = settled(flow, features, content)
-    return flow, mask(features, moved_along(flow, content).to(features))
+    return flow, KEPT * mask(features, moved_along(flow, content).to(features))
