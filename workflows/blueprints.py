@@ -20,6 +20,8 @@ from build import (
     GAP,
     NOTE,
     ROW,
+    TEXT,
+    WIDGET,
     Graph,
     Node,
     Output,
@@ -34,7 +36,7 @@ SUBGRAPHS = FOLDER.parent / "subgraphs"
 TAKES, GIVES = -10, -20
 """The ids that ComfyUI gives the two ends of a subgraph."""
 EDGE = 160  # px, the width of an end
-SIZE = (360, 200)  # px, of the block
+WIDTH = 360  # px, of the block
 CATEGORY = "Style-A-Video"
 
 
@@ -68,7 +70,8 @@ class Blueprint(Graph):
         inputs = [_slot(one) | {"link": None} for one in inside["inputs"]]
         for place in _widget_places(inside):
             inputs[place]["widget"] = {"name": inputs[place]["name"]}
-        block = {"id": 1, "type": inside["id"], "pos": [0, 0], "size": list(SIZE), "flags": {}}
+        size = [WIDTH, ROW + sum(map(_height, inputs))]
+        block = {"id": 1, "type": inside["id"], "pos": [0, 0], "size": size, "flags": {}}
         block |= {"order": 0, "mode": 0, "inputs": inputs}
         block["outputs"] = [_slot(one) | {"links": []} for one in inside["outputs"]]
         block |= {"properties": {}, "widgets_values": [], "title": self.name}
@@ -139,6 +142,12 @@ class Blueprint(Graph):
 
 def _slot(end: dict[str, Any]) -> dict[str, Any]:
     return {key: end[key] for key in ("name", "label", "type")}
+
+
+def _height(slot: dict[str, Any]) -> int:
+    if "widget" not in slot:
+        return ROW
+    return TEXT if slot["type"] == "STRING" else WIDGET
 
 
 def _widget_places(inside: dict[str, Any]) -> set[int]:
