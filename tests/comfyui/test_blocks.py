@@ -141,6 +141,22 @@ def test_the_papers_guidance_in_one_block_is_the_pipelines(built_in, frames, sta
     assert (ours - known).abs().max() < 2e-2 and (ours - known).abs().mean() < 1e-3
 
 
+def test_a_speed_takes_a_share_of_the_steps(built_in, frames):
+    model, clip, vae, _ = built_in
+    scales = {"frame_scale": 1.0, "text_scale": 2.0, "attention_scale": 0.5}
+
+    def made(guidance, steps, **more):
+        given = ["Munch", "", guidance, steps, "euler", "simple", 5]
+        return stylize.Stylize.execute(model, clip, vae, frames[:1], *given, **more).args[0]
+
+    with torch.inference_mode():
+        paper = {"guidance": "paper", **scales}
+        assert torch.equal(made(paper, 15, speed="fast"), made(paper, 3))
+        assert torch.equal(made(paper, 15, speed="balanced"), made(paper, 6))
+        one = {"guidance": "model's own"}
+        assert torch.equal(made(one, 0, speed="fast"), made(one, 0))
+
+
 def test_one_block_refuses_a_model_that_does_not_see_frames(built_in, frames):
     class Plain:
         model = type("M", (), {"model_config": type("C", (), {"unet_config": {"in_channels": 4}}),
