@@ -399,6 +399,21 @@ def test_every_shot_may_name_its_style_and_then_no_prompt_is_needed(clip, tmp_pa
     assert cli.main(command) == 0
 
 
+def test_of_a_part_the_shots_of_a_file_that_lie_in_it_are_made(clip, tmp_path, capsys):
+    shots = tmp_path / "shots.json"
+    shots.write_text(
+        '{"shots": [{"start": 0, "prompt": "comic"}, {"start": 2, "prompt": "oil"},'
+        ' {"start": 5}, {"start": 90}]}'
+    )
+    target, report = tmp_path / "out.mp4", tmp_path / "r.json"
+    command = ["stylize", clip, target, "--shots", shots, "--device", "cpu", "--report", report]
+    assert run(*command, "--frames", 4) == 0  # the shots without a style lie beyond it
+    told = json.loads(report.read_text(encoding="utf-8"))["shots"]
+    assert [(s["start"], s["end"], s["prompt"]) for s in told] == [(0, 2, "comic"), (2, 4, "oil")]
+    assert run(*command) == 2
+    assert "The shot at frame 5 has no style" in capsys.readouterr().err
+
+
 def test_a_report_that_cannot_be_written_is_said_and_leaves_nothing(clip, tmp_path, capsys):
     part = tmp_path / ".r.json.part"
     part.mkdir()
