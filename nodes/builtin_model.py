@@ -28,7 +28,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..pipelines.core.correction import fit_linear_decoder
-from ..pipelines.engines.diffusion.decoders import colour_chart
+from ..pipelines.engines.diffusion.decoders import (
+    at_once,
+    colour_chart,
+    decoded,
+    on_device_order,
+)
 from ..pipelines.errors import StyleAVideoError
 from ..weights.styles import EMBEDDED
 
@@ -186,10 +191,13 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        return F.pixel_unshuffle(self.vae.encode(pixels).latents, PATCH)
+        some = pixels.split(at_once(pixels.device, len(pixels)))
+        latents = [self.vae.encode(on_device_order(x)).latents for x in some]
+        return F.pixel_unshuffle(torch.cat(latents), PATCH)
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.vae.decode(F.pixel_shuffle(latents, PATCH)).sample
+        z = F.pixel_shuffle(latents, PATCH)
+        return torch.cat([decoded(self.vae, one) for one in z.split(at_once(z.device, len(z)))])
 
 
 def load_vae() -> comfy.sd.VAE:

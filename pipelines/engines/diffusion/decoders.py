@@ -62,9 +62,18 @@ def latent_patch(vae: Any, channels: int) -> int:
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Latents in the diffusion's scaling → frames (T,3,H,W) nominally in [0,1]."""
     z = F.pixel_shuffle(latents, latent_patch(vae, latents.shape[1]))
-    z = on_device_order((z / vae.config.scaling_factor).to(vae.dtype))
-    made = _joined(vae, z) if _ends_linearly(vae) else vae.decode(z, return_dict=False)[0]
-    return made / 2 + 0.5
+    return decoded(vae, (z / vae.config.scaling_factor).to(vae.dtype)) / 2 + 0.5
+
+
+def decoded(vae: Any, z: Tensor) -> Tensor:
+    """The autoencoder's own output for its own latents, nominally in [-1,1], the quickest way."""
+    z = on_device_order(z)
+    return _joined(vae, z) if _ends_linearly(vae) else vae.decode(z, return_dict=False)[0]
+
+
+def at_once(device: torch.device, chunk_size: int) -> int:
+    """Frames at a time in the autoencoder. On a CPU one: more do not fit into its caches."""
+    return 1 if device.type == "cpu" else chunk_size
 
 
 def on_device_order(x: Tensor) -> Tensor:

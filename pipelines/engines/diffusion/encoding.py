@@ -103,7 +103,7 @@ class EncodingMixin:
     def encode_latents(self, frames: Tensor, chunk_size: int | None = None) -> Tensor:
         """E(x): frames (T,3,H,W) in [0,1] → (T,C,h,w), the posterior's mode, unscaled; padded."""
         latents = []
-        for part in parts(len(frames), self._at_once(chunk_size)):
+        for part in self._parts(len(frames), chunk_size):
             x = self.pad(frames[part]).to(self._execution_device, self.vae.dtype)
             output = self.vae.encode(decoders.on_device_order(2 * x - 1))
             tiny = hasattr(output, "latents")
@@ -123,13 +123,12 @@ class EncodingMixin:
         h, w = size or (None, None)
         frames = [
             decoders.decode(self.vae, latents[part])[..., :h, :w].float().clamp(0, 1)
-            for part in parts(len(latents), self._at_once(chunk_size))
+            for part in self._parts(len(latents), chunk_size)
         ]
         return torch.cat(frames)
 
-    def _at_once(self, chunk_size: int | None) -> int | None:
-        """Frames at a time in the autoencoder. On a CPU one: more do not fit into its caches."""
-        return 1 if self._execution_device.type == "cpu" else chunk_size
+    def _parts(self, count: int, chunk_size: int | None) -> Iterator[slice]:
+        return parts(count, decoders.at_once(self._execution_device, chunk_size or count))
 
     def encode_images(self, frames: Tensor) -> Tensor:
         """CLIP(x): frames (T,3,H,W) nominally in [0,1] → image embeds (T,d); keeps the gradient."""
