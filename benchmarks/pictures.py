@@ -52,7 +52,7 @@ from style_a_video.training import train_sctnet
 from style_a_video.weights.perceptual_encoder import load_encoder
 from style_a_video.weights.stylebank import BASE
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad, unfold
 
 CLIPS = (
     "face_woman_pexels",
@@ -74,6 +74,7 @@ PAINTINGS = (
 )
 LEARNED_AS = {Path(style.source).stem: style.name for style in BASE}
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+PATCH = 32  # px
 CPU = torch.device("cpu")
 
 
@@ -151,8 +152,24 @@ def as_clip(frames: list[Tensor]) -> list[Frame]:
     return [Frame(image, Fraction(i, 25), Fraction(1, 25)) for i, image in enumerate(frames)]
 
 
+def as_patches(features: dict[str, Tensor], step: int) -> Tensor:
+    """(1,C,h,w) by layer → (N,D), a row a patch, one each `step` px.
+
+    The squared distance of two rows is the mean over the layers of what LPIPS sums of each: squared
+    differences of unit features, averaged over the positions; without its weights of the channels.
+    """
+    rows = []
+    for layer, x in features.items():
+        side = PATCH >> LAYERS.index(layer)
+        patches = unfold(normalize(x, dim=1), side, stride=step * side // PATCH)[0].t()
+        rows.append(patches / (side * len(features) ** 0.5))
+    return torch.cat(rows, 1)
+
+
 class Judge:
-    """Gram distance to a picture, as a share of the source frame's own."""
+    """Distances to a picture, each as a share of the source frame's own: of Gram matrices, and of
+    each patch to the picture's nearest.
+    """
 
     def __init__(self) -> None:
         self.encoder = load_encoder()
@@ -166,6 +183,12 @@ class Judge:
         found, floor = (style_distance(self.features(x), wanted) for x in (result, source))
         return float(found / floor)
 
+    def patches_share(self, result: Tensor, source: Tensor, picture: Tensor) -> float:
+        wanted = as_patches(self.features(at_size(picture[None], 512)[0]), PATCH // 2)
+        both = (as_patches(self.features(x), PATCH) for x in (result, source))
+        found, floor = (torch.cdist(x, wanted).square().amin(1).mean() for x in both)
+        return float(found / floor)
+
 
 def row(judge: Judge, source: list[Tensor], plain: list[Tensor], picture: Tensor) -> dict:
     refined = list(refine_frames(zip(source, plain, strict=True), Refining()))
@@ -176,6 +199,7 @@ def row(judge: Judge, source: list[Tensor], plain: list[Tensor], picture: Tensor
     return {
         "gram": judge.share(refined[last], source[last], picture),
         "gram_unrefined": judge.share(plain[last], source[last], picture),
+        "patches_unrefined": judge.patches_share(plain[last], source[last], picture),
         "gradient_correlation": gradient_correlation(plain[last], source[last]),
         **{f"{k}_unrefined": unrefined.means[k] for k in ("temporal_1", "temporal_10")},
         **{k: calm.means[k] for k in ("temporal_1", "temporal_10")},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .coherence import coherence_option
 from .kinds import PICTURES, EngineKind, Loaded
@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from ..core.wct import Gaussian
 
 PIXELS = "pixels"  # beside the layers
-RIDGE = 0.02  # of the colours' whitening, see core.wct
+RIDGE = {"art": 0.3, "photo": 0.02}  # of the colours' whitening, see core.wct
+CRACKLED, SHIFTED, SPREAD = "relu2_1", 0.9, 0.7
+"""Where strokes get only these shares of the picture's mean and deviation: all of it is drawn as a
+net of fine dark cracks (docs/figures.md)."""
 VARIANTS = {"video": "art", "art": "art", "photo": "photo"}  # by mode
 
 
@@ -39,6 +42,13 @@ class SCTNetOptions(ShotOptions):
         return self.mode != "art"
 
 
+class Softened(NamedTuple):
+    """Statistics (T,C,1,1) of pictures, of which not all is put on."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
 class SCTNetTransfer(Transfer):
     """By the network; last, its pixels get the covariance of the picture's colours (core/wct.py),
     which means and deviations of features do not hold.
@@ -49,7 +59,11 @@ class SCTNetTransfer(Transfer):
     def own_networks(self) -> dict[str, nn.Module]:
         from ...weights.sctnet import load_sctnet
 
-        return {"sctnet": load_sctnet(VARIANTS[self.options.mode])}
+        return {"sctnet": load_sctnet(self.variant)}
+
+    @property
+    def variant(self) -> str:
+        return VARIANTS[self.options.mode]
 
     @property
     def network(self) -> SCTNet:
@@ -61,7 +75,10 @@ class SCTNetTransfer(Transfer):
     def _seen(self, images: Tensor, features: Mapping[str, Tensor]) -> dict[str, Any]:
         from ..core.wct import colour, gaussian
 
-        return {**self.network.see(features), PIXELS: colour(gaussian(images), RIDGE)}
+        seen = self.network.see(features)
+        if self.variant == "art":
+            seen[CRACKLED] = Softened(*seen[CRACKLED])
+        return {**seen, PIXELS: colour(gaussian(images), RIDGE[self.variant])}
 
     def draw(self, frames: Tensor, look: Look, shot: Shot) -> Tensor:
         content = self.networks["encoder"](frames, self.network.layers)
@@ -97,7 +114,12 @@ class SCTNetTransfer(Transfer):
 
         if isinstance(wanted, Colour):
             of_frame = own.mean, own.covariance
-            return wct(features, wanted.mean, wanted.root, *of_frame, 1.0, RIDGE)
+            ridge = RIDGE[self.variant]
+            return wct(features, wanted.mean, wanted.root, *of_frame, 1.0, ridge)
+        if isinstance(wanted, Softened):
+            less = [1 - self.options.style_strength * (1 - share) for share in (SHIFTED, SPREAD)]
+            mean = own.mean + less[0] * (wanted.mean - own.mean)
+            wanted = type(own)(mean, less[1] * wanted.deviation)
         return self.network.put(features, own, wanted)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from style_a_video.pipelines.core.gram import style_distance
 from style_a_video.pipelines.device import pick_device
+from style_a_video.pipelines.engines import sctnet
 from style_a_video.pipelines.engines.kinds import CarryingEngine
 from style_a_video.pipelines.engines.registry import kind_named
 from style_a_video.pipelines.engines.style import Style, StylePicture, read_style_picture
@@ -85,6 +86,19 @@ def test_a_shot_that_fades_in_from_black_does_not_blow_up(name, frames, pictures
     found, whole = (stylized(name, style, x)[-1] for x in (fading, shown))
     saturated = [((x < 0.01) | (x > 0.99)).float().mean() for x in (found, whole)]
     assert saturated[0] < saturated[1] + 0.25
+
+
+def test_flat_ground_is_drawn_with_fewer_cracks(pictures, monkeypatch):
+    """By sctnet, than with all of the picture at the layer that draws them."""
+    style, ground = Style(pictures=(pictures[1],)), torch.full((1, 3, 96, 128), 0.6)
+    ground[..., 48:, :] = 0.2
+    ground[:, 0, :, 64:] += 0.1
+    found = [stylized("sctnet", style, ground)]
+    for share in ("SHIFTED", "SPREAD"):
+        monkeypatch.setattr(sctnet, share, 1.0)
+    found.append(stylized("sctnet", style, ground))
+    fewer, all_of_it = (x[..., 8:40, 12:52].diff(dim=-1).abs().mean() for x in found)
+    assert fewer < 0.9 * all_of_it
 
 
 @EVERY
