@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -166,10 +166,9 @@ def _evaluated(
         recorder = attention.AttentionRecorder(record, grid, slice(first, first + n))
     outputs: dict[str, Tensor] = {}
     inner: dict[str, Tensor] = {}
-    with (
-        recorder or nullcontext(),
-        levels.recorded(unet) if keep_inner else nullcontext([]) as kept,
-    ):
+    watched: AbstractContextManager[list[Tensor]]
+    watched = levels.recorded(unet) if keep_inner else nullcontext([])
+    with recorder or nullcontext(), watched as kept:
         for some, frames in ((each, part), (once, slice(part.start, part.start + 1))):
             if some:
                 batch = predict(unet, z[frames], t, conditions, some, frames)
