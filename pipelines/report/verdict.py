@@ -14,7 +14,7 @@ NOTHING, LITTLE, MUCH = 0.015, 0.04, 0.08  # of `strength`; compression alone ch
 PART, MOST = 0.2, 0.5  # of the way to a style's picture
 STEADY, RESTLESS = 1.5, 3.0  # E_warp, times the source's
 SEEN, PLAIN = 1 / 255, 3 / 255  # what `temporal_1` has beyond the source's
-DRIFT = 1.5, 0.01  # `temporal_10`: times the source's, and beyond it
+DRIFT = 2.0, 0.02  # `temporal_10`: times the source's, and beyond it
 SOFT = 0.3  # sharpness, as a share of the source's
 
 

@@ -77,8 +77,8 @@ def test_of_words_clip_is_asked_too():
         ({"ratio": 8.0, "temporal_1": 0.01}, "flickers a little"),
         ({"ratio": 8.0, "temporal_1": 0.02}, "It flickers."),
         ({"ratio": None, "temporal_1": 0.02}, "It flickers."),
-        ({"temporal_10": 0.04}, "drift"),
-        ({"temporal_10": 0.029}, "calmer"),
+        ({"temporal_10": 0.05}, "drift"),
+        ({"temporal_10": 0.039}, "calmer"),
         ({"temporal_1": None}, "cannot be said"),
     ],
 )
