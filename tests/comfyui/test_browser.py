@@ -90,9 +90,7 @@ def test_app_mode_is_words_a_video_and_run(page, clip, shoot, complaints):
             expect(one.get_by_test_id("builder-widget-label")).to_have_text(name)
         settings.first.get_by_role("textbox").fill("ink wash")
         shoot("app")
-        with page.expect_file_chooser() as chooser:
-            settings.nth(1).get_by_role("button").last.click()
-        chooser.value.set_files(clip)
+        settings.nth(1).get_by_label("Upload").set_input_files(clip)
         expect(settings.nth(1)).to_contain_text(clip.name)
         run(page, page.get_by_test_id("linear-run-button").get_by_role("button", name="Run"))
         result = page.get_by_test_id("linear-center-panel").locator("video").first
