@@ -20,6 +20,7 @@ from ..pipelines.core import attention, guidance
 from ..pipelines.errors import StyleAVideoError
 from . import host
 from .attention import RUNNING, AttentionReader, Running
+from .context_windows import window_options
 from .easycache import DividedCache
 from .presets import (
     BERNINI,
@@ -100,7 +101,7 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         model_options: dict | None = None,
         seed: int | None = None,
     ) -> Tensor:
-        options = model_options or {}
+        options = window_options(model_options or {})
         percent = host.step_percent(timestep, options)
         # cfg_pp samplers read the base even where its weight is 0.
         keep = bool(options.get("disable_cfg1_optimization"))

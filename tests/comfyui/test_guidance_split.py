@@ -15,6 +15,7 @@ import comfy.samplers
 import comfy.supported_models as kinds
 import pytest
 import torch
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from edit_models import FLUX, FLUX_2, HIDREAM, OMNIGEN, QWEN, WAN, error
 from style_a_video.nodes import builtin_model, guidance, host
@@ -202,6 +203,29 @@ def test_a_cache_leaves_the_same_steps_out_however_frames_are_divided(plain, nod
         evaluated.clear()
         parts = run(guided(model, chunk, schedule), plain[1], STEPS)
         assert error(parts, whole) < 1e-5 and sum(evaluated) == work
+
+
+def windowed(model):
+    """Windows of two frames, each but one over the one before."""
+    args = (model, 2, 1, "standard_static", 1, False, "flat", 0, False)
+    return ContextWindowsManualNode.execute(*args).args[0]
+
+
+@pytest.mark.parametrize("name", ["two references", "SDXL InstructPix2Pix"])
+def test_context_windows_over_frames_leave_each_its_own_condition(name):
+    """Lists too (references), of which ComfyUI gives every window the first frames'."""
+    kind, shape, latent, shapes = CASES[name]
+    model = build(kind, shape)
+    given = {what: drawn(s) for what, s in shapes.items()}
+    wanted = run(guided(model, **given), latent)
+    for chunk in (0, 2):
+        assert error(run(guided(windowed(model), chunk, **given), latent), wanted) < 1e-5
+
+
+def test_easycache_with_context_windows_is_refused(plain):
+    model, _ = cached(EasyCacheNode, windowed(plain[0]), 0.1)
+    with pytest.raises(StyleAVideoError, match="EasyCache and Context Windows together"):
+        run(guided(model), plain[1], STEPS)
 
 
 def interval(first, last):

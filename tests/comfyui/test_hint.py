@@ -144,6 +144,27 @@ def test_conditions_that_share_a_controlnet_go_on_sharing(controlnet):
     assert follow(controlnet).control_model is controlnet.control_model
 
 
+def test_the_vae_of_a_video_model_takes_hints_one_by_one(controlnet):
+    """All at once they would be the frames of one video."""
+
+    class Vae:
+        latent_dim = 3
+
+        def encode(self, pictures):
+            assert len(pictures) == 1
+            return pictures.mean() * torch.ones(1, 16, 1, 8, 12)
+
+        def spacial_compression_encode(self):
+            return 8
+
+    given = controlnet.copy()
+    given.vae = Vae()
+    vae = Follow(torch.zeros(3, 3, 64, 96))(given).vae
+    latents = vae.encode(torch.arange(3.0)[:, None, None, None].expand(-1, 64, 96, 3))
+    assert latents.shape == (3, 16, 1, 8, 12) and latents[2].mean() == 2
+    assert vae.spacial_compression_encode() == 8
+
+
 # The block
 
 
