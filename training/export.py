@@ -1,6 +1,10 @@
 """Stage 6: the trained parts → weights/embedded, an ordinary diffusers folder in float16.
 
-python -m training.export [--work DIR] [--run together]
+    python -m training.export [--work DIR] [--run together] [--share 1]
+
+--share takes so much of the run and the rest of the weights that weights/embedded holds, as a mean
+of both: what a run of new aims forgot comes back, and what it learned mostly stays (Wortsman et al.
+2022, arXiv 2109.01903).
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import save_file
 from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 from style_a_video.weights import styles
+from style_a_video.weights.loading import load
+from torch import nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from . import architecture, captions
@@ -31,8 +37,10 @@ DEFAULTS = {
     "correction_decoder": "full",
     "paper": {
         "num_inference_steps": 10,
-        "text_scale": 3.0,
-        "attention_scale": 0.5,
+        "text_scale": 2.0,
+        "frame_scale": 0.5,
+        "attention_scale": 0.3,
+        "start_level": 0.5,
     },
 }
 
@@ -49,11 +57,19 @@ def calibrate(pipeline: StyleAVideoPipeline) -> float:
     return round(cut, 2)
 
 
+@torch.no_grad()
+def lerp_(module: nn.Module, other: nn.Module, share: float) -> None:
+    """A module's weights → (1 - share) of them and the share of the other's."""
+    for mine, theirs in zip(module.parameters(), other.parameters(), strict=True):
+        mine.lerp_(theirs.to(mine), share)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--run", default="together", help="the run of stage 5 to ship")
     parser.add_argument("--image", default="clip", help="the run of stage 3 with the image encoder")
+    parser.add_argument("--share", type=float, default=1.0, help="of the run (%(default)g)")
     args = parser.parse_args()
     clip, together = args.work / "clip", args.work / args.run
     pipeline = StyleAVideoPipeline(
@@ -67,6 +83,10 @@ def main() -> None:
         ),
         defaults=DEFAULTS,
     )
+    if args.share < 1:
+        before = load("embedded")
+        for part in ("unet", "vae"):
+            lerp_(getattr(pipeline, part), getattr(before, part), 1 - args.share)
     pipeline.to(dtype=torch.float16).save_pretrained(styles.EMBEDDED)
     # diffusers writes the first key and then warns that it does not know it; the second is a path
     # of the machine that trained.

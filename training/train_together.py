@@ -4,8 +4,9 @@
         [--start NAME] [--hard STYLE=N ...]
 
 Latents hide what the eye sees: a line that is a little too soft costs them next to nothing. Here
-the one-step picture itself is held against the style's pixels, through the decoder, which until
-now never saw a predicted latent. Beside it go plain reconstruction, so that encode-decode stays
+the picture itself is held against the style's pixels, through the decoder, which until now never
+saw a predicted latent: by turns the one-step picture from frame and words, and the step that words
+alone take from a frame under noise. Beside it go plain reconstruction, so that encode-decode stays
 what it was, and the loss of stage 4 at every noise level. The encoder is frozen.
 
 --start goes on from an earlier run of this stage, or of stage 4, under a new name; --hard draws a
@@ -27,6 +28,7 @@ from . import architecture, captions
 from .loop import Crops, Run
 from .train_autoencoder import gradients, reconstruction_loss
 from .train_unet import (
+    FARTHEST,
     HARD,
     Attended,
     Batches,
@@ -36,6 +38,9 @@ from .train_unet import (
     loss_of,
     predict,
 )
+
+UNDER_NOISE = (60, 600)
+"""Times at which a frame can still be seen, so that words have something to paint."""
 
 
 def texture_loss(y: Tensor, x: Tensor) -> Tensor:
@@ -74,6 +79,15 @@ def pairs(
     return signed(photos), signed(targets), torch.tensor(indices)
 
 
+def step_to_x0(
+    unet: UNet2DConditionModel, held: Tensor, t: Tensor, alphas: Tensor, batch: dict[str, Tensor]
+) -> Tensor:
+    """The clean latent that the U-Net sees in `held` under noise, (B,32,h,w)."""
+    a = alphas[t][:, None, None, None]
+    z = a.sqrt() * held + (1 - a).sqrt() * torch.randn_like(held)
+    return a.sqrt() * z - (1 - a).sqrt() * predict(unet, z, t, batch)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
@@ -104,17 +118,19 @@ def main() -> None:
     for _ in run.steps():
         photos, targets, k = pairs(crops, texts, 6, 160, 224)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            encoded = vae.encode(torch.cat([photos, targets[:2]])).latents.float()
+            encoded = vae.encode(torch.cat([photos, targets])).latents.float()
+        photo, wanted = F.pixel_unshuffle(encoded, architecture.PATCH).chunk(2)
+        alone = run.step % 2 == 1
         batch = {
-            "image": F.pixel_unshuffle(encoded[: len(photos)], architecture.PATCH),
+            "image": torch.zeros_like(photo) if alone else photo,
             "hidden": texts.hidden[k].float(),
             "pooled": texts.pooled[k],
         }
-        noise, t = torch.randn_like(batch["image"]), torch.full((len(photos),), 999)
-        # At zero terminal SNR v is -x0 (Lin et al. 2024, section 3.2).
-        z = F.pixel_shuffle(-predict(unet, noise, t, batch), architecture.PATCH)
+        held = photo + torch.rand(len(photo), 1, 1, 1) * FARTHEST * (wanted - photo)
+        t = torch.randint(*UNDER_NOISE, (len(photo),)) if alone else torch.full((len(photo),), 999)
+        x0 = F.pixel_shuffle(step_to_x0(unet, held, t, alphas, batch), architecture.PATCH)
         with torch.autocast("cpu", torch.bfloat16):
-            y = vae.decode(torch.cat([z, encoded[len(photos) :]])).sample
+            y = vae.decode(torch.cat([x0, encoded[len(photos) : len(photos) + 2]])).sample
         y = y.float()
         predicted, texture = (
             f(y[: len(photos)], targets) for f in (reconstruction_loss, texture_loss)
@@ -127,7 +143,12 @@ def main() -> None:
         attention = attended.loss(drawn)
         run.descend(predicted + 0.5 * texture + 0.3 * plain + 2 * other + 0.1 * attention)
         run.log(
-            predicted=predicted, texture=texture, plain=plain, latents=other, attention=attention
+            every=51,  # of both turns
+            predicted=predicted,
+            texture=texture,
+            plain=plain,
+            latents=other,
+            attention=attention,
         )
     run.averaged("unet").save_pretrained(run.folder / "unet")
     run.averaged("decoder")

@@ -25,7 +25,11 @@ from . import architecture, captions
 from .loop import Crops, Run
 
 # The sum of four evaluations is no better than its terms: each has its share.
-CASES = {"frame_text": 0.34, "frame": 0.12, "masked_frame": 0.12, "text": 0.26, "null": 0.16}
+CASES = {"frame_text": 0.3, "frame": 0.12, "masked_frame": 0.12, "text": 0.32, "null": 0.14}
+MIDWAY = 0.6
+"""Of the items, the share whose z_t holds a picture on its way from the photo to the style."""
+FARTHEST = 1.3
+"""On that way the photo is 0 and the style 1: scales above 1 go beyond it."""
 # Drawn more often: what is far from the photo, pixel for pixel, takes longest to learn.
 HARD = {
     "neon": 2.4,
@@ -114,9 +118,13 @@ class Batches:
         self.rng = np.random.default_rng(seed)
 
     def draw(self, count: int, height: int, width: int) -> dict[str, Tensor]:
-        """target and image (B,32,h,w), hidden (B,77,128), pooled (B,128), whole (B,)."""
+        """target, held and image (B,32,h,w), hidden (B,77,128), pooled (B,128), whole (B,).
+
+        held: the picture that z_t is made of. In the guidance all evaluations see one z_t, which is
+        neither the photo nor the style: words lead from there to the style, the frame to the photo.
+        """
         rng, texts = self.rng, self.texts
-        names = ("target", "image", "hidden", "pooled", "whole")
+        names = ("target", "held", "image", "hidden", "pooled", "whole")
         items: dict[str, list[Tensor]] = {name: [] for name in names}
         for _ in range(count):
             z = self._crop(height, width).float()
@@ -132,7 +140,12 @@ class Batches:
                 "frame": photo,
                 "masked_frame": photo * random_mask(rng, height, width),
             }.get(case, torch.zeros_like(photo))
-            items["target"].append(photo if case in ("frame", "masked_frame") else mixed)
+            target = photo if case in ("frame", "masked_frame") else mixed
+            held = target
+            if rng.random() < MIDWAY:
+                held = photo + float(rng.uniform(0, FARTHEST)) * (mixed - photo)
+            items["target"].append(held if case == "null" else target)
+            items["held"].append(held)
             items["image"].append(image)
             items["hidden"].append(texts.hidden[k] if has_text else texts.null_hidden[0])
             items["pooled"].append(texts.pooled[k] if has_text else texts.null_pooled[0])
@@ -181,12 +194,12 @@ def loss_of(
     """
     a = alphas[t][:, None, None, None]
     x0, eps = batch["target"], torch.randn_like(batch["target"])
-    start = x0
+    held = batch["held"]
     if own:
         with torch.no_grad():
             guess = -predict(unet, eps, torch.full_like(t, 999), batch)
-        start = torch.where(batch["whole"][:, None, None, None] > 0, guess, x0)
-    z = a.sqrt() * start + (1 - a).sqrt() * eps
+        held = torch.where(batch["whole"][:, None, None, None] > 0, guess, held)
+    z = a.sqrt() * held + (1 - a).sqrt() * eps
     v = (a.sqrt() * z - x0) / (1 - a).sqrt()
     return F.smooth_l1_loss(predict(unet, z, t, batch), v, beta=0.5, reduction="none").mean(
         (1, 2, 3)
