@@ -107,7 +107,7 @@ def sweeps(own: Settings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "s_T": [(f"{k:g}", {"text_scale": k * own.text_scale}) for k in TEXT_SCALES],
         "s_I": [(f"{k:g}", {"frame_scale": k}) for k in FRAME_SCALES],
         "s_M": [(f"{k:g}", {"attention_scale": k}) for k in ATTENTION_SCALES],
-        "steps": [(f"{n}", {"num_inference_steps": n, "start_level": 1.0}) for n in STEPS],
+        "steps": [(f"{n}", {"num_inference_steps": n}) for n in STEPS],
         "alone": [(name, dict(given, start_level=1.0)) for name, given in ALONE.items()],
     }
 

@@ -128,7 +128,7 @@ class Stylize(io.ComfyNode):
 
         attention = io.Float.Input(
             "attention_scale",
-            default=0.5,
+            default=0.3,
             min=0.0,
             max=100.0,
             step=0.05,
@@ -162,7 +162,7 @@ class Stylize(io.ComfyNode):
                     options=[
                         io.DynamicCombo.Option("model's own", []),
                         scales("instruct-pix2pix", 1.5, 7.5),
-                        scales("paper", 1.0, 3.0, attention),
+                        scales("paper", 0.5, 2.0, attention),
                     ],
                     tooltip="model's own: the scales that the model was made for; instruct-pix2pix "
                     "and paper: scales of your own.",

@@ -494,13 +494,14 @@ def the_paper_block_by_block(g: Graph) -> None:
         frame=frame["CONDITIONING"],
         attention=kept,
         preset="paper",
-        frame_scale=1.0,
-        text_scale=3.0,
-        attention_scale=0.5,
+        frame_scale=0.5,
+        text_scale=2.0,
+        attention_scale=0.3,
     )
     g.add("PreviewAny", "Weights of the conditions", source=guider["weights"])
     g.stage("4 · Sample · 采样")
-    latents = sample(g, corrected, guider, frames, frame["empty latent"], steps=10)
+    start = g.add("VAEEncode", "Frames to start from", pixels=frames["frames"], vae=vae)
+    latents = sample(g, corrected, guider, frames, start, steps=10, denoise=0.5)
     g.stage("5 · Save · 保存")
     images = g.add("VAEDecode", samples=latents, vae=vae)
     save(g, images, frames)

@@ -227,7 +227,8 @@ class Fake(ThreadingHTTPServer):
         nodes = json.loads(body)["prompt"]
         given = nodes["1"]["inputs"]
         name = (given.get("image") or given["file"]).removesuffix(" [temp]")
-        number, out = str(next(self.numbers)), next(k for k in nodes if k.startswith("style_a_video"))
+        number = str(next(self.numbers))
+        out = next(k for k in nodes if k.startswith("style_a_video"))
         images = []
         for k in range(self.frames_in(name)):
             self.files[f"{number}_{k}.png"] = self.made(name, k)
