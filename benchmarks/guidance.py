@@ -44,7 +44,6 @@ from training.captions import NAMES
 from training.data import STYLES as FILTERS
 
 TEXT_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-"""In units of the preset's own s_T."""
 FRAME_SCALES = (0.0, 0.5, 1.0, 1.5)
 ATTENTION_SCALES = (0.0, 0.5, 1.0, 2.0)
 STEPS = (1, 4, 10, 30)
@@ -101,10 +100,10 @@ class Case:
         }
 
 
-def sweeps(own: Settings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+def sweeps() -> dict[str, list[tuple[str, dict[str, Any]]]]:
     """Rows of the sheet: what is moved, and the settings by the words for them."""
     return {
-        "s_T": [(f"{k:g}", {"text_scale": k * own.text_scale}) for k in TEXT_SCALES],
+        "s_T": [(f"{k:g}", {"text_scale": k}) for k in TEXT_SCALES],
         "s_I": [(f"{k:g}", {"frame_scale": k}) for k in FRAME_SCALES],
         "s_M": [(f"{k:g}", {"attention_scale": k}) for k in ATTENTION_SCALES],
         "steps": [(f"{n}", {"num_inference_steps": n}) for n in STEPS],
@@ -156,7 +155,7 @@ def main() -> None:
                                                      mask[0].expand(3, -1, -1)])]  # fmt: skip
             found: dict[str, Any] = {"clip": clip.stem, "style": style}
             found["one step"] = case.figures(fast)
-            for name, row in sweeps(own).items():
+            for name, row in sweeps().items():
                 pictures, found[name] = row_of(pipeline, case, style, row)
                 words = ", ".join(w for w, _ in row)
                 rows.append((f"{name}: {words}", pictures))
