@@ -75,7 +75,7 @@ class SCTNetTransfer(Transfer):
     def _seen(self, images: Tensor, features: Mapping[str, Tensor]) -> dict[str, Any]:
         from ..core.wct import colour, gaussian
 
-        seen = self.network.see(features)
+        seen: dict[str, Any] = dict(self.network.see(features))
         if self.variant == "art":
             seen[CRACKLED] = Softened(*seen[CRACKLED])
         return {**seen, PIXELS: colour(gaussian(images), RIDGE[self.variant])}
