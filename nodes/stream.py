@@ -26,6 +26,7 @@ from ..pipelines.refine.frames import Refining
 from ..pipelines.refine.keyframes import Keyframes
 from ..pipelines.run.job import digest, versions
 from ..pipelines.run.leftovers import clear
+from ..pipelines.run.shots import MOST
 from ..pipelines.run.stylize import Kept, stylize_video
 from . import correction, frame_place, host
 from .engine import EngineType, keyframes_input
@@ -383,7 +384,7 @@ class StylizeVideo(io.ComfyNode):
                     "context_length",
                     default=81,
                     min=9,
-                    max=513,
+                    max=MOST,
                     step=4,
                     optional=True,
                     advanced=True,

@@ -27,7 +27,7 @@ from ..refine.keyframes import Keyframes
 SIDE = 128  # px: cuts show as well in small pictures, at 10 ms a frame
 SEGMENT = 16  # frames: what is lost at most when a run ends before its time
 LONGEST = 64  # frames of a segment between keyframes that are painted: no engine's work is lost
-MOST = 512  # frames of a segment that an engine needs together (video models)
+MOST = 513  # frames of a segment that an engine needs together (video models): 4 k + 1
 SEGMENT_BYTES = 128 << 20  # of decoded frames; three segments are in memory at a time
 MAX_FRAMES = 1 << 40  # of a clip; more are not meant
 MAX_TIME = 10**9  # s, 30 years: muxers count in 64 bits

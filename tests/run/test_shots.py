@@ -508,3 +508,10 @@ def test_frames_that_an_engine_needs_together():
     assert cut == [(0, 5, 0), (5, 9, 0), (9, 12, 0), (12, 13, 1), (13, 20, 2)]
     assert max(map(len, found.segments)) <= Together(4, first=1, last=2).most
     assert Plan.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+
+
+def test_the_longest_window_is_a_segment_that_a_job_can_keep():
+    together = Together(shots.MOST - 1 - 16, first=1, last=16)
+    found = plan(frames_at(range(shots.MOST)), begins=[Begin(0)], together=together)
+    assert [*map(len, found.segments)] == [shots.MOST] == [together.most]
+    assert Plan.from_dict(found.as_dict()) == found
