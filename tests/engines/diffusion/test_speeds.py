@@ -10,9 +10,9 @@ from style_a_video.pipelines.engines.diffusion.settings import Settings
 from style_a_video.pipelines.engines.diffusion.speeds import SPEEDS
 from style_a_video.pipelines.engines.style import Style
 
-OUTER = (
-    0.66  # of the built-in U-Net's products, its outermost level has; benchmarks/speed.py counts
-)
+OUTER = 0.66
+"""Share of the built-in U-Net's products that its outermost level has, as benchmarks/speed.py
+counts."""
 
 
 def evaluations(settings: Settings) -> float:
