@@ -14,7 +14,7 @@ NOTHING, LITTLE, MUCH = 0.015, 0.04, 0.08  # of `strength`; compression alone ch
 PART, MOST = 0.2, 0.5  # of the way to a style's picture
 STEADY, RESTLESS = 1.5, 3.0  # E_warp, times the source's
 SEEN, PLAIN = 1 / 255, 3 / 255  # what `temporal_1` has beyond the source's
-DRIFT = 2.0, 0.02  # `temporal_10`: times the source's, and beyond it
+DRIFT, DRIFT_BEYOND = 2.0, 0.02  # `temporal_10`: times the source's, and beyond it
 SOFT = 0.3  # sharpness, as a share of the source's
 
 
@@ -82,10 +82,10 @@ def _calm(result: ClipMeasures, source: ClipMeasures) -> tuple[bool, Words]:
     if beyond > PLAIN and times > RESTLESS:
         return False, FLICKERS
     if beyond > SEEN and times > STEADY:
-        return False, RESTS_NOT
-    if drift is not None and drift > DRIFT[1]:
-        if _share(result, source, "temporal_10") > DRIFT[0]:
-            return False, DRIFTS
+        return False, FLICKERS_A_LITTLE
+    share = _share(result, source, "temporal_10")
+    if drift is not None and drift > DRIFT_BEYOND and share > DRIFT:
+        return False, DRIFTS
     return True, CALMER_STILL if times < 1 else CALM
 
 
@@ -146,7 +146,7 @@ CALMER_STILL = Words("It is calmer than the source.", "它比原片更平静。"
 CALM = Words(
     "It is calm: no flicker beyond the source's own.", "它很平静：除原片自身的变化外没有闪烁。"
 )
-RESTS_NOT = Words("It flickers a little.", "它有些闪烁。")
+FLICKERS_A_LITTLE = Words("It flickers a little.", "它有些闪烁。")
 FLICKERS = Words("It flickers.", "它闪烁明显。")
 DRIFTS = Words(
     "It does not flicker, but colours or strokes drift within ten frames.",

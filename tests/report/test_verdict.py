@@ -97,5 +97,11 @@ def test_calm_that_is_bought_by_blurring_is_said():
 @pytest.mark.parametrize("page", ["measures.md", "measures.zh-CN.md"])
 def test_the_page_of_measures_explains_the_thresholds(page):
     text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
-    for number in ("0.015", "0.04", "0.08", "20 %", "50 %", "1.5", "1/255", "3/255", "0.3"):
-        assert number in text, number
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    plain = (verdict.NOTHING, verdict.LITTLE, verdict.MUCH, verdict.STEADY, verdict.RESTLESS)
+    plain += (verdict.DRIFT_BEYOND, verdict.SOFT)
+    numbers = [f"{number:g}" for number in plain]
+    numbers += [f"{100 * share:g} %" for share in (verdict.PART, verdict.MOST)]
+    numbers += [f"{255 * level:g}/255" for level in (verdict.SEEN, verdict.PLAIN)]
+    for number in numbers:
+        assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.]\d|\d)", rows), number
