@@ -196,14 +196,14 @@ class Transfer(ABC):
         return self.see(shown.to(self.device, self.dtype))
 
     def prepared(self, frames: Tensor) -> Tensor:
-        """Frames as the networks take them."""
+        """Frames (T,3,H,W) as the networks take them: padded to `GRID`, channels last."""
         import torch
 
         shown = padded(frames.to(self.device, self.dtype))
         return shown.contiguous(memory_format=torch.channels_last)
 
     def coherence(self, frame: Tensor, before: Carried | None) -> Coherence:
-        """Of one frame (1,3,H,W)."""
+        """Of one frame (1,3,H,W); `before`: what its neighbour left, None where a shot begins."""
         stylebank, traced = (cast("Any", self.networks[k]) for k in ("stylebank", "traced"))
         shown = self.prepared(frame)
         content = stylebank.encode(shown)

@@ -66,7 +66,9 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 
 def decoded(vae: Any, z: Tensor) -> Tensor:
-    """The autoencoder's own output for its own latents, nominally in [-1,1], the quickest way."""
+    """The autoencoder's own output (T,3,H,W), nominally in [-1,1], for its own latents (T,C,h,w),
+    the quickest way.
+    """
     z = on_device_order(z)
     return _joined(vae, z) if _ends_linearly(vae) else vae.decode(z, return_dict=False)[0]
 
