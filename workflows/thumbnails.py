@@ -265,7 +265,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 run = asyncio.run(made(given.server, prompt, name, Path(folder)))
                 save(FORMS.get(name, before_and_after)(run), FOLDER / f"{titles[name]}.jpg")
-            print(f"{name}.jpg")
+            print(f"{titles[name]}.jpg")
     except (Failure, aiohttp.ClientError) as error:
         sys.exit(f"{name}: {error}")
 
