@@ -20,6 +20,9 @@ SCALES = tuple(1.02**k for k in range(-11, 12))  # 0.8 to 1.24
 WINDOW = 64  # px, at SIDE
 ROUNDS = 3
 BLUR = 1.5  # px, the width of a peak
+STILL = 0.25
+"""px: what moves no pixel further stays as it is. Estimates are that exact, and each way back
+softens a frame."""
 CONFIDENT = 10.0
 """Of `Motion.confidence`: frames that have nothing in common stayed below 9, others above 15."""
 
@@ -64,8 +67,9 @@ def find(source: Tensor, edited: Tensor) -> Motion:
 
 def undo(edited: Tensor, motion: Motion) -> Tensor:
     """An edited frame (C,H,W) as it would be without its motion; what it does not show is made of
-    the pixels at its border."""
-    if motion.scale == 1 and motion.shift == (0, 0):
+    the pixels at its border. Where it hardly moved it is given back itself."""
+    at_corner = abs(motion.scale - 1) * max(edited.shape[-2:]) / 2
+    if at_corner + max(map(abs, motion.shift)) < STILL:
         return edited
     moved = _warped(edited[None].float(), motion.scale, torch.tensor(motion.shift), "bicubic")
     return moved[0].clamp(0, 1).to(edited)

@@ -159,9 +159,9 @@ MORE = Words(
     "想要更强的风格：提高文本强度或风格强度，用更直白的提示词、另一张风格图或另一个引擎。",
 )
 CALMER = Words(
-    "To make it calmer: let it be refined (strength 1), or use a calmer engine: adain, a learned "
-    "style, or the mode photo.",
-    "想要更平静：用强度 1 的时序稳定，或换用更平静的引擎：adain、已学风格或 photo 模式。",
+    "To make it calmer: let it be refined (strength 1), or take a calmer way to stylize: a learned "
+    "style, or a picture's colours alone.",
+    "想要更平静：用强度 1 的时序稳定，或换用更平静的方式：已学风格，或只取风格图的颜色。",
 )
 SHARPER = Words(
     "Its fine detail is mostly gone. If the style is not meant so: work at a larger size, or "

@@ -78,6 +78,9 @@ def test_what_has_nothing_in_common_is_not_known(frame, other):
 
 def test_nothing_moved_is_the_very_same(frame):
     assert alignment.undo(frame, Motion()) is frame
+    assert alignment.undo(frame, Motion(1.0001, (0.1, -0.1))) is frame
+    assert alignment.undo(frame, Motion(1.0, (0.5, 0.0))) is not frame
+    assert alignment.undo(frame, Motion(1.01)) is not frame
 
 
 def test_a_shot_s_motion_is_the_median_of_the_known():
