@@ -32,7 +32,7 @@ from ..pipelines.engines.diffusion.decoders import (
     at_once,
     colour_chart,
     decoded,
-    on_device_order,
+    in_fast_layout,
 )
 from ..pipelines.errors import StyleAVideoError
 from ..weights.styles import EMBEDDED
@@ -192,7 +192,7 @@ class Autoencoder(nn.Module):
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         some = pixels.split(at_once(pixels.device, len(pixels)))
-        latents = [self.vae.encode(on_device_order(x)).latents for x in some]
+        latents = [self.vae.encode(in_fast_layout(x)).latents for x in some]
         return F.pixel_unshuffle(torch.cat(latents), PATCH)
 
     def decode(self, latents: Tensor) -> Tensor:

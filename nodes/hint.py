@@ -106,6 +106,8 @@ class _OneByOne:
         return frame_place.encode(self.vae, pictures)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "vae":  # while it is copied
+            raise AttributeError(name)
         return getattr(self.vae, name)
 
 

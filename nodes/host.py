@@ -73,9 +73,11 @@ def guard(block: type[io.ComfyNode]) -> None:
 def check_numbers(inputs: dict[str, Any], declared: Sequence[io.Input] = ()) -> None:
     """Refuse a float that is not finite, of the inputs of an option too, or out of its range."""
     floats = {one.id: one for one in declared if isinstance(one, io.Float.Input)}
+    combos = {one.id: one for one in declared if isinstance(one, io.DynamicCombo.Input)}
     for name, value in inputs.items():
         if isinstance(value, dict):
-            check_numbers(value)
+            options = combos[name].options if name in combos else []
+            check_numbers(value, [i for o in options if o.key == value.get(name) for i in o.inputs])
         elif isinstance(value, int | float) and name in floats:
             low, high = floats[name].min, floats[name].max
             check_number(

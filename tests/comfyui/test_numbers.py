@@ -30,6 +30,10 @@ def floats(inputs: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str, An
 FLOATS = [(block, *found) for block, schema in SCHEMAS.items() for found in floats(schema["input"])]
 
 
+def given(outer: str, key: str, name: str, value: float) -> dict[str, Any]:
+    return {outer: {outer: key, name: value}} if outer else {name: value}
+
+
 def refusal(block: str, inputs: dict[str, Any]) -> str:
     """Nothing else is given: a block that went on to work would miss it."""
     with pytest.raises(StyleAVideoError) as refused:
@@ -48,17 +52,22 @@ def test_all_blocks_have_their_floats_here():
     ids=["-".join(filter(None, one[:4])) for one in FLOATS],
 )
 def test_a_float_that_is_no_number_is_refused_by_its_name(block, outer, key, name, limits, value):
-    inputs = {outer: {outer: key, name: value}} if outer else {name: value}
+    inputs = given(outer, key, name, value)
     assert refusal(block, inputs) == f"{name} must be a finite number, not {value!r}."
 
 
 @pytest.mark.parametrize(
-    ("block", "name", "limits"), [(b, n, limits) for b, outer, _, n, limits in FLOATS if not outer]
+    ("block", "outer", "key", "name", "limits"),
+    FLOATS,
+    ids=["-".join(filter(None, one[:4])) for one in FLOATS],
 )
-def test_what_comes_by_a_link_has_the_same_limits_as_a_widget(block, name, limits):
+def test_what_comes_by_a_link_has_the_same_limits_as_a_widget(block, outer, key, name, limits):
     for value in limits["min"] - 1, limits["max"] + 1:
         span = f"between {limits['min']:g} and {limits['max']:g}"
-        assert refusal(block, {name: value}) == f"{name} must be {span}, not {value:g}."
+        assert (
+            refusal(block, given(outer, key, name, value))
+            == f"{name} must be {span}, not {value:g}."
+        )
     for value in limits["min"], limits["max"], int(limits["max"]):
         with pytest.raises(TypeError):  # on to the work, which misses the other inputs
-            BLOCKS[block].execute(**{name: value}, no_such_input=None)
+            BLOCKS[block].execute(**given(outer, key, name, value), no_such_input=None)

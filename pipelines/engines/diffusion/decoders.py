@@ -69,7 +69,7 @@ def decoded(vae: Any, z: Tensor) -> Tensor:
     """The autoencoder's own output (T,3,H,W), nominally in [-1,1], for its own latents (T,C,h,w),
     the quickest way.
     """
-    z = on_device_order(z)
+    z = in_fast_layout(z)
     return _joined(vae, z) if _ends_linearly(vae) else vae.decode(z, return_dict=False)[0]
 
 
@@ -78,7 +78,7 @@ def at_once(device: torch.device, chunk_size: int) -> int:
     return 1 if device.type == "cpu" else chunk_size
 
 
-def on_device_order(x: Tensor) -> Tensor:
+def in_fast_layout(x: Tensor) -> Tensor:
     """(T,C,h,w) with the order in memory that convolutions are fastest at: channels last on CPUs.
 
     What follows from it keeps that order. The built-in autoencoder takes three quarters of the
@@ -100,9 +100,12 @@ def _ends_linearly(vae: Any) -> bool:
         isinstance(up, nn.Upsample)
         and (up.mode, up.scale_factor) == ("nearest", 2)
         and all(
-            isinstance(layer, nn.Conv2d) and layer.padding == (1, 1) for layer in (first, second)
+            isinstance(layer, nn.Conv2d)
+            and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
+            for layer in (first, second)
         )
         and first.bias is None
+        and second.bias is not None
     )
 
 

@@ -105,7 +105,7 @@ class EncodingMixin:
         latents = []
         for part in self._parts(len(frames), chunk_size):
             x = self.pad(frames[part]).to(self._execution_device, self.vae.dtype)
-            output = self.vae.encode(decoders.on_device_order(2 * x - 1))
+            output = self.vae.encode(decoders.in_fast_layout(2 * x - 1))
             tiny = hasattr(output, "latents")
             latents.append(output.latents if tiny else output.latent_dist.mode())
         return F.pixel_unshuffle(torch.cat(latents), self.latent_patch).to(self.unet.dtype)
