@@ -75,6 +75,7 @@ def widget(options: type[Options], one: Field[Any]) -> io.Input:
     """The widget of one field of an engine's options."""
     about, kind = one.metadata, kind_of(options, one)
     given = {"default": one.default, "tooltip": _sentence(about["what"])}
+    given["optional"] = True  # graphs of earlier versions lack the newest
     if about["choices"]:
         return io.Combo.Input(one.name, options=list(about["choices"]), **given)
     if kind is bool:
@@ -270,7 +271,7 @@ class LoadEngine(io.ComfyNode):
     @classmethod
     def execute(cls, style, engine) -> io.NodeOutput:
         wanted = style_of(style)
-        settings = dict(engine)
+        settings = {name: value for name, value in engine.items() if value is not None}
         kind = kind_named(settings.pop("engine"))
         kind.check(wanted)
         device = comfy.model_management.get_torch_device()
