@@ -111,11 +111,12 @@ def test_style_by_a_picture_runs(page, shoot, complaints):
         "engine.style_size": 512,
         "engine.keep_colour": False,
         "engine.mode": "video",
+        "engine.coherence": "none",
     }
     node(page, engine, "node.widgets[0].value = 'gatys'")
     wait_for_node(page, engine, "node.widgets.some(w => w.name === 'engine.iterations')")
     node(page, engine, "node.widgets[0].value = 'wct'")
-    wait_for_node(page, engine, "node.widgets[1].value === 0.9 && node.widgets.length === 5")
+    wait_for_node(page, engine, "node.widgets[1].value === 0.9 && node.widgets.length === 6")
     node(page, maker, "node.widgets.find(w => w.name === 'max_side').value = 96")
     run(page)
     wait_for_node(page, "PreviewImage", "node.imgs?.length === 1 && node.imgs[0].naturalWidth > 0")
