@@ -74,7 +74,7 @@ class Look:
     masks: Tensor | None
 
     def places(self, height: int, width: int) -> Tensor | None:
-        """Each picture's share at every place, and last the frame's own, where the pictures leave
+        """Each picture's share at every place, and last the frame's own, where the masks leave
         some: (1,N+1,height,width) of the sum 1. None without masks.
         """
         import torch
@@ -85,7 +85,7 @@ class Look:
         masks = interpolate(self.masks, (height, width), mode="area")
         shares = masks * torch.tensor(self.shares).to(masks).view(1, -1, 1, 1)
         # Where one picture alone counts it counts in full, whatever its weight.
-        covered = masks.amax(1, keepdim=True)
+        covered = masks.sum(1, keepdim=True).clamp(max=1)
         shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-6) * covered
         return torch.cat([shares, 1 - covered], 1)
 
@@ -232,16 +232,22 @@ class Transfer(ABC):
 
     def put_on(self, x: Tensor, layer: str, look: Look, means: RunningMeans | None) -> Tensor:
         """`styled` without what was before."""
+        import torch
+
         pictures = [picture[layer] for picture in look.pictures]
         places = look.places(*x.shape[-2:])
         if places is None:
             (picture,) = pictures
             return self.put(x, self._own(x, None, layer, means), picture)
-        *regions, rest = places.split(1, dim=1)
-        result = rest.to(x) * x
-        for k, (region, picture) in enumerate(zip(regions, pictures, strict=True)):
-            own = self._own(x, region, f"{layer}.{k}", means)
-            result = result + region.to(x) * self.put(x, own, picture)
+        regions = places[:, :-1]
+        # Where masks leave the frame its own, the pictures go on all the same, and the pixels are
+        # taken back last: the frame's features may have another scale than what is put on.
+        shares = regions + 1e-6 * torch.tensor(look.shares).to(regions).view(1, -1, 1, 1)
+        shares = shares / shares.sum(1, keepdim=True)
+        result = torch.zeros_like(x)
+        for k, picture in enumerate(pictures):
+            own = self._own(x, regions[:, k : k + 1], f"{layer}.{k}", means)
+            result = result + shares[:, k : k + 1].to(x) * self.put(x, own, picture)
         return result
 
     def _own(

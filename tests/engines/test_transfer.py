@@ -136,6 +136,41 @@ def test_a_picture_counts_in_its_region(name, frames, pictures):
         assert gaps[0] < 0.2 * gaps[1]
 
 
+@pytest.fixture(scope="module")
+def fading():
+    """(1,140,240): 1 at the left, 0 at the right, and a ramp of 60 px between."""
+    return ((150 - torch.arange(240.0)) / 60).clamp(0, 1).expand(1, 140, 240)
+
+
+def mean_gap(found, wanted):
+    """On the ramp of `fading`, of its middle."""
+    return float((found - wanted)[..., 105:135].abs().mean())
+
+
+@EVERY
+def test_two_pictures_fade_into_each_other(name, frames, pictures, fading):
+    """No third look between them: where both count by half, as far from each as they are."""
+    frames = interpolate(frames[:1], (140, 240))
+    both = Style(
+        pictures=tuple(
+            StylePicture(p.image, mask=m)
+            for p, m in zip(pictures, (fading, 1 - fading), strict=True)
+        )
+    )
+    alone = [stylized(name, Style(pictures=(p,)), frames) for p in pictures]
+    between = alone[1].lerp(alone[0], fading)
+    assert mean_gap(stylized(name, both, frames), between) < mean_gap(*alone)
+
+
+@EVERY
+def test_a_picture_fades_into_the_frame(name, frames, pictures, fading):
+    frames = interpolate(frames[:1], (140, 240))
+    style = Style(pictures=(StylePicture(pictures[0].image, mask=fading),))
+    whole = stylized(name, Style(pictures=(pictures[0],)), frames)
+    between = frames.lerp(whole, fading)
+    assert mean_gap(stylized(name, style, frames), between) < 0.5 * mean_gap(whole, frames)
+
+
 @EVERY
 def test_what_no_region_covers_stays_as_it_is(name, frames, pictures):
     right = torch.zeros(1, 70, 90)
