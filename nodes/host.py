@@ -215,9 +215,16 @@ def step_percent(timestep: Tensor, model_options: dict[str, Any]) -> float:
     sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
     if sigmas is None or len(sigmas) < 3:
         return 0.0
-    # Between two steps (Heun, DPM++ 2S) the later one has not begun.
-    passed = int((sigmas[:-1] >= float(timestep.max()) * (1 - 1e-5)).sum())
-    return max(0, passed - 1) / (len(sigmas) - 2)
+    return step_of(timestep, sigmas) / (len(sigmas) - 2)
+
+
+def step_of(sigma: Tensor, sigmas: Tensor) -> int:
+    """In which of the steps between `sigmas` a noise level lies, counted from 0.
+
+    Between two steps (Heun, DPM++ 2S) the later one has not begun.
+    """
+    passed = int((sigmas[:-1] >= float(sigma.max()) * (1 - 1e-5)).sum())
+    return max(0, passed - 1)
 
 
 def post_cfg(

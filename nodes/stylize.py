@@ -14,7 +14,7 @@ from torch import Tensor
 from ..pipelines.engines.diffusion.settings import Settings
 from ..pipelines.engines.diffusion.speeds import SPEEDS
 from ..pipelines.errors import StyleAVideoError
-from . import host
+from . import host, inner_levels
 from .attention import AttentionCondition, AttentionMap
 from .builtin_model import BuiltInModel, defaults
 from .conditions import FrameCondition, TextCondition
@@ -30,10 +30,8 @@ def own_settings(model: Any, **chosen: Any) -> dict[str, Any]:
 
 
 def at_speed(settings: dict[str, Any], speed: str) -> dict[str, Any]:
-    """With the speed's steps; the sampler stays, and ComfyUI's U-Nets run all their levels."""
-    saved = SPEEDS[speed].saved(Settings(**settings)).settings
-    steps = saved.get("num_inference_steps", settings["num_inference_steps"])
-    return settings | {"num_inference_steps": steps}
+    """With the speed's steps and inner levels; the sampler stays."""
+    return settings | SPEEDS[speed].saved(Settings(**settings)).settings
 
 
 def sigmas_from(model: Any, scheduler: str, settings: Settings) -> Tensor:
@@ -81,7 +79,7 @@ def stylize(
     frame, empty = FrameCondition.execute(null, vae, frames).args
     attention = attended(model, frame, settings, seed) if settings["attention_scale"] else None
     guider = PresetGuiderNode.execute(
-        model,
+        inner_levels.reused(model, settings["inner_every"]),
         prompt,
         null,
         settings["preset"],
@@ -215,7 +213,7 @@ class Stylize(io.ComfyNode):
                     optional=True,  # graphs of version 0.1 do not have it
                     advanced=True,
                     tooltip="Fewer steps where there are several: balanced takes two fifths of "
-                    "them, fast one fifth.",
+                    "them, fast one fifth; a U-Net's inner levels run in every other one.",
                 ),
                 FrameInfoType.Input(
                     "frame_info",

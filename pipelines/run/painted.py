@@ -1,7 +1,8 @@
-"""Keyframes that a user painted, in the place of an engine: pictures named by their frames."""
+"""Keyframes that a user painted, in the place of an engine: pictures by their frames' numbers."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -29,14 +30,14 @@ SIDES = (1, 8192)  # px
 
 @dataclass(frozen=True)
 class Painted:
-    """What `read_painted` found. Implements `kinds.Loaded` and is its own engine.
+    """Painted frames, from files or in memory. Implements `kinds.Loaded` and is its own engine.
 
     Attributes:
-        files: by frame index.
+        pictures: by frame index, rising: a file each, or (3,H,W) in [0,1].
         digest: SHA-256 of them.
     """
 
-    files: Mapping[int, str]
+    pictures: Mapping[int, str | Tensor]
     digest: str
 
     device, dtype = torch.device("cpu"), torch.float32
@@ -45,7 +46,7 @@ class Painted:
 
     @property
     def keyframes(self) -> Keyframes:
-        return Keyframes(painted=tuple(sorted(self.files)))
+        return Keyframes(painted=tuple(self.pictures))
 
     def identity(self) -> dict[str, Any]:
         return {"painted": self.digest}
@@ -58,7 +59,7 @@ class Painted:
 
     def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
         size = frames.shape[-2:]
-        return torch.stack([_at_size(_read(self.files[i]), size) for i in frame_indices])
+        return torch.stack([_at_size(_read(self.pictures[i]), size) for i in frame_indices])
 
 
 def read_painted(folder: str | os.PathLike[str], info: VideoInfo, part: Part) -> Painted:
@@ -80,12 +81,7 @@ def read_painted(folder: str | os.PathLike[str], info: VideoInfo, part: Part) ->
                 f"{shown(files[index])} and {shown(path.name)} are both of frame {index}: take one "
                 "out."
             )
-        height, width = _read(path).shape[-2:]
-        if abs(width * info.height - height * info.width) > max(width, height, info.width):
-            raise StyleAVideoError(
-                f"{shown(path)} is {width}x{height}, and the frames are "
-                f"{info.width}x{info.height}: paint on pictures of that size, or of that shape."
-            )
+        _check_shape(shown(path), _read(path), (info.width, info.height))
         files[index] = str(path)
     if not files:
         raise StyleAVideoError(
@@ -93,6 +89,47 @@ def read_painted(folder: str | os.PathLike[str], info: VideoInfo, part: Part) ->
             "their numbers, such as 0040.png."
         )
     return Painted({i: name for i, name in sorted(files.items()) if i >= 0}, digest(folder))
+
+
+def painted_pictures(pictures: Sequence[Tensor], numbers: Sequence[int]) -> Painted:
+    """Pictures (3,H,W) in [0,1] of the frames with these numbers, counted from 0.
+
+    Raises:
+        StyleAVideoError: not a number for each picture, one below 0 or twice.
+    """
+    if len(pictures) != len(numbers):
+        raise StyleAVideoError(
+            f"There are {len(pictures)} painted pictures and {len(numbers)} numbers of frames: "
+            "give the number of its frame for every picture."
+        )
+    for number in numbers:
+        if number < 0 or numbers.count(number) > 1:
+            raise StyleAVideoError(
+                f"Frame {number} cannot be painted"
+                f"{' twice' if number >= 0 else ''}: frames are counted from 0, and each has one "
+                "picture."
+            )
+    held = hashlib.sha256()
+    by_number = dict(sorted(zip(numbers, pictures, strict=True), key=lambda one: one[0]))
+    for number, picture in by_number.items():
+        held.update(f"{number} {tuple(picture.shape)}".encode())
+        held.update(picture.contiguous().numpy().tobytes())
+    return Painted(by_number, held.hexdigest())
+
+
+def check_shapes(painted: Painted, size: tuple[int, int]) -> None:
+    """Refuse pictures of another shape than frames of this size (width, height)."""
+    for number, picture in painted.pictures.items():
+        _check_shape(f"The painted picture of frame {number}", _read(picture), size)
+
+
+def _check_shape(name: str, picture: Tensor, size: tuple[int, int]) -> None:
+    (height, width), (wide, high) = picture.shape[-2:], size
+    if abs(width * high - height * wide) > max(width, height, wide):
+        raise StyleAVideoError(
+            f"{name} is {width}x{height}, and the frames are {wide}x{high}: paint on pictures of "
+            "that size, or of that shape."
+        )
 
 
 def _numbered(path: Path) -> int:
@@ -141,8 +178,8 @@ def check_painted(painted: Sequence[int], plan: Plan, part: Part) -> None:
             )
 
 
-def _read(path: str | os.PathLike[str]) -> Tensor:
-    return read_still(path, SIDES, SIDES[1])
+def _read(picture: str | os.PathLike[str] | Tensor) -> Tensor:
+    return picture if isinstance(picture, Tensor) else read_still(picture, SIDES, SIDES[1])
 
 
 def _at_size(picture: Tensor, size: Sequence[int]) -> Tensor:

@@ -1,0 +1,169 @@
+"""Inner levels of ComfyUI's U-Nets left out: the pipeline's, and nothing where it is off."""
+
+from __future__ import annotations
+
+import comfy.controlnet
+import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
+import comfy.samplers
+import comfy.utils
+import pytest
+import test_guidance as guided
+import test_hint as hints
+import torch
+from style_a_video.nodes import inner_levels
+from style_a_video.pipelines.errors import StyleAVideoError
+from torch import nn
+
+built_in, pipeline, conds, frames, controlnet = (
+    guided.built_in,
+    guided.pipeline,
+    guided.conds,
+    guided.frames,
+    hints.controlnet,
+)
+SCALES = (0.9, 1.4, 0.0)
+STEPS = 5
+
+
+def run(model, conds, name="paper", chunk=0, sampler="euler", attention=None, scales=SCALES):
+    guider = guided.preset(model, conds, name, scales, attention, chunk)
+    return guided.run(guider, conds[3], STEPS, sampler=sampler)
+
+
+@pytest.fixture
+def passes(built_in):
+    """How many passes went through the middle, and through the whole of the U-Net."""
+    unet, counted = built_in[0].model.diffusion_model, {"inner": 0, "all": 0}
+
+    def count(name):
+        def hook(*_):
+            counted[name] += 1
+
+        return hook
+
+    modules = {"inner": unet.middle_block[0], "all": unet.input_blocks[0][0]}
+    handles = [module.register_forward_hook(count(name)) for name, module in modules.items()]
+    yield counted
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("every", [2, 3])
+@pytest.mark.parametrize("name", ["paper", "instruct-pix2pix"])
+def test_latents_are_the_pipeline_s(pipeline, built_in, conds, frames, passes, name, every):
+    made = run(inner_levels.reused(built_in[0], every), conds, name)
+    assert passes == {"inner": -(-STEPS // every), "all": STEPS}
+    known = pipeline(
+        frames.movedim(-1, 1), "watercolour", preset=name, frame_scale=SCALES[0],
+        text_scale=SCALES[1], attention_scale=SCALES[2], num_inference_steps=STEPS,
+        start_level=1.0, inner_every=every, seed=guided.SEED, output_type="latent",
+    ).frames  # fmt: skip
+    guided.close(made, known)
+    whole = run(built_in[0], conds, name)
+    assert (made - whole).norm() / whole.norm() > 3e-3
+
+
+def test_off_is_the_model_itself(built_in):
+    assert inner_levels.reused(built_in[0], 1) is built_in[0]
+
+
+def test_on_what_they_gave_it_is_the_unet_bit_for_bit(built_in):
+    """Every block's number and every layer's index is as others' patches know it."""
+    unet, seen = built_in[0].model.diffusion_model, []
+
+    def look(h, skip, given):
+        seen.append((given["block"], given["transformer_index"]))
+        return h, skip
+
+    kept = inner_levels._Kept(2)
+    x = torch.randn(2, 64, 8, 12, generator=torch.Generator().manual_seed(0))
+    given = [torch.tensor([400.0, 400.0]), torch.randn(2, 77, 128), torch.randn(2, 128), None]
+    options = {
+        "uuids": ["a", "b"],
+        inner_levels.KEY: kept,
+        "patches": {"output_block_patch": [look]},
+    }
+    options["sample_sigmas"] = torch.tensor([3.0, 2.0, 1.0, 0.0])
+    executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(
+        unet._forward, unet, [inner_levels._evaluated]
+    )
+    with torch.inference_mode():
+        whole = executor.execute(x, *given, {**options, "sigmas": torch.tensor([3.0])})
+        known, seen[:] = list(seen), []
+        again = executor.execute(x, *given, {**options, "sigmas": torch.tensor([2.0])})
+    assert torch.equal(whole, again)
+    outermost = inner_levels.edges_of(unet)
+    assert seen == [(b, i) for b, i in known if not outermost.inside(b)] and seen != known
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_frames_per_batch_change_nothing(built_in, conds, chunk):
+    model = inner_levels.reused(built_in[0], 2)
+    guided.close(run(model, conds, chunk=chunk), run(model, conds), 1e-5)
+
+
+def test_two_evaluations_a_step(built_in, conds):
+    """Heun's second one lies in the next step."""
+    model = inner_levels.reused(built_in[0], 2)
+    made = run(model, conds, sampler="heun")
+    assert made.isfinite().all()
+    guided.close(made, run(built_in[0], conds, sampler="heun"), 0.3)
+
+
+def test_a_controlnet_and_other_patches_stay(built_in, conds, controlnet, passes):
+    """They work on the outermost blocks in every step, and inside where that runs."""
+    prompt, null, frame, empty = conds
+    called = []
+
+    def watch(h, *rest):
+        called.append(rest[-1]["block"])
+        return (h, *rest[:-1]) if len(rest) > 1 else h
+
+    model = built_in[0].clone()
+    model.set_model_input_block_patch(watch)
+    model.set_model_output_block_patch(watch)
+    hint = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(4))
+    held = hints.applied(prompt, controlnet, hint)
+    made = run(inner_levels.reused(model, 5), (held, null, frame, empty))
+    # With the ControlNet and without are two batches.
+    assert passes == {"inner": 2, "all": 2 * STEPS}
+    edges = inner_levels.edges_of(built_in[0].model.diffusion_model)
+    inside = [block for block in called if edges.inside(block)]
+    assert sorted(inside) == sorted(2 * sorted(set(inside))) and len(called) > 2 * len(inside)
+    assert (made - run(inner_levels.reused(built_in[0], 5), conds)).norm() / made.norm() > 1e-3
+
+
+def test_a_run_leaves_nothing_behind(built_in, conds):
+    model = inner_levels.reused(built_in[0], 2)
+    guider = guided.preset(model, conds, "paper", SCALES)
+    options = guider.model_options
+    first = guided.run(guider, conds[3], STEPS)
+    assert guider.model_options is options
+    assert inner_levels.KEY not in options["transformer_options"]
+    assert torch.equal(guided.run(guider, conds[3], STEPS), first)
+
+
+def test_the_block_takes_another_s_place_and_refuses_what_is_no_unet(built_in):
+    twice = inner_levels.reused(inner_levels.reused(built_in[0], 3), 2)
+    place = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
+    (wrapper,) = twice.get_wrappers(place, inner_levels.KEY)
+    assert wrapper.every == 2
+
+    class Transformer:
+        pass
+
+    model = type("Model", (), {"model": type("Inner", (), {"diffusion_model": Transformer()})})
+    with pytest.raises(StyleAVideoError, match="^Transformer is no U-Net with levels inside"):
+        inner_levels.InnerLevels.execute(model, 2)
+    assert inner_levels.InnerLevels.execute(model, 1).args[0] is model
+
+
+def test_a_unet_of_one_level_has_none_inside():
+    class Single(openaimodel.UNetModel):
+        def __init__(self):
+            nn.Module.__init__(self)
+            self.input_blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(4, 8, 3))])
+            self.middle_block = nn.Sequential(nn.Conv2d(8, 8, 3))
+            self.output_blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(16, 4, 3))])
+
+    assert inner_levels.edges_of(Single()) is None
