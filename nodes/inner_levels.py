@@ -55,7 +55,7 @@ def edges_of(unet: Any) -> Edges | None:
 
 
 def _with_a(layer: type[nn.Module], blocks: nn.ModuleList) -> list[int]:
-    return [i for i, block in enumerate(blocks) if any(isinstance(m, layer) for m in block)]
+    return [i for i, block in enumerate(blocks) for m in block.children() if isinstance(m, layer)]
 
 
 def reused(model: Any, every: int) -> Any:
@@ -169,7 +169,7 @@ def _outermost(control: Any, edges: Edges) -> Any:
     """What ControlNets add to the outermost blocks. Blocks take theirs from the end of a list."""
     if control is None:
         return None
-    kept = {"middle": []}
+    kept: dict[str, list[Tensor | None]] = {"middle": []}
     for kind in ("input", "output"):
         given = control.get(kind, [])
         kept[kind] = [
