@@ -40,14 +40,23 @@ def length_of(parameters: Sequence[nn.Parameter]) -> float:
 
 
 class Run:
-    """Counts minutes over restarts; learning rate warms up, then falls as a cosine to zero."""
+    """Counts minutes over restarts, or steps where `most` is given, so that runs can be compared.
+
+    The learning rate warms up, then falls as a cosine to zero.
+    """
 
     def __init__(
-        self, name: str, work: Path, minutes: float, rate: float, modules: dict[str, nn.Module]
+        self,
+        name: str,
+        work: Path,
+        minutes: float,
+        rate: float,
+        modules: dict[str, nn.Module],
+        most: int | None = None,
     ):
         self.folder = work / name
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.minutes, self.rate, self.modules = minutes, rate, modules
+        self.minutes, self.most, self.rate, self.modules = minutes, most, rate, modules
         parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             parameters, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3
@@ -85,10 +94,12 @@ class Run:
 
     @property
     def progress(self) -> float:
+        if self.most is not None:
+            return min(self.step / self.most, 1.0)
         return min(self.seconds / (60 * self.minutes), 1.0)
 
     def steps(self) -> Iterator[int]:
-        """One item a step until the minutes are over; a checkpoint every two minutes."""
+        """One item a step until the minutes or steps are over; a checkpoint every two minutes."""
         saved = self.seconds
         while self.progress < 1:
             began = time.monotonic()

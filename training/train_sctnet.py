@@ -2,7 +2,8 @@
 
     python -m training.train_sctnet --data DIR [--variant art|photo] [--network sctnet|adain]
         [--no-links] [--loss-encoder slim|vgg16|vgg19] [--hed HED] [--no-ccpl] [--ccpl-weight 5]
-        [--centres 64] [--minutes 40] [--rate 1e-3] [--start RUN] [--name RUN] [--work FOLDER]
+        [--centres 64] [--minutes 40 | --steps N] [--rate 1e-3] [--start RUN] [--name RUN]
+        [--work FOLDER]
 
 DIR as training/pictures.py, HED as training/teachers.py describe. The decoder begins as the one
 that gives pictures back. Wu et al. 2022 weigh content 1, style 10 and coherence 5; features are in
@@ -92,6 +93,12 @@ class Losses:
             parts["ccpl"] = ccpl(found, frame, self.heads, centres)
         return parts
 
+    def coherence(self, result: Tensor, photos: Tensor, centres: int = 64) -> Tensor:
+        """Of results of any network with the photos that they were made from."""
+        with torch.autocast("cpu", torch.bfloat16):
+            found, frame = (self._in_units(self.features(x)) for x in (result, photos))
+        return ccpl(found, frame, self.heads, centres)
+
     def _in_units(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return {k: x.float() / self.units[k] for k, x in features.items()}
 
@@ -169,6 +176,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", default="sctnet", help="of the run")
     parser.add_argument("--start", help="a run to go on from")
     parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--steps", type=int, help="in place of minutes")
     parser.add_argument("--rate", type=float, default=1e-3, help="of learning, at its highest")
     return parser.parse_args(argv)
 
@@ -185,7 +193,7 @@ def main() -> None:
     modules = {"network": build(args.network, args.variant, args.links, start)}
     if not args.no_ccpl:
         modules["heads"] = losses.heads
-    run = Run(args.name, args.work, args.minutes, args.rate, modules)
+    run = Run(args.name, args.work, args.minutes, args.rate, modules, args.steps)
     photos.rng, styles.rng = (np.random.default_rng([run.step, k]) for k in (0, 1))
     weights = {**WEIGHTS, "ccpl": args.ccpl_weight}
     train(run, losses, photos, styles, weights, 0 if args.no_ccpl else args.centres)

@@ -1,7 +1,7 @@
 """Stage 5: U-Net and decoder together, on pixels.
 
     python -m training.train_together [--work DIR] [--minutes 24] [--name together]
-        [--start NAME] [--hard STYLE=N ...]
+        [--start NAME] [--hard STYLE=N ...] [--steps N] [--decoder-alone] [--ccpl WEIGHT]
 
 Latents hide what the eye sees: a line that is a little too soft costs them next to nothing. Here
 the picture itself is held against the style's pixels, through the decoder, which until now never
@@ -10,7 +10,9 @@ alone take from a frame under noise. Beside it go plain reconstruction, so that 
 what it was, and the loss of stage 4 at every noise level. The encoder is frozen.
 
 --start goes on from an earlier run of this stage, or of stage 4, under a new name; --hard draws a
-style so many times as often: what that run was still weak at.
+style so many times as often: what that run was still weak at. --decoder-alone holds the U-Net as it
+is. --ccpl adds the contrastive coherence of the one-step picture with its photo
+(pipelines/core/ccpl.py).
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
+from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
 from torch.nn import functional as F
 
 from . import architecture, captions
 from .loop import Crops, Run
-from .train_autoencoder import gradients, reconstruction_loss
+from .train_autoencoder import batch, gradients, reconstruction_loss
+from .train_sctnet import Losses
 from .train_unet import (
     FARTHEST,
     HARD,
@@ -95,6 +99,9 @@ def main() -> None:
     parser.add_argument("--name", default="together")
     parser.add_argument("--start")
     parser.add_argument("--hard", nargs="*", default=[], metavar="STYLE=N")
+    parser.add_argument("--steps", type=int, help="in place of minutes")
+    parser.add_argument("--decoder-alone", action="store_true")
+    parser.add_argument("--ccpl", type=float, default=0.0, metavar="WEIGHT")
     args = parser.parse_args()
     torch.manual_seed(0)
     hard = {k: float(v) for k, v in (item.split("=") for item in args.hard)}
@@ -109,7 +116,15 @@ def main() -> None:
     vae.encoder.requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained((before or args.work / "unet") / "unet").train()
     unet = unet.to(memory_format=torch.channels_last)
-    run = Run(args.name, args.work, args.minutes, 3e-4, {"unet": unet, "decoder": vae.decoder})
+    unet.requires_grad_(not args.decoder_alone)
+    modules = {"unet": unet, "decoder": vae.decoder}
+    losses = None
+    if args.ccpl:
+        losses = Losses(
+            load_encoder(), "art", batch(Crops(args.work / "images"), 16, 160) / 2 + 0.5
+        )
+        modules["heads"] = losses.heads
+    run = Run(args.name, args.work, args.minutes, 3e-4, modules, args.steps)
     texts = TextPool(args.work / "clip", 12_000, seed=run.step, hard=HARD | hard)
     batches = Batches(latents, texts, seed=run.step)
     crops = Crops(args.work / "images", seed=run.step)
@@ -121,14 +136,14 @@ def main() -> None:
             encoded = vae.encode(torch.cat([photos, targets])).latents.float()
         photo, wanted = F.pixel_unshuffle(encoded, architecture.PATCH).chunk(2)
         alone = run.step % 2 == 1
-        batch = {
+        given = {
             "image": torch.zeros_like(photo) if alone else photo,
             "hidden": texts.hidden[k].float(),
             "pooled": texts.pooled[k],
         }
         held = photo + torch.rand(len(photo), 1, 1, 1) * FARTHEST * (wanted - photo)
         t = torch.randint(*UNDER_NOISE, (len(photo),)) if alone else torch.full((len(photo),), 999)
-        x0 = F.pixel_shuffle(step_to_x0(unet, held, t, alphas, batch), architecture.PATCH)
+        x0 = F.pixel_shuffle(step_to_x0(unet, held, t, alphas, given), architecture.PATCH)
         with torch.autocast("cpu", torch.bfloat16):
             y = vae.decode(torch.cat([x0, encoded[len(photos) : len(photos) + 2]])).sample
         y = y.float()
@@ -136,20 +151,20 @@ def main() -> None:
             f(y[: len(photos)], targets) for f in (reconstruction_loss, texture_loss)
         )
         plain = reconstruction_loss(y[len(photos) :], targets[:2])
-        own = run.step % 3 == 2
-        t = draw_times(batches.rng, 12, pure=0.15, own=own)
-        drawn = batches.draw(12, 24, 24)
-        other = loss_of(unet, drawn, t, alphas, own).mean()
-        attention = attended.loss(drawn)
-        run.descend(predicted + 0.5 * texture + 0.3 * plain + 2 * other + 0.1 * attention)
-        run.log(
-            every=51,  # of both turns
-            predicted=predicted,
-            texture=texture,
-            plain=plain,
-            latents=other,
-            attention=attention,
-        )
+        loss = predicted + 0.5 * texture + 0.3 * plain
+        parts = {"predicted": predicted, "texture": texture, "plain": plain}
+        if losses is not None:
+            parts["ccpl"] = losses.coherence(y[: len(photos)] / 2 + 0.5, photos / 2 + 0.5)
+            loss = loss + args.ccpl * parts["ccpl"]
+        if not args.decoder_alone:
+            own = run.step % 3 == 2
+            t = draw_times(batches.rng, 12, pure=0.15, own=own)
+            drawn = batches.draw(12, 24, 24)
+            parts["latents"] = loss_of(unet, drawn, t, alphas, own).mean()
+            parts["attention"] = attended.loss(drawn)
+            loss = loss + 2 * parts["latents"] + 0.1 * parts["attention"]
+        run.descend(loss)
+        run.log(every=51, **parts)  # of both turns
     run.averaged("unet").save_pretrained(run.folder / "unet")
     run.averaged("decoder")
     vae.save_pretrained(run.folder / "vae")
