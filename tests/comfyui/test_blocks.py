@@ -6,7 +6,14 @@ from fractions import Fraction
 
 import pytest
 import torch
-from style_a_video.nodes import attention, builtin_model, compare, conditions, stylize
+from style_a_video.nodes import (
+    attention,
+    builtin_model,
+    compare,
+    conditions,
+    inner_levels,
+    stylize,
+)
 from style_a_video.nodes.noise import FrameNoise
 from style_a_video.nodes.video import FrameInfo
 from style_a_video.pipelines.core.noise import frame_noise
@@ -141,18 +148,20 @@ def test_the_papers_guidance_in_one_block_is_the_pipelines(built_in, frames, sta
     assert (ours - known).abs().max() < 2e-2 and (ours - known).abs().mean() < 1e-3
 
 
-def test_a_speed_takes_a_share_of_the_steps(built_in, frames):
+def test_a_speed_takes_a_share_of_the_steps_and_reuses_inner_levels(built_in, frames):
     model, clip, vae, _ = built_in
     scales = {"frame_scale": 1.0, "text_scale": 2.0, "attention_scale": 0.5}
 
-    def made(guidance, steps, **more):
+    def made(guidance, steps, model=model, **more):
         given = ["Munch", "", guidance, steps, "euler", "simple", 5]
         return stylize.Stylize.execute(model, clip, vae, frames[:1], *given, **more).args[0]
 
     with torch.inference_mode():
         paper = {"guidance": "paper", **scales}
-        assert torch.equal(made(paper, 15, speed="fast"), made(paper, 3))
-        assert torch.equal(made(paper, 15, speed="balanced"), made(paper, 6))
+        reusing = inner_levels.reused(model, 2)
+        assert torch.equal(made(paper, 15, speed="fast"), made(paper, 3, reusing))
+        assert torch.equal(made(paper, 15, speed="balanced"), made(paper, 6, reusing))
+        assert not torch.equal(made(paper, 6), made(paper, 6, reusing))
         one = {"guidance": "model's own"}
         assert torch.equal(made(one, 0, speed="fast"), made(one, 0))
 
