@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,135 +14,22 @@ from torch import Tensor, nn
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.files import kind_of_place, parse_json, read_bounded, shown
 from .building import build, plain, unloadable
+from .edit_parts import (
+    EDITORS,
+    QWEN_TEXT,
+    QWEN_TOKENIZERS,
+    QWEN_VISION,
+    T5_TOKENIZERS,
+    known,
+)
 from .files import PICKLES, finite, read_json, safetensors_of, tensor_shapes
 from .folder import MAX_WORDS, check_no_code, entry_of, read_tokenizer, weight_files
 from .hub import download
-from .parts import (
-    CHANNELS,
-    CLIP_TEXT,
-    ID,
-    KL,
-    NAMES,
-    NONE,
-    PARTS,
-    SCHEDULER,
-    TOKENIZER,
-    UNET,
-    Part,
-    checked,
-    either,
-    flag,
-    many,
-    number,
-    one_of,
-    whole,
-)
+from .parts import Part, checked
+from .qwen import QwenWords, read_qwen_tokenizer
 
-LARGEST = 20_000_000_000  # weights of a part; Flux's transformer has 12 thousand million
+LARGEST = 24_000_000_000  # weights of a part; Qwen-Image's transformer has 20 thousand million
 MAX_LORA = 4_000_000_000  # numbers of a LoRA, so that a header cannot ask for more
-
-_BLOCKS = whole(1, 16)  # of transformers in a block of a U-Net; SDXL has 10
-SDXL_UNET = UNET | {
-    "transformer_layers_per_block": either(_BLOCKS, many(_BLOCKS)),
-    "addition_embed_type": one_of("text_time"),
-    "addition_time_embed_dim": CHANNELS,
-}
-FLUX_KL = KL | {"shift_factor": either(NONE, number(-1e3, 1e3))}
-FLUX = NAMES | {
-    "patch_size": one_of(1),
-    "in_channels": CHANNELS,
-    "out_channels": either(NONE, CHANNELS),
-    "num_layers": whole(1, 64),
-    "num_single_layers": whole(0, 128),
-    "attention_head_dim": CHANNELS,
-    "num_attention_heads": whole(1, 256),
-    "joint_attention_dim": whole(1, 16384),
-    "pooled_projection_dim": whole(1, 16384),
-    "guidance_embeds": flag,
-    "axes_dims_rope": many(whole(2, 256), 3),
-}
-T5 = {
-    "vocab_size": whole(1, 1 << 18),
-    "d_model": whole(1, 16384),
-    "d_kv": CHANNELS,
-    "d_ff": whole(1, 1 << 17),
-    "num_layers": whole(1, 64),
-    "num_heads": whole(1, 256),
-    "relative_attention_num_buckets": whole(1, 4096),
-    "relative_attention_max_distance": whole(1, 1 << 16),
-    "dropout_rate": number(0, 1),
-    "layer_norm_epsilon": number(0, 1),
-    "initializer_factor": number(0, 10),
-    "feed_forward_proj": one_of("relu", "gated-gelu", "gated-silu"),
-    "pad_token_id": ID,
-    "eos_token_id": ID,
-}
-FLOW = NAMES | {
-    "num_train_timesteps": SCHEDULER["num_train_timesteps"],
-    "shift": number(1e-3, 100),
-    "use_dynamic_shifting": flag,
-    "base_shift": number(0, 100),
-    "max_shift": number(0, 100),
-    "base_image_seq_len": whole(1, 1 << 20),
-    "max_image_seq_len": whole(1, 1 << 20),
-    "invert_sigmas": flag,
-    "shift_terminal": either(NONE, number(0, 1)),
-    "use_karras_sigmas": either(NONE, flag),
-    "use_exponential_sigmas": either(NONE, flag),
-    "use_beta_sigmas": either(NONE, flag),
-    "time_shift_type": one_of("exponential", "linear"),
-    "stochastic_sampling": flag,
-}
-_T5_TOKENIZERS = ("T5TokenizerFast", "T5Tokenizer")
-_WEIGHTS = "diffusion_pytorch_model"
-_TWO_CLIPS = {
-    "text_encoder": Part("transformers", {"CLIPTextModel": CLIP_TEXT}, "model"),
-    "tokenizer": PARTS["tokenizer"],
-}
-
-
-@dataclass(frozen=True)
-class Editor:
-    """A pipeline that can be built: its parts, and which flags its model_index.json may set."""
-
-    parts: Mapping[str, Part]
-    flags: tuple[str, ...] = ()
-
-
-EDITORS = {
-    "StableDiffusionXLInstructPix2PixPipeline": Editor(
-        {
-            "unet": Part("diffusers", {"UNet2DConditionModel": SDXL_UNET}, _WEIGHTS),
-            "vae": Part("diffusers", {"AutoencoderKL": KL}, _WEIGHTS),
-            **_TWO_CLIPS,
-            "text_encoder_2": Part(
-                "transformers", {"CLIPTextModelWithProjection": CLIP_TEXT}, "model"
-            ),
-            "tokenizer_2": PARTS["tokenizer"],
-            "scheduler": PARTS["scheduler"],
-        },
-        ("force_zeros_for_empty_prompt", "is_cosxl_edit"),
-    ),
-    "FluxKontextPipeline": Editor(
-        {
-            "transformer": Part("diffusers", {"FluxTransformer2DModel": FLUX}, _WEIGHTS),
-            "vae": Part("diffusers", {"AutoencoderKL": FLUX_KL}, _WEIGHTS),
-            **_TWO_CLIPS,
-            "text_encoder_2": Part("transformers", {"T5EncoderModel": T5}, "model"),
-            "tokenizer_2": Part(
-                "transformers",
-                dict.fromkeys(_T5_TOKENIZERS, TOKENIZER),
-                configs=("tokenizer_config.json",),
-            ),
-            "scheduler": Part(
-                "diffusers",
-                {"FlowMatchEulerDiscreteScheduler": FLOW},
-                configs=("scheduler_config.json",),
-            ),
-        }
-    ),
-}
-"""By diffusers' name of the class."""
 
 
 def load_editor(model: str, dtype: torch.dtype) -> Any:
@@ -168,6 +54,8 @@ def load_editor(model: str, dtype: torch.dtype) -> Any:
         name: _built(folder / name, index[name][1], editor.parts[name], config, dtype)
         for name, config in configs.items()
     }
+    if "processor" in parts:
+        parts["tokenizer"] = parts["processor"].tokenizer
     flags = {name: index[name] for name in editor.flags if isinstance(index.get(name), bool)}
     try:
         pipeline = getattr(diffusers, kind)(**parts, **flags)
@@ -210,7 +98,7 @@ def _check(folder: Path) -> tuple[str, dict[str, Any]]:
     kind = index.get("_class_name")
     if not isinstance(kind, str) or kind not in EDITORS:
         raise StyleAVideoError(
-            f"{shown(folder)} is a {kind!r:.80}; the engine edit knows {' and '.join(EDITORS)}. "
+            f"{shown(folder)} is a {kind!r:.80}; the engine edit knows {_listed(EDITORS)}. "
             "Any other runs in ComfyUI: --engine comfyui."
         )
     for name, part in EDITORS[kind].parts.items():
@@ -228,14 +116,23 @@ def _check(folder: Path) -> tuple[str, dict[str, Any]]:
     return kind, index
 
 
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}"
+
+
 def _built(where: Path, kind: str, part: Part, config: dict[str, Any], dtype: torch.dtype) -> Any:
     import diffusers
     import transformers
 
     if kind.startswith("CLIPTokenizer"):
         return read_tokenizer(where)
-    if kind in _T5_TOKENIZERS:
+    if kind in T5_TOKENIZERS:
         return _t5_tokenizer(where, config)
+    if kind in QWEN_TOKENIZERS:
+        return read_qwen_tokenizer(where)
+    if kind == "Qwen2VLProcessor":
+        return _qwen_words(where, config)
     if part.library == "diffusers":
         cls = getattr(diffusers, kind)
         if not part.stem:
@@ -244,24 +141,64 @@ def _built(where: Path, kind: str, part: Part, config: dict[str, Any], dtype: to
             except Exception as error:  # as above
                 raise unloadable(where, error) from error
         make = lambda: cls.from_config(config)  # noqa: E731
-    elif kind == "T5EncoderModel":
-        make = lambda: _tied(transformers.T5EncoderModel(transformers.T5Config(**config)))  # noqa: E731
     else:
-        cls = getattr(transformers, kind)
-        make = lambda: cls(cls.config_class(**config))  # noqa: E731
+        make = lambda: _ENCODERS.get(kind, _encoder)(getattr(transformers, kind), config)  # noqa: E731
     files = weight_files(where, part.stem)
-    name_of = _t5_name if kind == "T5EncoderModel" else plain
-    return build(where, make, files, dtype, name_of, LARGEST).requires_grad_(False)
+    return build(where, make, files, dtype, _NAMES.get(kind, plain), LARGEST).requires_grad_(False)
 
 
-def _tied(encoder: Any) -> nn.Module:
-    """T5's words have one table under two names."""
+def _encoder(cls: Any, config: dict[str, Any]) -> nn.Module:
+    return cls(cls.config_class(**config))
+
+
+def _t5(cls: Any, config: dict[str, Any]) -> nn.Module:
+    """Its words have one table under two names."""
+    encoder: Any = _encoder(cls, config)
     encoder.encoder.embed_tokens = encoder.shared
     return encoder
 
 
 def _t5_name(key: str) -> str:
     return "shared.weight" if key == "encoder.embed_tokens.weight" else key
+
+
+def _qwen3(cls: Any, config: dict[str, Any]) -> nn.Module:
+    """Without its last layer, which would choose a word: what lies before it is read."""
+    encoder = _encoder(cls, config)
+    encoder.lm_head = nn.Identity()
+    return encoder
+
+
+def _qwen_vl(cls: Any, config: dict[str, Any]) -> nn.Module:
+    """What older files say of the words stands beside what they say of pictures."""
+    text = known(config.get("text_config", config), QWEN_TEXT)
+    vision = known(config.get("vision_config", {}), QWEN_VISION)
+    ids = {key: config[key] for key in config if key.endswith("_token_id")}
+    return _qwen3(cls, {"text_config": text, "vision_config": vision, **ids})
+
+
+def _qwen_vl_name(key: str) -> str:
+    return re.sub(r"^model\.(language_model\.|(?=visual\.))", r"", key).removeprefix("model.")
+
+
+_ENCODERS = {
+    "T5EncoderModel": _t5,
+    "Qwen3ForCausalLM": _qwen3,
+    "Qwen2_5_VLForConditionalGeneration": _qwen_vl,
+}
+_NAMES = {"T5EncoderModel": _t5_name, "Qwen2_5_VLForConditionalGeneration": _qwen_vl_name}
+"""What a network's weights are called, whatever the version that saved them."""
+
+
+def _qwen_words(folder: Path, config: dict[str, Any]) -> QwenWords:
+    least, most = config.pop("min_pixels", None), config.pop("max_pixels", None)
+    if least and most and "size" not in config:
+        config["size"] = {"shortest_edge": least, "longest_edge": most}
+    tokenizer = read_qwen_tokenizer(folder)
+    try:
+        return QwenWords(tokenizer, config)
+    except Exception as error:  # as above
+        raise unloadable(folder, error) from error
 
 
 def _t5_tokenizer(folder: Path, config: dict[str, Any]) -> Any:

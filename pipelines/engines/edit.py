@@ -1,4 +1,4 @@
-"""Image-editing models of diffusers, frame by frame: SDXL InstructPix2Pix, Flux Kontext."""
+"""Image-editing models of diffusers, frame by frame: those of KINDS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class EditOptions(Options):
 
     model: str = option(
         "diffusers/sdxl-instructpix2pix-768",
-        "a folder or hub id of an SDXL InstructPix2Pix or a Flux Kontext, in diffusers format",
+        "a folder or hub id of an SDXL InstructPix2Pix, a Flux Kontext, a Flux 2 klein or a "
+        "Qwen-Image-Edit, in diffusers format",
         metavar="OWNER/NAME|FOLDER",
     )
     text_scale: float | None = option(None, "how strong the words", high=100, metavar="X")
@@ -68,10 +69,20 @@ class Edit:
         if dtype == torch.float16 and self.kind.overflows:
             self.dtype = torch.bfloat16
             self.pipeline.to(torch.bfloat16)
-        if options.frame_scale is not None and not self.kind.frame_scale:
+        self.distilled = bool(self.pipeline.config.get("is_distilled"))
+        for name, given, has in (
+            ("frame_scale", options.frame_scale, self.kind.frame_scale),
+            ("text_scale", options.text_scale, not self.distilled),
+        ):
+            if given is not None and not has:
+                raise StyleAVideoError(
+                    f"{name} is not for {'a distilled ' if self.distilled else 'a '}"
+                    f"{type(self.pipeline).__name__}, which has no such guidance: leave it out."
+                )
+        if options.steps == 1 and self.pipeline.scheduler.config.get("shift_terminal"):
             raise StyleAVideoError(
-                f"frame_scale is not for a {type(self.pipeline).__name__}, which has no such "
-                "guidance: leave it out."
+                f"steps is 1, and a {type(self.pipeline).__name__} takes 2 or more: its scheduler "
+                "would divide by nothing."
             )
         self.weights = fingerprint(self.pipeline.components)  # before it is put anywhere
         self.lora = self._add_lora() if options.lora else None
@@ -151,27 +162,42 @@ class Edit:
     def _stylize(self, frame: Tensor, words: dict[str, Any], steps: int | None = None) -> Tensor:
         """(1,3,H,W) in [0,1] → the same size."""
         import torch
-        from torch.nn.functional import pad
+        from torch.nn.functional import interpolate, pad
 
         height, width = frame.shape[-2:]
         wide, high = (max(SMALLEST, side + -side % GRID) for side in (width, height))
+        if max(wide, high) > self.kind.longest * min(wide, high):
+            raise StyleAVideoError(
+                f"Frames of {width}x{height} are too narrow for a {type(self.pipeline).__name__}, "
+                f"which takes sides of 1 to {self.kind.longest}: crop them, or use another model."
+            )
         shown = pad(frame.float(), (0, wide - width, 0, high - height), mode="replicate")
         given = {
             "num_inference_steps": steps or self.options.steps,
-            "guidance_scale": self.options.text_scale,
+            self.kind.scale: self.options.text_scale,
             "image_guidance_scale": self.options.frame_scale,
         }
         made = self.pipeline(
-            image=shown,
-            height=high,
-            width=wide,
+            image=_picture(shown) if self.kind.picture else shown,
             generator=torch.Generator("cpu").manual_seed(self.options.seed),
             output_type="pt",
-            **words,
-            **self.kind.given(high, wide),
-            **{name: value for name, value in given.items() if value is not None},
-        ).images
-        return made[..., :height, :width].float().clamp(0, 1)
+            **{
+                **words,
+                **self.kind.given(high, wide),
+                **(DISTILLED if self.distilled else {}),
+                **{name: value for name, value in given.items() if value is not None},
+            },
+        ).images.float()
+        if made.shape[-2:] != shown.shape[-2:]:
+            made = interpolate(made, shown.shape[-2:], mode="bicubic", antialias=True)
+        return made[..., :height, :width].clamp(0, 1)
+
+
+def _picture(frame: Tensor) -> Any:
+    """(1,3,H,W) in [0,1] → as Pillow has it."""
+    from PIL import Image
+
+    return Image.fromarray((frame[0].movedim(0, -1) * 255).round().byte().cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -183,12 +209,22 @@ class Kind:
         given: (height, width) → more arguments.
         frame_scale: whether it is guided by the frame.
         overflows: in fp16.
+        picture: whether it takes frames as Pillow's alone, in 8 bits.
+        scale: its argument for how strong the words are.
+        longest: how many times the shorter side of a frame may be the longer one.
     """
 
     words: Callable[[Any, str], dict[str, Any]]
     given: Callable[[int, int], dict[str, Any]]
-    frame_scale: bool
-    overflows: bool
+    frame_scale: bool = False
+    overflows: bool = True
+    picture: bool = False
+    scale: str = "guidance_scale"
+    longest: int = 1000
+
+
+def _sized(height: int, width: int) -> dict[str, Any]:
+    return {"height": height, "width": width}
 
 
 def _pix2pix_words(pipeline: Any, text: str) -> dict[str, Any]:
@@ -203,17 +239,44 @@ def _kontext_words(pipeline: Any, text: str) -> dict[str, Any]:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
+def _klein_words(pipeline: Any, text: str) -> dict[str, Any]:
+    import torch
+
+    with torch.no_grad():
+        words, nothing = (pipeline.encode_prompt(prompt=t)[0] for t in (_plain(text), ""))
+    return {"prompt_embeds": words, "negative_prompt_embeds": nothing}
+
+
+def _qwen_words(pipeline: Any, text: str) -> dict[str, Any]:
+    """They are read together with the frame, so for each anew."""
+    return {"prompt": _plain(text), "negative_prompt": " "}
+
+
+def _plain(text: str) -> str:
+    """Without what its tokenizer would take for a sign of its own, such as <|im_end|>."""
+    return text.replace("<|", "< |").replace("\0", " ")
+
+
+DISTILLED = {"num_inference_steps": 4, "guidance_scale": 1.0}
+"""What its authors ask for where steps and guidance were distilled."""
+# Brings every frame to about 1024 x 1024 and gives it in that size, as it has learned.
+_QWEN_EDIT = Kind(_qwen_words, lambda height, width: {}, picture=True, scale="true_cfg_scale")
 KINDS = {
     "StableDiffusionXLInstructPix2PixPipeline": Kind(
-        _pix2pix_words, lambda height, width: {}, frame_scale=True, overflows=False
+        _pix2pix_words, _sized, frame_scale=True, overflows=False
     ),
     # It would bring every frame to one of its own sizes of about 1024 x 1024.
     "FluxKontextPipeline": Kind(
         _kontext_words,
-        lambda height, width: {"max_area": height * width, "_auto_resize": False},
-        frame_scale=False,
-        overflows=True,
+        lambda height, width: {
+            **_sized(height, width),
+            "max_area": height * width,
+            "_auto_resize": False,
+        },
     ),
+    "Flux2KleinPipeline": Kind(_klein_words, _sized, picture=True, longest=8),
+    "QwenImageEditPipeline": _QWEN_EDIT,
+    "QwenImageEditPlusPipeline": _QWEN_EDIT,
 }
 
 
@@ -228,7 +291,8 @@ def load(options: EditOptions, device: torch.device, dtype: torch.dtype) -> Load
 
 KIND = EngineKind(
     name="edit",
-    what="image-editing models of diffusers: SDXL InstructPix2Pix, Flux Kontext",
+    what="image-editing models of diffusers: SDXL InstructPix2Pix, Flux Kontext, Flux 2 klein, "
+    "Qwen-Image-Edit",
     takes=frozenset({WORDS}),
     speed="seconds a frame, on a GPU",
     licence="the model's own; Flux Kontext dev is not for commercial use",
