@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import comfy.patcher_extension
 import comfy.samplers
 import comfy.utils
 import folder_paths
-import torch
 from comfy_api.latest import Input, InputImpl, io
 from PIL import Image
 from torch import Tensor
@@ -29,10 +29,12 @@ from ..pipelines.run.leftovers import clear
 from ..pipelines.run.shots import MOST
 from ..pipelines.run.stylize import Kept, stylize_video
 from . import correction, frame_place, host
-from .engine import EngineType, keyframes_input
+from .engine import EngineType, check_frames_of, keyframes_input, keyframes_of
 from .hint import Follow, check_followed, check_hint
 from .noise import FrameNoise
 from .numbered import NumberedFrames, numbered
+from .sampling import Sampling
+from .two_models import TwoModelGuider, guiders_in
 from .video import FileClip, file_of, input_path, time_range
 from .windows import Windowed, is_for
 
@@ -41,8 +43,7 @@ JOBS = "style_a_video_jobs"
 TO_CLEAR = f"To free that, delete the folder {JOBS} in ComfyUI's output folder"
 WRAPPER = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
 PREVIEW = 512  # px
-PARTS = ("guider", "noise", "sampler", "sigmas", "vae")
-"""What makes the frames where no engine is connected."""
+PARTS = tuple(part.name for part in fields(Sampling) if part.name != "from_frames")
 
 
 def with_frames(guider: Any, latents: Tensor, images: Tensor, hint: Tensor | None = None) -> Any:
@@ -58,6 +59,8 @@ def with_frames(guider: Any, latents: Tensor, images: Tensor, hint: Tensor | Non
             attention mask, a mask or a prompt a frame, a ControlNet without hint, a picture to
             fill in.
     """
+    if isinstance(guider, TwoModelGuider):
+        return guider.changed(lambda one: with_frames(one, latents, images, hint))
     if not isinstance(guider, comfy.samplers.CFGGuider):
         raise StyleAVideoError(
             f"This guider ({type(guider).__name__}) cannot be given other frames: connect Style "
@@ -135,49 +138,30 @@ def _model_for(model: Any, images: Tensor) -> Any:
 class _Sampled:
     """The engine (pipelines.engines.kinds) that a guider, a sampler and a VAE make of pictures."""
 
-    def __init__(
-        self,
-        guider: Any,
-        noise: Any,
-        sampler: Any,
-        sigmas: Tensor,
-        vae: Any,
-        from_frames: bool,
-        hint: NumberedFrames | None = None,
-    ) -> None:
-        self.guider, self.noise, self.sampler = guider, noise, sampler
-        self.sigmas, self.vae, self.from_frames = sigmas, vae, from_frames
-        self.hint = hint
+    def __init__(self, sampling: Sampling, hint: NumberedFrames | None = None) -> None:
+        self.sampling, self.hint = sampling, hint
         self.last: Tensor | None = None
 
     def __call__(self, frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         images = frames.movedim(1, -1)
-        latents = frame_place.encode(self.vae, images)
+        latents = frame_place.encode(self.sampling.vae, images)
         size = frames.shape[3], frames.shape[2]
         hint = None if self.hint is None else self.hint(frame_indices, size)
-        guider = with_frames(self.guider, latents, images, hint)
-        start = latents if self.from_frames else torch.zeros_like(latents)
-        samples = guider.sample(
-            self._noise(start, frame_indices),
-            start,
-            self.sampler,
-            self.sigmas,
-            disable_pbar=True,
-            seed=self.noise.seed,
-        )
-        device = comfy.model_management.intermediate_device()
-        stylized = frame_place.decode(self.vae, samples.to(device))
+        guider = with_frames(self.sampling.guider, latents, images, hint)
+        start = self.sampling.start(latents)
+        samples = self.sampling.run(guider, self._noise(start, frame_indices), start)
+        stylized = self.sampling.decode(samples)
         self.last = stylized[-1]
-        return stylized[..., :3].movedim(-1, 1)
+        return stylized.movedim(-1, 1)
 
     def _noise(self, latents: Tensor, frame_indices: Sequence[int]) -> Tensor:
-        if isinstance(self.noise, FrameNoise):
-            given = self.noise
+        given = self.sampling.noise
+        if isinstance(given, FrameNoise):
             mine = FrameNoise(given.frame_seed, given.mode, given.blend, list(frame_indices))
             return mine.generate_noise({"samples": latents})
         # Other noise depends on the batch; that of one frame serves all.
-        return self.noise.generate_noise({"samples": latents[:1]}).expand_as(latents)
+        return given.generate_noise({"samples": latents[:1]}).expand_as(latents)
 
 
 class _Told:
@@ -262,6 +246,7 @@ def stylized_video(
         folder.mkdir(parents=True, exist_ok=True)
     with file_of(video) as path:
         info = files.probe(path)  # before it is read whole: it may be no file, or no video
+        check_frames_of(engine, (info.width, info.height))
         decisive = [graph, digest(path), str(begin), str(end), versions()]
         if hint is not None:
             check_hint(hint, NumberedFrames(FileClip(path), begin, end))
@@ -320,7 +305,8 @@ class StylizeVideo(io.ComfyNode):
                 EngineType.Input(
                     "engine",
                     optional=True,
-                    tooltip="From Load Engine; or connect guider, noise, sampler, sigmas and vae.",
+                    tooltip="From Load Engine or Painted Keyframes; or connect guider, noise, "
+                    "sampler, sigmas and vae.",
                 ),
                 io.Guider.Input(
                     "guider",
@@ -441,7 +427,7 @@ class StylizeVideo(io.ComfyNode):
                 frames_per_batch,
                 Refining(refine) if refine else None,
                 quality,
-                Keyframes(keyframes) if keyframes > 1 else None,
+                keyframes_of(engine, keyframes),
                 pictures,
             )
         return io.NodeOutput(*made)
@@ -475,10 +461,12 @@ def sampled_or_engine(
             f"Connect engine, or {', '.join(PARTS)}: {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
-    if is_for(parts["guider"], parts["vae"]):
+    sampling = Sampling(**parts, from_frames=from_frames)
+    if is_for(sampling.guider, sampling.vae):
         if hint is not None:
             raise StyleAVideoError("A video model has no ControlNet to see a hint: take it off.")
-        return Windowed(**parts, from_frames=from_frames, length=window[0], overlap=window[1])
+        return Windowed(sampling, *window)
     if hint is not None:
-        check_followed(getattr(parts["guider"], "original_conds", {}))
-    return _Sampled(**parts, from_frames=from_frames, hint=hint)
+        for guider in guiders_in(sampling.guider):
+            check_followed(getattr(guider, "original_conds", {}))
+    return _Sampled(sampling, hint)

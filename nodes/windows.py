@@ -26,6 +26,8 @@ from ..pipelines.errors import StyleAVideoError
 from ..pipelines.run.shots import Plan, Together
 from . import correction, frame_place
 from .noise import FrameNoise
+from .sampling import Sampling
+from .two_models import TwoModelGuider, guiders_in
 
 STEP = 4  # frames of a latent, but for the first
 CONTEXT = frame_place.CONTEXT
@@ -39,11 +41,18 @@ PLACED = (
 
 def is_for(guider: Any, vae: Any) -> bool:
     """Whether this guider makes a video of all its frames, not each frame as a picture."""
-    if not isinstance(guider, comfy.samplers.CFGGuider) or not frame_place.is_of_video(vae):
+    return frame_place.is_of_video(vae) and all(map(_of_video, guiders_in(guider)))
+
+
+def _of_video(guider: Any) -> bool:
+    if not isinstance(guider, comfy.samplers.CFGGuider):
         return False
-    entries = [e for conds in guider.original_conds.values() for e in conds]
-    placed = any(frame_place.PLACE in e for e in entries)
+    placed = any(frame_place.PLACE in entry for entry in _entries(guider))
     return type(guider.model_patcher.model).__name__ == KNOWN and not placed
+
+
+def _entries(guider: Any) -> list[dict[str, Any]]:
+    return [entry for conds in guider.original_conds.values() for entry in conds]
 
 
 def check_lengths(length: int, overlap: int) -> None:
@@ -67,6 +76,8 @@ def with_window(guider: Any, latents: Tensor) -> Any:
     """The guider for a window: the first stream of Bernini Conditioning, where it is a video, is
     these latents (1,C,T,h,w) instead. The given one stays as it is.
     """
+    if isinstance(guider, TwoModelGuider):
+        return guider.changed(lambda one: with_window(one, latents))
     changed = copy.copy(guider)
     changed.original_conds = {
         name: [_entry_for(entry, latents) for entry in entries]
@@ -92,7 +103,12 @@ def check_guider(guider: Any, from_frames: bool) -> None:
     Raises:
         StyleAVideoError: what belongs to certain frames; no way for the video into the model.
     """
-    entries = [e for conds in guider.original_conds.values() for e in conds]
+    for one in guiders_in(guider):
+        _check_one(one, from_frames)
+
+
+def _check_one(guider: Any, from_frames: bool) -> None:
+    entries = _entries(guider)
     for entry in entries:
         for key in PLACED:
             if entry.get(key) is not None:
@@ -130,22 +146,10 @@ class Windowed:
         together: frames that a window gives; the first of a shot gives one more, the last all.
     """
 
-    def __init__(
-        self,
-        guider: Any,
-        noise: Any,
-        sampler: Any,
-        sigmas: Tensor,
-        vae: Any,
-        from_frames: bool,
-        length: int = 81,
-        overlap: int = 16,
-    ) -> None:
+    def __init__(self, sampling: Sampling, length: int = 81, overlap: int = 16) -> None:
         check_lengths(length, overlap)
-        check_guider(guider, from_frames)
-        self.guider, self.noise, self.sampler = guider, noise, sampler
-        self.sigmas, self.vae, self.from_frames = sigmas, vae, from_frames
-        self.length, self.overlap = length, overlap
+        check_guider(sampling.guider, sampling.from_frames)
+        self.sampling, self.length, self.overlap = sampling, length, overlap
         self.together = Together(length - 1 - overlap, first=1, last=overlap)
         self.ahead: Callable[[Sequence[int], tuple[int, int]], Tensor] | None = None
         self.last: Tensor | None = None
@@ -167,61 +171,60 @@ class Windowed:
                 f"There is too little memory for a window of {self.length} frames of "
                 f"{size[0]}x{size[1]}: use a smaller max_side or context_length."
             )
-        window = [frames] if carried is None else [carried["source"], frames]
         following = range(end, min(end + self.overlap, shot_end))
-        if following:
-            assert self.ahead is not None
-            window.append(self.ahead(following, size))
-        seen = _whole(torch.cat(window))
+        encoded = self._encoded(self._seen(frames, following, size, carried))
         begin = first if carried is None else first - 1
-        samples = self._sampled(seen, begin, carried)
+        samples = self._sampled(encoded, begin, carried)
         given = end - begin  # frames of the window up to the segment's last
         latents = 1 + -(-(given - 1) // STEP)
-        stylized = frame_place.decode(self.vae, self._here(samples[:, :, :latents]))
-        stylized = stylized[:given, ..., :3]
-        self.last = stylized[-1]
+        stylized = self.sampling.decode(samples[:, :, :latents])[:given]
         out = stylized.movedim(-1, 1) if carried is None else stylized[1:].movedim(-1, 1)
+        # Copies: a part of a tensor holds all of it.
+        self.last = stylized[-1].clone()
         after = {
-            "source": frames[-1:],
+            "source": frames[-1:].clone(),
             "picture": out[-1:].contiguous(),
-            "latents": samples[:, :, latents : latents + self.overlap // STEP].contiguous(),
+            "latents": samples[:, :, latents : latents + self.overlap // STEP].clone(),
         }
         return out, after
 
-    def _sampled(self, seen: Tensor, begin: int, carried: Mapping[str, Tensor] | None) -> Tensor:
-        """Frames (4 k + 1,3,H,W), the first of them number `begin` → latents (1,C,k + 1,h,w)."""
-        latents = self._encoded(seen)
-        start = latents if self.from_frames else torch.zeros_like(latents)
+    def _seen(
+        self,
+        frames: Tensor,
+        following: range,
+        size: tuple[int, int],
+        carried: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        """The frames (4 k + 1,3,H,W) of a window."""
+        window = [frames] if carried is None else [carried["source"], frames]
+        if following:
+            assert self.ahead is not None
+            window.append(self.ahead(following, size))
+        return _whole(torch.cat(window))
+
+    def _sampled(self, latents: Tensor, begin: int, carried: Mapping[str, Tensor] | None) -> Tensor:
+        """Latents (1,C,k + 1,h,w) of a window, its first frame number `begin` → those made."""
+        start = self.sampling.start(latents)
         mask = None
         if carried is not None:
             known = torch.cat([self._encoded(carried["picture"]), carried["latents"]], 2)
             known = known[:, :, : latents.shape[2]].to(latents)
             start = torch.cat([known, start[:, :, known.shape[2] :]], 2)
             mask = ramp(known.shape[2], latents)
-        return with_window(self.guider, latents).sample(
-            self._noise(start, begin),
-            start,
-            self.sampler,
-            self.sigmas,
-            denoise_mask=mask,
-            disable_pbar=True,
-            seed=self.noise.seed,
-        )
+        guider = with_window(self.sampling.guider, latents)
+        return self.sampling.run(guider, self._noise(start, begin), start, mask)
 
     def _encoded(self, frames: Tensor) -> Tensor:
-        return self.vae.encode(frames.movedim(1, -1))
+        return self.sampling.vae.encode(frames.movedim(1, -1))
 
     def _noise(self, latents: Tensor, begin: int) -> Tensor:
-        if not isinstance(self.noise, FrameNoise):
-            return self.noise.generate_noise({"samples": latents})
+        given = self.sampling.noise
+        if not isinstance(given, FrameNoise):
+            return given.generate_noise({"samples": latents})
         _, channels, count, h, w = latents.shape
         last = [begin + STEP * k for k in range(count)]  # the number of a latent's last frame
-        given = self.noise
         made = frame_noise((channels, h, w), given.frame_seed, last, given.mode, given.blend)
         return made.movedim(0, 1)[None]
-
-    def _here(self, latents: Tensor) -> Tensor:
-        return latents.to(comfy.model_management.intermediate_device())
 
 
 def ramp(known: int, latents: Tensor) -> Tensor:
@@ -233,4 +236,6 @@ def ramp(known: int, latents: Tensor) -> Tensor:
 
 def _whole(frames: Tensor) -> Tensor:
     """Frames (T,3,H,W) with the last repeated until they are 4 k + 1."""
+    if len(frames) % STEP == 1:
+        return frames
     return torch.cat([frames, frames[-1:].expand(-(len(frames) - 1) % STEP, -1, -1, -1)])

@@ -14,6 +14,7 @@ from edit_models import FRAMES, MODELS, EditModel, Vae, error, frames, ours, sto
 from style_a_video.nodes import builtin_model, frame_place, guidance, host, stream
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.noise import FrameNoise
+from style_a_video.nodes.sampling import Sampling
 from style_a_video.pipelines.errors import StyleAVideoError
 
 FLUX = next(one for one in MODELS if one.name == "Flux Kontext")
@@ -123,7 +124,7 @@ def test_stylize_video_gives_each_segment_its_own_frames(one, monkeypatch):
     sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", 2)
     euler = comfy.samplers.sampler_object("euler")
     noise = FrameNoise(0, "per-frame", 0.5, None)
-    engine = stream._Sampled(guider, noise, euler, sigmas, vae, False)
+    engine = stream._Sampled(Sampling(guider, noise, euler, sigmas, vae, False))
     given = frames().movedim(-1, 1)
     with torch.inference_mode():
         whole = engine(given, range(FRAMES))

@@ -18,6 +18,7 @@ from comfy_api.latest import InputImpl, Types
 from style_a_video.nodes import builtin_model, guidance, host, numbered, stream
 from style_a_video.nodes.hint import Follow
 from style_a_video.nodes.noise import FrameNoise
+from style_a_video.nodes.sampling import Sampling
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.refine.frames import Refining
 from style_a_video.pipelines.refine.keyframes import Keyframes
@@ -92,9 +93,8 @@ NOISE = FrameNoise(7, "blended", 0.5, None)
 
 
 def streamed(built_in, guider, frames, hint, chunk):
-    engine = stream._Sampled(
-        guider, NOISE, *streams.stepped(built_in), built_in[2], False, hint=hint
-    )
+    sampling = Sampling(guider, NOISE, *streams.stepped(built_in), built_in[2], False)
+    engine = stream._Sampled(sampling, hint)
     parts = [
         engine(frames[i : i + chunk].movedim(-1, 1), range(i, min(i + chunk, len(frames))))
         for i in range(0, len(frames), chunk)

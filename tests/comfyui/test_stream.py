@@ -31,6 +31,7 @@ from style_a_video.nodes import attention, builtin_model, guidance, stream, temp
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.correction import corrected
 from style_a_video.nodes.noise import FrameNoise
+from style_a_video.nodes.sampling import Sampling
 from style_a_video.nodes.words import WORDS
 from style_a_video.pipelines import media as files
 from style_a_video.pipelines.errors import Remedy, StyleAVideoError
@@ -132,7 +133,7 @@ def by_hand(built_in, guider, noise, frames, share=1.0):
 def streamed(built_in, guider, noise, frames, chunk, share=1.0):
     """What the block's engine makes of the frames, so many at a time."""
     sampler, sigmas = stepped(built_in, share=share)
-    engine = stream._Sampled(guider, noise, sampler, sigmas, built_in[2], share < 1)
+    engine = stream._Sampled(Sampling(guider, noise, sampler, sigmas, built_in[2], share < 1))
     parts = [
         engine(frames[i : i + chunk].movedim(-1, 1), range(i, min(i + chunk, len(frames))))
         for i in range(0, len(frames), chunk)
@@ -208,7 +209,7 @@ def test_refined_frames_are_temporal_refiner_s(built_in, path, frames, tmp_path,
     sampler, sigmas = stepped(built_in)
     with torch.inference_mode():
         guider = styled(built_in, frames[:1])
-        engine = stream._Sampled(guider, noise, sampler, sigmas, built_in[2], False)
+        engine = stream._Sampled(Sampling(guider, noise, sampler, sigmas, built_in[2], False))
         target = tmp_path / "made.mkv"
         stylize_video(
             path, target, engine, refining=Refining(0.8), size=SIZE, chunk_size=chunk, codec="ffv1"
@@ -230,7 +231,9 @@ def made(built_in, clip, engine=None, chunk=4, graph="a graph", max_side=96, qua
     """The block's result of a VIDEO."""
     noise = FrameNoise(7, "shared", 0.5, None)
     guider = styled(built_in, torch.rand(1, SIZE[1], SIZE[0], 3))
-    engine = engine or stream._Sampled(guider, noise, *stepped(built_in, 1), built_in[2], False)
+    engine = engine or stream._Sampled(
+        Sampling(guider, noise, *stepped(built_in, 1), built_in[2], False)
+    )
     with torch.inference_mode():
         return stream.stylized_video(clip, engine, graph, max_side, chunk, None, quality)
 

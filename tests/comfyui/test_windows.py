@@ -17,6 +17,7 @@ from style_a_video.nodes import stream, windows
 from style_a_video.nodes.guidance import PresetGuiderNode
 from style_a_video.nodes.noise import FrameNoise
 from style_a_video.nodes.numbered import numbered
+from style_a_video.nodes.sampling import Sampling
 from style_a_video.pipelines import media as files
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.refine.frames import Refining
@@ -123,7 +124,7 @@ def engine_of(guider, frames, noise=None, cut=(), **options):
     """Windows in memory: no file, no encoder."""
     sampler, sigmas = stepped(guider.model_patcher, options.pop("steps", 2))
     parts = (guider, noise or Noise_RandomNoise(5), sampler, sigmas, Vae())
-    engine = windows.Windowed(*parts, options.pop("from_frames", False), LENGTH, OVERLAP)
+    engine = windows.Windowed(Sampling(*parts, False), LENGTH, OVERLAP)
     engine.ahead = lambda indices, size: frames[list(indices)].movedim(-1, 1)
     times = [files.Frame(f.movedim(-1, 0), i, 1) for i, f in enumerate(frames)]
     begins = [Begin(start) for start in (0, *cut)]
@@ -209,8 +210,9 @@ def test_windows_of_a_real_wan_go_on_without_a_seam(model, noise):
 
 def test_frame_noise_belongs_to_the_frame(model):
     frames = torch.from_numpy(np.stack(coarse(LENGTH))).float() / 255
-    engine = windows.Windowed(v2v(model, frames[:5]), FrameNoise(7, "per-frame", 0.5, None),
-                              *stepped(model), Vae(), False, LENGTH, OVERLAP)  # fmt: skip
+    noise = FrameNoise(7, "per-frame", 0.5, None)
+    sampling = Sampling(v2v(model, frames[:5]), noise, *stepped(model), Vae(), False)
+    engine = windows.Windowed(sampling, LENGTH, OVERLAP)
     latents = torch.zeros(1, 16, 5, 8, 12)
     a, b = engine._noise(latents, 0), engine._noise(latents, GIVES)
     assert torch.equal(a[:, :, GIVES // 4 :], b[:, :, : 5 - GIVES // 4])
@@ -306,8 +308,9 @@ def test_what_belongs_to_certain_frames_is_refused(model, tmp_path):
 
 def test_want_of_memory_is_said(model):
     frames = torch.rand(LENGTH, SIZE[1], SIZE[0], 3)
-    engine = windows.Windowed(v2v(model, frames[:5]), Noise_RandomNoise(5), *stepped(model), Vae(),
-                              False, LENGTH, OVERLAP)  # fmt: skip
+    noise = Noise_RandomNoise(5)
+    sampling = Sampling(v2v(model, frames[:5]), noise, *stepped(model), Vae(), False)
+    engine = windows.Windowed(sampling, LENGTH, OVERLAP)
     engine.plan(Plan((Shot(0, 9, 0),),
                                   (Segment(0, 9, None, 0),)))  # fmt: skip
     with pytest.raises(StyleAVideoError, match="too little memory for a window of 17 frames of 96"):
