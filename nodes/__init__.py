@@ -14,11 +14,14 @@ from .edit_model import LoadEditModel
 from .engine import EngineFrames, LoadEngine, StylePictureNode
 from .guidance import MultiConditionGuiderNode, PresetGuiderNode, WeightedConditionNode
 from .host import guard
+from .inner_levels import InnerLevels
 from .learning import LearnedStyleNode, LearnStyle
 from .noise import FrameNoiseNode
+from .painted import PaintedKeyframes
 from .stream import StylizeVideo
 from .stylize import Stylize
 from .temporal import ConsistencyReport, TemporalRefiner
+from .two_models import TwoModelGuiderNode
 from .video import FramesToVideo, LoadFrames
 from .words import WORDS
 
@@ -28,6 +31,7 @@ StyleAVideoError.words = WORDS
 NODES: list[type[io.ComfyNode]] = [
     LoadBuiltInModel,
     LoadEditModel,
+    InnerLevels,
     LoadFrames,
     FrameCondition,
     TextCondition,
@@ -37,6 +41,7 @@ NODES: list[type[io.ComfyNode]] = [
     WeightedConditionNode,
     MultiConditionGuiderNode,
     PresetGuiderNode,
+    TwoModelGuiderNode,
     ClipCorrectionNode,
     FrameNoiseNode,
     Stylize,
@@ -45,6 +50,7 @@ NODES: list[type[io.ComfyNode]] = [
     LearnStyle,
     DeepImageAnalogy,
     LoadEngine,
+    PaintedKeyframes,
     EngineFrames,
     StylizeVideo,
     AlignToSource,

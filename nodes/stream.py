@@ -16,6 +16,7 @@ import comfy.patcher_extension
 import comfy.samplers
 import comfy.utils
 import folder_paths
+import torch
 from comfy_api.latest import Input, InputImpl, io
 from PIL import Image
 from torch import Tensor
@@ -27,7 +28,7 @@ from ..pipelines.refine.keyframes import Keyframes
 from ..pipelines.run.job import digest, versions
 from ..pipelines.run.leftovers import clear
 from ..pipelines.run.shots import MOST
-from ..pipelines.run.stylize import Kept, stylize_video
+from ..pipelines.run.stylize import Kept, memory_of, stylize_video
 from . import correction, frame_place, host
 from .engine import EngineType, check_frames_of, keyframes_input, keyframes_of
 from .hint import Follow, check_followed, check_hint
@@ -36,7 +37,7 @@ from .numbered import NumberedFrames, numbered
 from .sampling import Sampling
 from .two_models import TwoModelGuider, guiders_in
 from .video import FileClip, file_of, input_path, time_range
-from .windows import Windowed, is_for
+from .windows import Windowed, check_memory, is_for
 
 JOBS = "style_a_video_jobs"
 """A folder in ComfyUI's output folder: what is done of videos that are not finished."""
@@ -257,6 +258,9 @@ def stylized_video(
             raise StyleAVideoError(
                 "A video model makes every frame from those around it: set keyframes to 1."
             )
+        size = files.fit(info.width, info.height, max_side, multiple=16 if windows else 8)
+        if windows is not None:
+            check_memory(windows.length, size, memory_of(torch.device("cpu")))
         report = stylize_video(
             info,
             temp / f"style_a_video_{name}.mp4",
@@ -264,7 +268,7 @@ def stylized_video(
             quality=quality,
             refining=refining,
             part=files.Part.of(begin, end),
-            size=files.fit(info.width, info.height, max_side, multiple=16 if windows else 8),
+            size=size,
             chunk_size=chunk,
             keyframes=keyframes,
             together=None if windows is None else windows.together,

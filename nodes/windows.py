@@ -32,6 +32,9 @@ from .two_models import TwoModelGuider, guiders_in
 STEP = 4  # frames of a latent, but for the first
 CONTEXT = frame_place.CONTEXT
 KNOWN = "WAN21"  # ComfyUI's class, tried
+HELD = 9
+"""Windows of frames in memory at once, at the most: read ahead, worked on, refined behind
+(benchmarks/windows_memory.py)."""
 PLACED = (
     *("concat_latent_image", "concat_mask", "reference_latents", "time_dim_concat", "control"),
     *("vace_frames", "vace_mask", "camera_conditions", "audio_embed", "control_video"),
@@ -70,6 +73,30 @@ def check_lengths(length: int, overlap: int) -> None:
             f"context_overlap must be a multiple of 4 frames, from 4 to half of context_length "
             f"({(length - 1) // 8 * STEP}); {overlap} is not."
         )
+
+
+def check_memory(length: int, size: tuple[int, int], memory: int) -> None:
+    """Refuse windows whose frames this machine cannot hold.
+
+    Args:
+        size: of a frame (width, height).
+        memory: of the machine, bytes.
+
+    Raises:
+        StyleAVideoError: they would not fit; which would is said.
+    """
+    width, height = size
+    frame = HELD * 12 * width * height  # three colours in float32
+    if length * frame <= memory:
+        return
+    shorter = (memory // frame - 1) // STEP * STEP + 1
+    side = int(max(size) * (memory / (length * frame)) ** 0.5) // 16 * 16
+    lengths = f"context_length {shorter} or less, or " if shorter >= 1 + 2 * STEP else ""
+    raise StyleAVideoError(
+        f"Windows of {length} frames of {width}x{height} take {length * frame / 2**30:.0f} GiB of "
+        f"memory, and this machine has {memory / 2**30:.0f}: choose {lengths}max_side {side} or "
+        "less."
+    )
 
 
 def with_window(guider: Any, latents: Tensor) -> Any:

@@ -34,6 +34,9 @@ LESSON = 200  # steps
 LIMIT = 60_000  # bytes
 CHARTS = 224  # px, the height of a row of them in pipelines/report/charts.py
 REPORT = "StyleAVideoConsistencyReport"
+LOADED = ("UNETLoader", "CLIPLoader", "VAELoader")
+"""What Load Built-in Model gives in the place of each, in its order."""
+PICTURE = "StyleAVideoStylePicture"
 
 
 def simplified(prompt: Prompt) -> Prompt:
@@ -49,6 +52,22 @@ def simplified(prompt: Prompt) -> Prompt:
             case "CLIPVisionLoader":
                 prompt[key] = {"class_type": "StyleAVideoLoadBuiltIn", "inputs": {}}
                 _redirect(prompt, [key, 0], [key, 3])
+            case "UNETLoader" | "CLIPLoader" | "VAELoader" as kind:
+                prompt[key] = {"class_type": "StyleAVideoLoadBuiltIn", "inputs": {}}
+                _redirect(prompt, [key, 0], [key, LOADED.index(kind)])
+            case "ModelSamplingSD3":
+                _redirect(prompt, [key, 0], inputs["model"])
+                del prompt[key]
+            case "BerniniConditioning":
+                seen = {name: inputs[name] for name in ("positive", "negative", "vae")}
+                prompt[key] = {
+                    "class_type": "InstructPixToPixConditioning",
+                    "inputs": seen | {"pixels": inputs["source_video"]},
+                }
+                for name, text in (("positive", "oil painting"), ("negative", "")):
+                    prompt[inputs[name][0]]["inputs"]["text"] = text
+                _few_steps(prompt)
+                _of_words_alone(prompt)
             case "ControlNetApplyAdvanced":  # the built-in model sees the frame itself
                 kept = {name: inputs[name] for name in ("positive", "negative", "vae")}
                 frames = prompt[inputs["image"][0]]["inputs"]["image"]
@@ -88,6 +107,14 @@ def _few_steps(prompt: Prompt) -> None:
             "StyleAVideoWeightedCondition": {"weight": 1.0},
         }
         node["inputs"] |= given.get(node["class_type"], {})
+
+
+def _of_words_alone(prompt: Prompt) -> None:
+    """Guiders whose words have the frame in them."""
+    for node in prompt.values():
+        if node["class_type"] == "StyleAVideoPresetGuider":
+            node["inputs"] |= {"preset": "paper", "frame_scale": 0.0, "text_scale": 1.0}
+            node["inputs"] |= {"attention_scale": 0.0, "eta": 1.0, "norm_threshold": 0.0}
 
 
 def _redirect(prompt: Prompt, old: list, new: list) -> None:
@@ -172,7 +199,7 @@ def fit(picture: Image.Image, wide: int, high: int) -> Image.Image:
 
 
 def before_and_after(made: Made) -> Image.Image:
-    pictures = made.by_kind.get("PreviewImage", [])
+    pictures = made.by_kind.get(PICTURE, [])
     return with_insets(split(made.source[made.frame], made.result[0]), pictures, SIDE)
 
 
@@ -186,7 +213,7 @@ def over_time(made: Made) -> Image.Image:
 def above_and_below(made: Made) -> Image.Image:
     """For styles that stand side by side."""
     sheet = grid([made.source[made.frame], made.result[0]], 1)
-    return with_insets(sheet, made.by_kind.get("PreviewImage", []), SIDE // 2)
+    return with_insets(sheet, made.by_kind.get(PICTURE, []), SIDE // 2)
 
 
 def off_and_on(made: Made) -> Image.Image:
@@ -201,7 +228,7 @@ def looks(made: Made) -> Image.Image:
 
 def swapped(made: Made) -> Image.Image:
     """Two pictures; each in the other's look."""
-    return grid(made.by_kind["PreviewImage"][:4], 2)
+    return grid([*made.by_kind[PICTURE], *made.by_kind["PreviewImage"][:2]], 2)
 
 
 def measured(made: Made) -> Image.Image:

@@ -306,6 +306,30 @@ def test_what_belongs_to_certain_frames_is_refused(model, tmp_path):
     refused("set keyframes to 1", v2v(model, frames[:5]), keyframes=Keyframes(4))
 
 
+@pytest.mark.parametrize(
+    ("length", "size", "told"),
+    [
+        (513, (1920, 1080), r"513 frames of 1920x1080 take 107 GiB of memory, and this machine has "
+                            r"32: choose context_length 149 or less, or max_side 1040 or less"),
+        (81, (16384, 8640), r"has 32: choose max_side 2432 or less"),
+    ],
+)  # fmt: skip
+def test_windows_that_no_machine_holds_are_refused_with_what_would_fit(length, size, told):
+    memory = 32 << 30
+    with pytest.raises(StyleAVideoError, match=told):
+        windows.check_memory(length, size, memory)
+    shorter = 149 if length == 513 else 5
+    windows.check_memory(shorter, size if shorter > 9 else (2432, 1280), memory)
+    windows.check_memory(81, (1920, 1080), memory)
+
+
+def test_a_block_asks_whether_they_fit(model, tmp_path, monkeypatch):
+    clip = lossless(tmp_path / "clip.mkv", coarse(10))
+    monkeypatch.setattr(stream, "memory_of", lambda device: 1 << 20)
+    with pytest.raises(StyleAVideoError, match="Windows of 17 frames of 96x64 take"):
+        made(v2v(model, loaded(clip)[:5]), clip)
+
+
 def test_want_of_memory_is_said(model):
     frames = torch.rand(LENGTH, SIZE[1], SIZE[0], 3)
     noise = Noise_RandomNoise(5)

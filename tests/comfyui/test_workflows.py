@@ -27,6 +27,12 @@ CHECKPOINTS = {
         "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
         "controlnet/control_v11p_sd15_canny_fp16.safetensors",
     ],
+    "stylize_a_film_with_bernini": [
+        "diffusion_models/wan2.2_bernini_r_high_noise_fp8_scaled.safetensors",
+        "diffusion_models/wan2.2_bernini_r_low_noise_fp8_scaled.safetensors",
+        "text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+        "vae/Wan2_1_VAE_bf16.safetensors",
+    ],
 }
 BUILT_IN = [name for name in NAMES if name not in CHECKPOINTS]
 
@@ -104,7 +110,7 @@ def widgets(node, definition):
         ):
             return
         found.append((name, spec))
-        upload |= bool(options.get("video_upload"))
+        upload |= bool(options.get("video_upload") or options.get("image_upload"))
         if options.get("control_after_generate", name == "seed"):
             found.append((None, None))
         if kind == "COMFY_DYNAMICCOMBO_V3":
