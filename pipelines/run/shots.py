@@ -92,11 +92,21 @@ class Together:
         frames: of a segment.
         first: the first segment of a shot has so many more.
         last: where no more than these are left of a shot, the segment before takes them along.
+
+    Raises:
+        StyleAVideoError: a segment of them is longer than a job keeps.
     """
 
     frames: int
     first: int = 0
     last: int = 0
+
+    def __post_init__(self) -> None:
+        if self.most > MOST:
+            raise StyleAVideoError(
+                f"A segment has at most {MOST} frames, and {self.most} are to be together: ask for "
+                "fewer."
+            )
 
     @property
     def most(self) -> int:

@@ -171,8 +171,7 @@ def stylize_video(
         begins: the shots, where they are known (`shots.read_shots`); else cuts are looked for.
         keyframes: the engine makes these, and the frames between take their style along the flow;
             None: it makes every frame.
-        together: frames that the engine needs at once, in the place of `chunk_size`; at most
-            `shots.MOST`.
+        together: frames that the engine needs at once, in the place of `chunk_size`.
         job: None: nothing is kept.
         planned: told the shots and segments before the first of them is worked on.
         keeping: told how many frames the job has, each time that it has more.

@@ -515,3 +515,10 @@ def test_the_longest_window_is_a_segment_that_a_job_can_keep():
     found = plan(frames_at(range(shots.MOST)), begins=[Begin(0)], together=together)
     assert [*map(len, found.segments)] == [shots.MOST] == [together.most]
     assert Plan.from_dict(found.as_dict()) == found
+
+
+@pytest.mark.parametrize("more", [{"first": 2}, {"last": 17}, {"frames": shots.MOST}])
+def test_a_window_that_no_job_could_keep_is_refused(more):
+    given = {"frames": shots.MOST - 1 - 16, "first": 1, "last": 16, **more}
+    with pytest.raises(StyleAVideoError, match=r"at most 513 frames, and \d+ are to be together"):
+        Together(**given)
