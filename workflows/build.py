@@ -202,7 +202,7 @@ class Graph:
         return node
 
     def api(self) -> dict[str, Any]:
-        """The form for POST /prompt."""
+        """The form for POST /prompt; scripts call its nodes by their English titles."""
         form = {}
         for node in self.nodes:
             inputs = {}
@@ -215,7 +215,7 @@ class Graph:
             form[str(node.id)] = {
                 "class_type": node.kind,
                 "inputs": inputs,
-                "_meta": {"title": node.title},
+                "_meta": {"title": node.title.split(" · ")[0]},
             }
         return form
 
@@ -588,6 +588,7 @@ def stable_diffusion_with_controlnet(g: Graph) -> None:
 
 
 def stylize_a_film_with_bernini(g: Graph) -> None:
+    g.wide = 270  # four columns that show their words
     g.stage("1 · Load · 载入")
     pair = [
         g.add("UNETLoader", name, unet_name=f"wan2.2_bernini_r_{file}_noise_fp8_scaled.safetensors")
@@ -597,8 +598,8 @@ def stylize_a_film_with_bernini(g: Graph) -> None:
     vae = g.add("VAELoader", vae_name="Wan2_1_VAE_bf16.safetensors")
     frames = load_clip(g, 5, resize__max_side=832)
     g.stage("2 · Words and video · 文字与视频")
-    style = g.add("CLIPTextEncode", "Style · 风格", wide=400, clip=clip, text=f"{TASK}{OIL}")
-    negative = g.add("CLIPTextEncode", "Negative · 负面提示词", wide=400, clip=clip, text=UNWANTED)
+    style = g.add("CLIPTextEncode", "Style · 风格", wide=340, clip=clip, text=f"{TASK}{OIL}")
+    negative = g.add("CLIPTextEncode", "Negative · 负面提示词", wide=340, clip=clip, text=UNWANTED)
     told = g.add(
         "BerniniConditioning",
         positive=style,
@@ -611,6 +612,9 @@ def stylize_a_film_with_bernini(g: Graph) -> None:
         g.add("ModelSamplingSD3", f"Shift, {name}", model=model, shift=5.0)
         for name, model in zip(("high noise", "low noise"), pair, strict=True)
     ]
+    noise = g.add("RandomNoise")
+    sampler = g.add("KSamplerSelect", sampler_name="res_multistep")
+    sigmas = g.add("BasicScheduler", model=shifted[0], scheduler="simple", steps=40)
     g.stage("3 · Guide · 引导")
     high, low = (
         g.add(
@@ -631,10 +635,6 @@ def stylize_a_film_with_bernini(g: Graph) -> None:
     )
     g.stage("4 · Stylize, save · 风格化、保存")
     both = g.add("StyleAVideoTwoModelGuider", high_noise=high["GUIDER"], low_noise=low["GUIDER"])
-    noise = g.add("RandomNoise")
-    sampler = g.add("KSamplerSelect", sampler_name="res_multistep")
-    sigmas = g.add("BasicScheduler", model=shifted[0], scheduler="simple", steps=40)
-    g.column()
     video = g.add(
         "StyleAVideoStylizeVideo",
         video=frames["video"],

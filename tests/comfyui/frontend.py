@@ -17,7 +17,10 @@ from server import ROOT, Server
 
 PACK = "style-a-video"
 OURS = ("style-a-video", "style_a_video", "styleavideo")
-NEED_A_DOWNLOAD = {"CheckpointLoaderSimple", "CLIPVisionLoader", "ControlNetLoader"}
+NEED_A_DOWNLOAD = {
+    *("CheckpointLoaderSimple", "CLIPVisionLoader", "ControlNetLoader"),
+    *("UNETLoader", "CLIPLoader", "VAELoader"),
+}
 """Red where a template names a file of the user's that is not there."""
 SETTINGS = {
     # ms: on a busy machine a slow click is still a click, and two are still a double click.
