@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
 import comfy.utils
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -42,11 +44,13 @@ from ..pipelines.run.segments import through
 from ..pipelines.run.shots import Cuts, segment_length
 from ..weights.paintings import PAINTINGS, PHOTOS
 from ..weights.paintings import painting as painting_named
+from .video import UNCONNECTED, input_files, uploaded
 
 StyleType = io.Custom("STYLEAVIDEO_STYLE")
 """Carries pictures or learned styles, a tuple: only Load Engine knows that they are all."""
 EngineType = io.Custom("STYLEAVIDEO_ENGINE")
 
+SHIPPED = [one.name for one in (*PAINTINGS, *PHOTOS)]
 LOADABLE = [kind for kind in KINDS if {PICTURES, LEARNED} & kind.takes]
 LARGEST = 2.0**53  # of a widget that has no upper end
 
@@ -154,6 +158,14 @@ def previous_input(block: str) -> io.Input:
     return StyleType.Input("previous", optional=True, tooltip=tooltip)
 
 
+def picture_path(name: str) -> Path:
+    """Of a picture that comes with the pack, or of a file in ComfyUI's folders; StyleAVideoError
+    where there is none."""
+    if not isinstance(name, str) or not name:
+        raise StyleAVideoError("There is no picture: choose a file, or connect an image.")
+    return painting_named(name).path if name in SHIPPED else uploaded(name)
+
+
 class StylePictureNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -164,17 +176,21 @@ class StylePictureNode(io.ComfyNode):
             description="A picture whose style is wanted; with others before it, several at once.",
             search_aliases=["style image", "painting", "style reference", "mix styles"],
             inputs=[
+                # Required, because ComfyUI gives only a required input its upload button.
                 io.Combo.Input(
                     "painting",
-                    options=[one.name for one in (*PAINTINGS, *PHOTOS)],
-                    tooltip="A picture that comes with the pack; not used where image is "
-                    "connected.",
+                    display_name="picture",
+                    options=[*SHIPPED, *input_files("image")],
+                    default=SHIPPED[0],
+                    upload=io.UploadType.image,
+                    tooltip="A picture in ComfyUI's input folder, or one that comes with the pack; "
+                    "not used where image is connected.",
                 ),
                 weight_input("pictures"),
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="Your own picture, such as from Load Image; a batch is several.",
+                    tooltip="Pictures of other blocks, such as Load Image; a batch is several.",
                 ),
                 mask_input("picture"),
                 previous_input("Style Picture"),
@@ -186,17 +202,33 @@ class StylePictureNode(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, painting="", image=UNCONNECTED) -> bool | str:
+        if image is not UNCONNECTED or painting is None:  # a connected name is known only later
+            return True
+        try:
+            picture_path(painting)
+        except StyleAVideoError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, painting="", image=UNCONNECTED, **_: Any) -> float | None:
+        if image is not UNCONNECTED or painting is None:
+            return None
+        return os.path.getmtime(picture_path(painting))
+
+    @classmethod
     def execute(cls, painting, weight, image=None, mask=None, previous=None) -> io.NodeOutput:
         before = previous or ()
         pictures: tuple[StylePicture, ...]
         if image is None:
-            pictures = (read_style_picture(painting_named(painting).path),)
+            pictures = (read_style_picture(picture_path(painting)),)
         else:
             pictures = pictures_of(image, len(before) + 1)
         region = region_of(mask)
         mine = (replace(one, weight=weight, mask=region) for one in pictures)
         shown = torch.stack([one.image.movedim(0, -1) for one in pictures])
-        return io.NodeOutput((*before, *mine), shown)
+        return io.NodeOutput((*before, *mine), shown, ui=ui.PreviewImage(shown[:16], cls=cls))
 
 
 def region_of(mask: Tensor | None) -> Tensor | None:

@@ -33,7 +33,7 @@ EXAMPLE = "example clip"
 """A choice of `file`: the clip that comes with the pack, so that a first run needs nothing."""
 _EXAMPLE_FILE = Path(__file__).parents[1] / "workflows" / "example.mp4"
 
-_UNCONNECTED = object()  # ComfyUI checks a connected input as None, and leaves out any other
+UNCONNECTED = object()  # ComfyUI checks a connected input as None, and leaves out any other
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,15 @@ def _place(waveform: Tensor, part: Tensor, at: int) -> None:
 
 
 def input_path(file: str) -> Path:
-    """The path of a file in ComfyUI's folders; StyleAVideoError where there is none."""
+    """The path of a clip in ComfyUI's folders, or of the example; StyleAVideoError where there is
+    none."""
     if not file:
         raise StyleAVideoError("There is no clip: choose a file, or connect a video.")
-    if file == EXAMPLE:
-        return _EXAMPLE_FILE
+    return _EXAMPLE_FILE if file == EXAMPLE else uploaded(file)
+
+
+def uploaded(file: str) -> Path:
+    """The path of a file in ComfyUI's folders; StyleAVideoError where there is none."""
     outside = StyleAVideoError(
         f"{file} is outside ComfyUI's folders: upload it, or copy it into the input folder."
     )
@@ -401,10 +405,11 @@ def check_count(images: Tensor, info: FrameInfo) -> None:
 # The blocks
 
 
-def _video_files() -> list[str]:
+def input_files(kind: str) -> list[str]:
+    """The names of the files of a kind (video, image) in ComfyUI's input folder."""
     folder = folder_paths.get_input_directory()
     names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-    return sorted(folder_paths.filter_files_content_types(names, ["video"]))
+    return sorted(folder_paths.filter_files_content_types(names, [kind]))
 
 
 def _resize_input() -> io.DynamicCombo.Input:
@@ -459,7 +464,8 @@ class LoadFrames(io.ComfyNode):
                 # Required, because ComfyUI gives only a required input its upload button.
                 io.Combo.Input(
                     "file",
-                    options=[EXAMPLE, *_video_files()],
+                    display_name="video file",
+                    options=[EXAMPLE, *input_files("video")],
                     default=EXAMPLE,
                     upload=io.UploadType.video,
                     tooltip="A clip in ComfyUI's input folder, or the example; not read where "
@@ -545,10 +551,10 @@ class LoadFrames(io.ComfyNode):
 
     # ComfyUI hands over each dynamic input, `resize`, whether named or not.
     @classmethod
-    def validate_inputs(cls, file="", video=_UNCONNECTED, resize=None) -> bool | str:
+    def validate_inputs(cls, file="", video=UNCONNECTED, resize=None) -> bool | str:
         if resize is None:
             return "resize must be one of: none, max side, area."
-        if video is not _UNCONNECTED or file is None:  # a connected file is known only later
+        if video is not UNCONNECTED or file is None:  # a connected file is known only later
             return True
         try:
             input_path(file)
@@ -557,8 +563,8 @@ class LoadFrames(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, file="", video=_UNCONNECTED, **_: Any) -> float | None:
-        if video is not _UNCONNECTED or file is None:
+    def fingerprint_inputs(cls, file="", video=UNCONNECTED, **_: Any) -> float | None:
+        if video is not UNCONNECTED or file is None:
             return None
         return os.path.getmtime(input_path(file))
 

@@ -675,7 +675,7 @@ def two_styles_in_two_regions(g: Graph) -> None:
     seen = {
         key: g.add(
             "StyleAVideoFrameCondition",
-            f"{text.title}: frame",
+            f"Frame with {text.title}",
             conditioning=text,
             vae=model["VAE"],
             frames=frames["frames"],

@@ -36,6 +36,7 @@ from frontend import (
     words_of,
     write_clip,
 )
+from PIL import Image
 from playwright.sync_api import expect
 from server import ROOT
 
@@ -86,7 +87,7 @@ def test_app_mode_is_words_a_video_and_run(page, clip, shoot, complaints):
     open_template(page, "Style a video by words")
     with app_mode(page) as settings:
         expect(settings).to_have_count(3)
-        for one, name in zip(settings.all(), ("prompt", "file", "max_frames"), strict=True):
+        for one, name in zip(settings.all(), ("prompt", "video file", "max_frames"), strict=True):
             expect(one.get_by_test_id("builder-widget-label")).to_have_text(name)
         settings.first.get_by_role("textbox").fill("ink wash")
         shoot("app")
@@ -119,10 +120,39 @@ def test_style_by_a_picture_runs(page, shoot, complaints):
     wait_for_node(page, engine, "node.widgets[1].value === 0.9 && node.widgets.length === 6")
     node(page, maker, "node.widgets.find(w => w.name === 'max_side').value = 96")
     run(page)
-    wait_for_node(page, "PreviewImage", "node.imgs?.length === 1 && node.imgs[0].naturalWidth > 0")
+    picture = "StyleAVideoStylePicture"
+    wait_for_node(page, picture, "node.imgs?.length === 1 && node.imgs[0].naturalWidth > 0")
     check_result(page, (96, 64), "style_a_video_by_a_picture")
     look_at(page, engine, 0.7)
     shoot("by_a_picture_finished")
+    assert complaints == []
+
+
+def test_app_mode_takes_a_picture_of_one_s_own(page, tmp_path, shoot, complaints):
+    """Uploaded beside the video; the shipped paintings stay in the list."""
+    picture = tmp_path / "my orange.png"
+    Image.new("RGB", (64, 48), (250, 160, 0)).save(picture)
+    clip = write_clip(tmp_path / "own clip.mp4")
+    open_template(page, "Style a video by a picture")
+    with app_mode(page) as settings:
+        expect(settings).to_have_count(2)
+        for one, name in zip(settings.all(), ("picture", "video file"), strict=True):
+            expect(one.get_by_test_id("builder-widget-label")).to_have_text(name)
+        shoot("app_by_a_picture")
+        for one, file in zip(settings.all(), (picture, clip), strict=True):
+            one.get_by_label("Upload").set_input_files(file)
+            expect(one).to_contain_text(file.name)
+        run(page, page.get_by_test_id("linear-run-button").get_by_role("button", name="Run"))
+        result = page.get_by_test_id("linear-center-panel").locator("video").first
+        expect(result).to_have_js_property("videoWidth", SIZE[0])
+        shoot("app_by_a_picture_finished")
+    kind = "StyleAVideoStylePicture"
+    assert node(page, kind, "node.widgets[0].value") == picture.name
+    assert "Starry Night, Van Gogh" in node(page, kind, "node.widgets[0].options.values")
+    wait_for_node(page, kind, "node.imgs?.[0].naturalWidth === 64")
+    look_at(page, kind)
+    check_graph(page)
+    shoot("picture_uploaded")
     assert complaints == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import time
@@ -166,6 +167,51 @@ def test_paintings_are_shown_as_they_are():
         (one,), shown = engine.StylePictureNode.execute(painting.name, 1.0).args
         assert shown.shape[0] == 1 and shown.shape[-1] == 3
         assert torch.equal(one.image, read_style_picture(painting.path).image)
+
+
+def orange(folder, **settings):
+    """A picture file → its name."""
+    path = Path(folder) / "my orange.png"
+    Image.new("RGB", (64, 48), (250, 160, 0)).save(path, **settings)
+    return path.name
+
+
+def test_a_file_of_one_s_own_is_a_style_picture(tmp_path):
+    name = orange(tmp_path / "input")
+    (one,), shown = engine.StylePictureNode.execute(name, 1.0).args
+    assert shown.shape == (1, 48, 64, 3)
+    assert torch.equal(one.image, read_style_picture(tmp_path / "input" / name).image)
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    name = orange(tmp_path / "input")
+    seen = engine.StylePictureNode.fingerprint_inputs(painting=name, weight=1.0)
+    os.utime(tmp_path / "input" / name, (1, 1))
+    assert engine.StylePictureNode.fingerprint_inputs(painting=name) != seen
+    assert engine.StylePictureNode.fingerprint_inputs(painting=name, image=None) is None
+    assert engine.StylePictureNode.fingerprint_inputs(painting=None) is None
+
+
+@pytest.mark.parametrize(
+    ("painting", "text"),
+    [
+        ("", "choose a file, or connect an image"),
+        (7, "choose a file, or connect an image"),
+        ("gone.png", "gone.png is not in ComfyUI's folder"),
+        ("../secret.png", "outside ComfyUI's folders"),
+        ("/etc/passwd", "outside ComfyUI's folders"),
+    ],
+)
+def test_what_is_no_picture_of_comfyui_s_folders_is_refused(painting, text):
+    assert text in engine.StylePictureNode.validate_inputs(painting=painting)
+    with pytest.raises(StyleAVideoError, match=re.escape(text)):
+        engine.StylePictureNode.execute(painting, 1.0)
+
+
+def test_with_an_image_connected_no_file_is_asked_for():
+    assert engine.StylePictureNode.validate_inputs(painting="gone.png", image=None) is True
+    picture = torch.rand(1, 40, 60, 3)
+    assert torch.equal(engine.StylePictureNode.execute("gone.png", 1.0, picture).args[1], picture)
 
 
 def test_weights_mix(frames):
@@ -435,6 +481,26 @@ def wait_until(what, seconds=120):
     while not what():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_an_uploaded_picture_is_taken(server, clip, tmp_path):
+    """The list has it, and so does a prompt; one that is not there is refused before work."""
+    picture = orange(tmp_path)
+    name = server.add_input(tmp_path / picture)
+    offered = server.get("/object_info/StyleAVideoStylePicture")["StyleAVideoStylePicture"]
+    options = offered["input"]["required"]["painting"][1]
+    assert options["image_upload"] and name in options["options"]
+    assert options["options"][0] == options["default"] == PAINTINGS[0].name
+    given = {"painting": name, "weight": 1.0}
+    nodes = graph(server.add_input(clip), picture=("StyleAVideoStylePicture", given))
+    entry = server.run(nodes)
+    (made,) = server.files(entry)
+    with av.open(str(made)) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(float)
+    assert first[..., 0].mean() - first[..., 2].mean() > 100, "the colour did not arrive"
+    nodes["picture"]["inputs"]["painting"] = "gone.png"
+    status, answer = server.post("/prompt", {"prompt": nodes})
+    assert status == 400 and "gone.png is not in ComfyUI's folder" in json.dumps(answer)
 
 
 def test_a_picture_or_a_style_is_taken(server, clip):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from server import ROOT, Server
+from style_a_video.weights.paintings import PAINTINGS, PHOTOS
 
 GOLDEN = Path(__file__).with_name("schemas.json")
 
@@ -29,6 +30,8 @@ def shown(info: dict) -> dict:
         for name, (_, *options) in group.items():
             if name in ("file", "model") and options and "options" in options[0]:
                 options[0]["options"] = []
+            if name == "painting":  # and the pictures in the input folder
+                options[0]["options"] = [one.name for one in (*PAINTINGS, *PHOTOS)]
             if name in ("sampler_name", "scheduler") and options:
                 options[0]["options"] = []
     return {"input": inputs, "output": info["output"], "output_name": info["output_name"]}
