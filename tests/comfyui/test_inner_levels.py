@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import comfy.controlnet
 import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
-import comfy.samplers
-import comfy.utils
+import comfy.ops
+import comfy.patcher_extension
 import pytest
 import test_guidance as guided
 import test_hint as hints
 import torch
-from style_a_video.nodes import inner_levels
+from style_a_video.nodes import attention, inner_levels
 from style_a_video.pipelines.errors import StyleAVideoError
 from torch import nn
 
@@ -21,12 +20,12 @@ built_in, pipeline, conds, frames, controlnet = (
     guided.frames,
     hints.controlnet,
 )
-SCALES = (0.9, 1.4, 0.0)
+SCALES, MASKED = (0.9, 1.4, 0.0), (0.7, 1.2, 0.5)
 STEPS = 5
 
 
-def run(model, conds, name="paper", chunk=0, sampler="euler", attention=None, scales=SCALES):
-    guider = guided.preset(model, conds, name, scales, attention, chunk)
+def run(model, conds, name="paper", chunk=0, sampler="euler", masked=None, scales=SCALES):
+    guider = guided.preset(model, conds, name, scales, masked, chunk)
     return guided.run(guider, conds[3], STEPS, sampler=sampler)
 
 
@@ -61,6 +60,19 @@ def test_latents_are_the_pipeline_s(pipeline, built_in, conds, frames, passes, n
     guided.close(made, known)
     whole = run(built_in[0], conds, name)
     assert (made - whole).norm() / whole.norm() > 3e-3
+
+
+def test_running_attention_is_the_pipeline_s(pipeline, built_in, conds, frames):
+    """Where the inner levels do not run the mask stays that of the step before."""
+    running = attention.AttentionCondition.execute(conds[2], "middle", 1.0)[0]
+    made = run(inner_levels.reused(built_in[0], 2), conds, "paper", 0, "euler", running, MASKED)
+    known = pipeline(
+        frames.movedim(-1, 1), "watercolour", preset="paper", frame_scale=MASKED[0],
+        text_scale=MASKED[1], attention_scale=MASKED[2], attention_mode="running",
+        num_inference_steps=STEPS, start_level=1.0, inner_every=2, seed=guided.SEED,
+        output_type="latent",
+    ).frames  # fmt: skip
+    guided.close(made, known)
 
 
 def test_off_is_the_model_itself(built_in):
@@ -167,3 +179,20 @@ def test_a_unet_of_one_level_has_none_inside():
             self.output_blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(16, 4, 3))])
 
     assert inner_levels.edges_of(Single()) is None
+
+
+@pytest.mark.parametrize(
+    ("levels", "depths", "edges"),
+    [([1, 2, 4, 4], [1, 1, 1, 0], (3, 9)), ([1, 2, 4], [0, 2, 10], (3, 6))],
+    ids=["sd15", "sdxl"],
+)
+def test_the_outermost_level_of_the_models_that_people_have(levels, depths, edges):
+    unet = openaimodel.UNetModel(
+        image_size=32, in_channels=4, out_channels=4, model_channels=64, num_heads=8,
+        num_res_blocks=[2] * len(levels), channel_mult=levels, use_spatial_transformer=True,
+        transformer_depth=[d for d in depths for _ in range(2)],
+        transformer_depth_output=[d for d in depths for _ in range(3)], context_dim=64,
+        transformer_depth_middle=depths[-1] or 1, legacy=False, use_linear_in_transformer=True,
+        device="meta", operations=comfy.ops.disable_weight_init,
+    )  # fmt: skip
+    assert inner_levels.edges_of(unet) == edges
