@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,12 @@ from ..pipelines.engines.style import (
     read_style_picture,
 )
 from ..pipelines.errors import StyleAVideoError
+from ..pipelines.media import WHOLE, Frame
 from ..pipelines.refine.frames import InOrder
 from ..pipelines.refine.keyframes import MOST, Keyframes, keyframed
+from ..pipelines.run.painted import Painted, check_painted, check_shapes
 from ..pipelines.run.segments import through
-from ..pipelines.run.shots import Cuts, segment_length
+from ..pipelines.run.shots import Cuts, plan, segment_length
 from ..weights.paintings import PAINTINGS, PHOTOS
 from ..weights.paintings import painting as painting_named
 from .video import UNCONNECTED, input_files, uploaded
@@ -70,6 +73,29 @@ class StyleEngine:
 
     def engine(self) -> Engine | CarryingEngine:
         return watched(self.loaded.engine(self.style), self.loaded)
+
+
+def keyframes_of(engine: Any, every: int) -> Keyframes | None:
+    """Which frames are stylized: those that are painted, else one in so many; None: all.
+
+    Raises:
+        StyleAVideoError: painted keyframes beside `every`.
+    """
+    painted = getattr(engine, "loaded", None)
+    if not isinstance(painted, Painted):
+        return Keyframes(every) if every > 1 else None
+    if every > 1:
+        raise StyleAVideoError(
+            "Painted Keyframes says which frames are keyframes: set keyframes to 1."
+        )
+    return painted.keyframes
+
+
+def check_frames_of(engine: Any, size: tuple[int, int]) -> None:
+    """Refuse painted keyframes of another shape than frames of this size (width, height)."""
+    painted = getattr(engine, "loaded", None)
+    if isinstance(painted, Painted):
+        check_shapes(painted, size)
 
 
 # widgets from an engine's options
@@ -353,21 +379,22 @@ def watched(engine: Engine | CarryingEngine, loaded: Loaded) -> _Watched:
     return (_WatchedCarrying if carries else _Watched)(engine, loaded)
 
 
-def stylized_frames(frames: Tensor, engine: StyleEngine, chunk: int, every: int = 1) -> Tensor:
+def stylized_frames(
+    frames: Tensor, engine: StyleEngine, chunk: int, keyframes: Keyframes | None = None
+) -> Tensor:
     """IMAGE (T,H,W,3) → IMAGE; what the engine carries begins anew at every cut.
 
-    every: frames from one keyframe to the next; 1: the engine makes all of them.
+    keyframes: None: the engine makes all of them.
     """
-    bar, cuts = comfy.utils.ProgressBar(len(frames)), Cuts()
     images = frames[..., :3].movedim(-1, 1)
+    made, bar = engine.engine(), comfy.utils.ProgressBar(len(frames))
+    if keyframes is not None:
+        results = _by_keyframes(images.cpu(), made, chunk, keyframes, bar.update)
+        return torch.cat(results).movedim(1, -1)
+    cuts, results = Cuts(), []
     starts = [i for i, image in enumerate(images) if cuts(image.cpu()) or not i]
     ends = [*starts[1:], len(images)]
-    results, made = [], engine.engine()
     for start, end in zip(starts, ends, strict=True):
-        if every > 1:
-            shot = images[start:end].cpu()
-            results += _by_keyframes(shot, start, made, chunk, Keyframes(every), bar.update)
-            continue
         in_order = InOrder(made, None)
         for i in range(start, end, chunk):
             some = images[i : min(i + chunk, end)]
@@ -377,17 +404,23 @@ def stylized_frames(frames: Tensor, engine: StyleEngine, chunk: int, every: int 
 
 
 def _by_keyframes(
-    shot: Tensor,
-    first: int,
+    images: Tensor,
     engine: Any,
     chunk: int,
     settings: Keyframes,
     told: Callable[[int], None],
 ) -> list[Tensor]:
-    """The frames (T,3,H,W) of a shot that begins with frame `first`, a segment at a time."""
-    results, carried = [], None
-    for some in shot.split(segment_length(shot.shape[-1], shot.shape[-2], settings)):
-        indices = range(first, first + len(some))
+    """Frames (T,3,H,W), a segment at a time, as a run of a whole video has them."""
+    length = segment_length(images.shape[-1], images.shape[-2], settings)
+    numbered = (Frame(image, Fraction(i), Fraction(1)) for i, image in enumerate(images))
+    found = plan(numbered, length, ends=settings.painted or ())
+    if settings.painted is not None:
+        check_painted(settings.painted, found, WHOLE)
+    results: list[Tensor] = []
+    carried: Carried | None = None
+    shot = 0
+    for segment in found.segments:
+        some, indices = images[segment.start : segment.end], range(segment.start, segment.end)
 
         def paint(
             positions: Sequence[int],
@@ -398,9 +431,10 @@ def _by_keyframes(
             images, at = [some[p] for p in positions], [indices[p] for p in positions]
             return through(engine, images, at, chunk, before)
 
-        stylized, carried = keyframed(some, indices, paint, carried, settings)
+        before = carried if segment.shot == shot else None
+        stylized, carried = keyframed(some, indices, paint, before, settings)
         results.append(stylized)
-        first += len(some)
+        shot = segment.shot
         told(len(some))
     return results
 
@@ -416,7 +450,7 @@ class EngineFrames(io.ComfyNode):
             search_aliases=["style transfer", "picture style"],
             inputs=[
                 io.Image.Input("frames", tooltip="The video's frames, or any picture."),
-                EngineType.Input("engine", tooltip="From Load Engine."),
+                EngineType.Input("engine", tooltip="From Load Engine or Painted Keyframes."),
                 io.Int.Input(
                     "frames_per_batch",
                     default=4,
@@ -431,4 +465,6 @@ class EngineFrames(io.ComfyNode):
 
     @classmethod
     def execute(cls, frames, engine, frames_per_batch, keyframes=1) -> io.NodeOutput:
-        return io.NodeOutput(stylized_frames(frames, engine, frames_per_batch, keyframes))
+        chosen = keyframes_of(engine, keyframes)
+        check_frames_of(engine, (frames.shape[2], frames.shape[1]))
+        return io.NodeOutput(stylized_frames(frames, engine, frames_per_batch, chosen))
