@@ -40,7 +40,11 @@ own; video models but Bernini (VACE, image to video, HunyuanVideo, LTX); HiDream
 picture for all frames. ControlNet works with any model that has one.
 
 Bernini as a video model: Bernini Conditioning with Style Guider's presets (see its help); at any
-length by Stylize Video.
+length by Stylize Video; the pair of 14 B by Two-model Guider (the template *Stylize a film with
+Bernini*).
+
+Outside ComfyUI the engine `edit` takes SDXL InstructPix2Pix, CosXL Edit, Flux Kontext, Flux 2 klein
+and Qwen-Image-Edit in diffusers' format ([engines](engines.md)).
 
 Size: parameters of the network that is sampled, as its authors tell them.
 
@@ -70,7 +74,11 @@ TAIL_ZH = """
 HiDream-O1,它对所有帧只看一张图片。ControlNet 可用于任何有 ControlNet 的模型。
 
 把 Bernini 作为视频模型:Bernini Conditioning 加上*风格引导器*的预设(见它的帮助);\
-任意长度用*视频风格化*。
+任意长度用*视频风格化*;\
+14B 的一对模型用*双模型引导器*(模板 *Stylize a film with Bernini*)。
+
+在 ComfyUI 之外,引擎 `edit` 接受 diffusers 格式的 SDXL InstructPix2Pix、CosXL Edit、Flux Kontext、\
+Flux 2 klein 和 Qwen-Image-Edit([引擎](engines.zh-CN.md))。
 
 参数量:被采样的网络的参数,按作者所说。
 

@@ -310,17 +310,17 @@ def test_what_belongs_to_certain_frames_is_refused(model, tmp_path):
     ("length", "size", "told"),
     [
         (513, (1920, 1080), r"513 frames of 1920x1080 take 107 GiB of memory, and this machine has "
-                            r"32: choose context_length 149 or less, or max_side 1040 or less"),
-        (81, (16384, 8640), r"has 32: choose max_side 2432 or less"),
+                            r"32: choose context_length 153 or less, or max_side 1040 or less"),
+        (81, (16384, 8640), r"has 32: choose max_side 2720 or less"),
     ],
 )  # fmt: skip
 def test_windows_that_no_machine_holds_are_refused_with_what_would_fit(length, size, told):
     memory = 32 << 30
     with pytest.raises(StyleAVideoError, match=told):
         windows.check_memory(length, size, memory)
-    shorter = 149 if length == 513 else 5
-    windows.check_memory(shorter, size if shorter > 9 else (2432, 1280), memory)
-    windows.check_memory(81, (1920, 1080), memory)
+    windows.check_memory(153, (1920, 1080), memory)
+    windows.check_memory(513, (1040, 585), memory)
+    windows.check_memory(81, (2720, 1434), memory)
 
 
 def test_a_block_asks_whether_they_fit(model, tmp_path, monkeypatch):
