@@ -136,9 +136,10 @@ def _evaluated(
 ) -> Tensor:
     """Wraps the U-Net: whole, or its outermost level alone."""
     kept, edges = options.get(KEY), edges_of(executor.class_obj)
-    if kept is None or edges is None or x.requires_grad:  # a gradient goes through all levels
+    conditions = options.get("uuids")
+    # A gradient goes through all levels.
+    if kept is None or edges is None or not conditions or x.requires_grad:
         return executor(x, timesteps, context, y, control, options, **more)
-    conditions = options["uuids"]
     inner = kept.again(conditions, x, options)
     if inner is not None:
         control, options = _outermost(control, edges), _starting_from(inner, edges, options)
