@@ -5,9 +5,10 @@
 
 Latents hide what the eye sees: a line that is a little too soft costs them next to nothing. Here
 the picture itself is held against the style's pixels, through the decoder, which until now never
-saw a predicted latent: by turns the one-step picture from frame and words, and the step that words
-alone take from a frame under noise. Beside it go plain reconstruction, so that encode-decode stays
-what it was, and the loss of stage 4 at every noise level. The encoder is frozen.
+saw a predicted latent. By turns it is the one-step picture from frame and words, the step that
+words alone take from a frame under noise, and the step that the frame alone takes from a picture on
+its way to the style. Beside it go plain reconstruction, so that encode-decode stays what it was,
+and the loss of stage 4 at every noise level. The encoder is frozen.
 
 --start goes on from an earlier run of this stage, or of stage 4, under a new name; --hard draws a
 style so many times as often: what that run was still weak at. --decoder-alone holds the U-Net as it
@@ -41,10 +42,12 @@ from .train_unet import (
     encode_images,
     loss_of,
     predict,
+    softened,
 )
 
 UNDER_NOISE = (60, 600)
 """Times at which a frame can still be seen, so that words have something to paint."""
+TURNS = 3
 
 
 def texture_loss(y: Tensor, x: Tensor) -> Tensor:
@@ -135,20 +138,26 @@ def main() -> None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             encoded = vae.encode(torch.cat([photos, targets])).latents.float()
         photo, wanted = F.pixel_unshuffle(encoded, architecture.PATCH).chunk(2)
-        alone = run.step % 2 == 1
+        words_alone, frame_alone = (run.step % TURNS == turn for turn in (1, 2))
         given = {
-            "image": torch.zeros_like(photo) if alone else photo,
-            "hidden": texts.hidden[k].float(),
-            "pooled": texts.pooled[k],
+            "image": torch.zeros_like(photo) if words_alone else photo,
+            "hidden": texts.null_hidden.expand(len(k), -1, -1) if frame_alone else texts.hidden[k],
+            "pooled": texts.null_pooled.expand(len(k), -1) if frame_alone else texts.pooled[k],
         }
-        held = photo + torch.rand(len(photo), 1, 1, 1) * FARTHEST * (wanted - photo)
-        t = torch.randint(*UNDER_NOISE, (len(photo),)) if alone else torch.full((len(photo),), 999)
+        given["hidden"] = given["hidden"].float()
+        way = torch.rand(len(photo), 1, 1, 1)
+        wished = photos.lerp(targets, way) if frame_alone else targets
+        held = photo + way * (1 if frame_alone else FARTHEST) * (wanted - photo)
+        held = torch.stack([softened(z, float(torch.rand(()))) for z in held])
+        t = torch.full((len(photo),), 999)
+        if words_alone or frame_alone:
+            t = torch.randint(*UNDER_NOISE, (len(photo),))
         x0 = F.pixel_shuffle(step_to_x0(unet, held, t, alphas, given), architecture.PATCH)
         with torch.autocast("cpu", torch.bfloat16):
             y = vae.decode(torch.cat([x0, encoded[len(photos) : len(photos) + 2]])).sample
         y = y.float()
         predicted, texture = (
-            f(y[: len(photos)], targets) for f in (reconstruction_loss, texture_loss)
+            f(y[: len(photos)], wished) for f in (reconstruction_loss, texture_loss)
         )
         plain = reconstruction_loss(y[len(photos) :], targets[:2])
         loss = predicted + 0.5 * texture + 0.3 * plain
@@ -159,12 +168,12 @@ def main() -> None:
         if not args.decoder_alone:
             own = run.step % 3 == 2
             t = draw_times(batches.rng, 12, pure=0.15, own=own)
-            drawn = batches.draw(12, 24, 24)
+            drawn = batches.draw(t, 24, 24)
             parts["latents"] = loss_of(unet, drawn, t, alphas, own).mean()
             parts["attention"] = attended.loss(drawn)
             loss = loss + 2 * parts["latents"] + 0.1 * parts["attention"]
         run.descend(loss)
-        run.log(every=51, **parts)  # of both turns
+        run.log(every=50, **parts)  # of each turn by turns
     run.averaged("unet").save_pretrained(run.folder / "unet")
     run.averaged("decoder")
     vae.save_pretrained(run.folder / "vae")

@@ -3,8 +3,10 @@
     python -m training.train_unet [--work DIR] [--minutes 58] [--start FOLDER] [--name unet]
 
 Every evaluation that the guidance needs is seen (Huang et al. 2023, 3.1-3.3): frame and text, frame
-alone, frame masked (c_M), text alone, nothing. A frame without text has the unchanged frame as
-its target: that makes the text scale the strength of the style.
+alone, frame masked (c_M), text alone, nothing. Near pure noise a frame without text has the
+unchanged frame as its target: that makes the text scale the strength of the style. Later z_t holds
+a picture that is partly in the style already. There the frame says where that picture's edges and
+details are, so that its scale sharpens the style in the place of taking it back.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ MIDWAY = 0.6
 """Of the items, the share whose z_t holds a picture on its way from the photo to the style."""
 FARTHEST = 1.3
 """On that way the photo is 0 and the style 1: scales above 1 go beyond it."""
+HELD = 650
+"""Below this time a frame alone leads to what z_t holds, with its own edges; above, to itself."""
+SOFTENED = 0.5
+"""Of the items, the share whose z_t holds a picture softer than it should be, as guesses are."""
 # Drawn more often: what is far from the photo, pixel for pixel, takes longest to learn.
 HARD = {
     "neon": 2.4,
@@ -112,21 +118,31 @@ def random_mask(rng: np.random.Generator, h: int, w: int) -> Tensor:
     return (field > float(rng.uniform(-0.5, 0.5))).float()
 
 
+def softened(latent: Tensor, share: float) -> Tensor:
+    """(32,h,w) → a mean with what 3x3 averages of its pixels leave of it."""
+    z = F.pixel_shuffle(latent[None], architecture.PATCH)
+    soft = F.avg_pool2d(F.pad(z, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return latent.lerp(F.pixel_unshuffle(soft, architecture.PATCH)[0], share)
+
+
 class Batches:
     def __init__(self, latents: list[Tensor], texts: TextPool, seed: int):
         self.latents, self.texts = latents, texts
         self.rng = np.random.default_rng(seed)
 
-    def draw(self, count: int, height: int, width: int) -> dict[str, Tensor]:
-        """target, held and image (B,32,h,w), hidden (B,77,128), pooled (B,128), whole (B,).
+    def draw(self, t: Tensor, height: int, width: int) -> dict[str, Tensor]:
+        """Items for the times t (B,).
+
+        target, held and image (B,32,h,w), hidden (B,77,128), pooled (B,128); whole and led (B,):
+        whether a whole frame is shown, and words beside it.
 
         held: the picture that z_t is made of. In the guidance all evaluations see one z_t, which is
-        neither the photo nor the style: words lead from there to the style, the frame to the photo.
+        neither the photo nor the style: words lead from there to the style.
         """
         rng, texts = self.rng, self.texts
-        names = ("target", "held", "image", "hidden", "pooled", "whole")
+        names = ("target", "held", "image", "hidden", "pooled", "whole", "led")
         items: dict[str, list[Tensor]] = {name: [] for name in names}
-        for _ in range(count):
+        for time in t.tolist():
             z = self._crop(height, width).float()
             k = int(rng.integers(len(texts.weights)))
             case = str(rng.choice(list(CASES), p=list(CASES.values())))
@@ -140,16 +156,20 @@ class Batches:
                 "frame": photo,
                 "masked_frame": photo * random_mask(rng, height, width),
             }.get(case, torch.zeros_like(photo))
-            target = photo if case in ("frame", "masked_frame") else mixed
+            only_frame = case in ("frame", "masked_frame")
+            target = photo if only_frame else mixed
             held = target
-            if rng.random() < MIDWAY:
+            if rng.random() < MIDWAY and not (only_frame and time >= HELD):
                 held = photo + float(rng.uniform(0, FARTHEST)) * (mixed - photo)
-            items["target"].append(held if case == "null" else target)
+            items["target"].append(held if case == "null" or only_frame else target)
+            if case != "null" and rng.random() < SOFTENED:
+                held = softened(held, float(rng.random()))
             items["held"].append(held)
             items["image"].append(image)
             items["hidden"].append(texts.hidden[k] if has_text else texts.null_hidden[0])
             items["pooled"].append(texts.pooled[k] if has_text else texts.null_pooled[0])
             items["whole"].append(torch.tensor(case in ("frame_text", "frame")))
+            items["led"].append(torch.tensor(case == "frame_text"))
         return {key: torch.stack(value).float() for key, value in items.items()}
 
     def _crop(self, height: int, width: int) -> Tensor:
@@ -188,9 +208,9 @@ def loss_of(
 ) -> Tensor:
     """Huber loss of v = sqrt(a) eps - sqrt(1-a) x0 (Salimans & Ho 2022, appendix D), (B,).
 
-    own: where a whole frame is shown, z_t is made from the U-Net's own one-step guess, as it is in
-    sampling, and v still leads to the true x0. Without it the second step trusts what the first one
-    only guessed. Without a frame there is no one x0 to lead to.
+    own: where frame and words are shown, z_t is made from the U-Net's own one-step guess, as it is
+    in sampling, and v still leads to the true x0. Without it the second step trusts what the first
+    one only guessed. Without both there is no one x0 to lead to.
     """
     a = alphas[t][:, None, None, None]
     x0, eps = batch["target"], torch.randn_like(batch["target"])
@@ -198,7 +218,7 @@ def loss_of(
     if own:
         with torch.no_grad():
             guess = -predict(unet, eps, torch.full_like(t, 999), batch)
-        held = torch.where(batch["whole"][:, None, None, None] > 0, guess, held)
+        held = torch.where(batch["led"][:, None, None, None] > 0, guess, held)
     z = a.sqrt() * held + (1 - a).sqrt() * eps
     v = (a.sqrt() * z - x0) / (1 - a).sqrt()
     return F.smooth_l1_loss(predict(unet, z, t, batch), v, beta=0.5, reduction="none").mean(
@@ -265,9 +285,9 @@ def main() -> None:
     for _ in run.steps():
         # Small crops for variety; then wide ones, so that the normalisation meets whole frames.
         shape = (32, 24, 24) if run.progress < 0.75 else (16, 26, 44)
-        batch = batches.draw(*shape)
         own = run.step % 6 == 5
         t = draw_times(batches.rng, shape[0], pure=0.15, own=own)
+        batch = batches.draw(t, *shape[1:])
         losses = loss_of(unet, batch, t, alphas, own)
         attention = attended.loss(batch)
         run.descend(losses.mean() + 0.05 * attention)
