@@ -263,7 +263,6 @@ FORMS: dict[str, Callable[[Made], Image.Image]] = {
 """Of all others `before_and_after`."""
 
 SHOWN = {
-    "style_a_long_video_by_words": CUP,
     "take_the_colours_of_a_picture": CUP,
     "learn_a_style_of_your_own": ROCKET,
     "stable_diffusion_with_controlnet": CUP,
