@@ -303,9 +303,12 @@ def test_frames_keep_their_order_and_names_are_used_again(load, fake):
     assert len(deleted) == 12
 
 
-def test_a_picture_that_the_workflow_names_is_known_by_its_content(load, fake):
+@pytest.mark.parametrize(
+    ("kind", "name"), [("LoadImage", "image"), ("StyleAVideoStylePicture", "painting")]
+)
+def test_a_picture_that_the_workflow_names_is_known_by_its_content(load, fake, kind, name):
     blend = {"class_type": "ImageBlend", "inputs": {"image1": ["1", 0], "image2": ["9", 0]}}
-    nodes = graph(**{"2": blend, "9": {"class_type": "LoadImage", "inputs": {"image": "d/s.png"}}})
+    nodes = graph(**{"2": blend, "9": {"class_type": kind, "inputs": {name: "d/s.png"}}})
     asked = []
 
     def view(handler, body):

@@ -65,8 +65,8 @@ SAVERS = {
 """Class → its input of pictures."""
 PREVIEWS = {"PreviewImage": "images"}
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
-PICTURES = ("LoadImage", "LoadImageMask")
-"""Classes whose `image` names a picture of the server."""
+PICTURES = {"LoadImage": "image", "LoadImageMask": "image", "StyleAVideoStylePicture": "painting"}
+"""Class → its input that may name a picture of the server."""
 
 
 class Place(NamedTuple):
@@ -125,7 +125,7 @@ class Workflow:
     def pictures(self) -> list[str]:
         """The files that it names for pictures beside the frames."""
         names = (
-            node["inputs"].get("image")
+            node["inputs"].get(PICTURES[node["class_type"]])
             for key, node in self.graph.items()
             if node["class_type"] in PICTURES and key != self.frames_at.node
         )
