@@ -1,0 +1,112 @@
+"""Does every style stay still where the scene does, and sharp where it moves, through the refiner?
+
+    python benchmarks/stillness.py CLIP... [--styles STYLE ...] [--model FOLDER] [--json FILE]
+
+The built-in model's defaults, each frame alone, then refined. Means over clips:
+
+- warping: E_warp of the refined frames, the source's being 1; strength: of their change, that of
+  the unrefined being 1;
+- crawl: how much the refined frames change where the source stands still, in levels and in motion;
+  the unrefined being 1;
+- sharpness: energy finer than 1.5 px of the refined frames where the scene moves by more than 2 px
+  a frame, from the third second on; the unrefined being 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import torch
+from strokes import MOVING, mean
+from style_a_video.pipelines.core.measures import DETAIL, blur, luma
+from style_a_video.pipelines.device import hardware
+from style_a_video.pipelines.flow import dis
+from style_a_video.pipelines.media import Frame, fit, probe, read_frames
+from style_a_video.pipelines.refine.frames import refine_frames
+from style_a_video.pipelines.report.measures import measure
+from style_a_video.weights import styles as listed
+from style_a_video.weights.loading import load
+from torch import Tensor
+
+STILL = 0.05  # px a frame
+SAME = 2 / 255  # levels
+SETTLED = 2  # seconds
+LEAST = 2000  # pixels, for a mean to mean something
+
+
+def share(refined: Tensor, plain: Tensor, where: Tensor) -> float | None:
+    """Of the means over the places (T,1,H,W) of two maps of that shape."""
+    if where.sum() < LEAST:
+        return None
+    return float(refined[where].mean() / plain[where].mean())
+
+
+def change(frames: Tensor) -> Tensor:
+    """From each frame (T,3,H,W) to the next, (T-1,1,H,W)."""
+    return frames.diff(dim=0).abs().mean(1, keepdim=True)
+
+
+def energy(frames: Tensor) -> Tensor:
+    """Of what is finer than 1.5 px, (T,1,H,W)."""
+    return (luma(frames) - blur(luma(frames), DETAIL)).square()
+
+
+def row_of(source: Tensor, plain: Tensor, flows: Tensor, rate: float) -> dict[str, float | None]:
+    """Figures of a clip (T,3,H,W); flows (T-1,2,H,W) to the frame before."""
+    refined = torch.stack(list(refine_frames(zip(source, plain, strict=True))))
+    speed = flows.norm(dim=1, keepdim=True)
+    still = (speed < STILL) & (change(source) < SAME)
+    moving = (speed > MOVING)[round(SETTLED * rate) :]
+    clips = [
+        [Frame(image, Fraction(i, 25), Fraction(1, 25)) for i, image in enumerate(frames)]
+        for frames in (source, plain, refined)
+    ]
+    told = measure(clips[0], clips[1:], ["source", "plain", "refined"]).clips
+    first, alone, result = (one.means for one in told)
+    return {
+        "warping": result["warping"] / first["warping"],
+        "strength": result["strength"] / alone["strength"],
+        "crawl": share(change(refined), change(plain), still),
+        "sharpness": share(energy(refined)[-len(moving) :], energy(plain)[-len(moving) :], moving),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--styles", nargs="+", default=[one.name for one in listed.styles()])
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--frames", type=int, default=75)
+    parser.add_argument("--max-side", type=int, default=256)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_grad_enabled(False)
+    pipeline = load(args.model, dtype=torch.bfloat16)
+    pipeline.set_progress_bar_config(disable=True)
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for clip in args.clips:
+        info = probe(clip)
+        size = tuple(s // 16 * 16 for s in fit(info.width, info.height, args.max_side))
+        source = torch.stack([f.image for f in islice(read_frames(info, size=size), args.frames)])
+        flows = torch.stack([dis(b, a) for a, b in zip(source[:-1], source[1:], strict=True)])
+        for style in args.styles:
+            plain = pipeline(source, style, chunk_size=4).frames.float()
+            row = row_of(source, plain, flows, float(info.frame_rate))
+            print(clip.stem, style, {k: v and round(v, 3) for k, v in row.items()}, flush=True)
+            for name, value in row.items():
+                found.setdefault(style, {}).setdefault(name, []).append(value)
+    told = hardware(torch.device("cpu"))
+    table = {style: {k: mean(v) for k, v in row.items()} for style, row in found.items()}
+    print(told)
+    for style, row in table.items():
+        print(style, row)
+    if args.json:
+        args.json.write_text(json.dumps({"hardware": told, "rows": table}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
