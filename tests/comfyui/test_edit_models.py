@@ -15,6 +15,7 @@ from style_a_video.nodes import builtin_model, frame_place, guidance, host, stre
 from style_a_video.nodes.conditions import FrameCondition, TextCondition
 from style_a_video.nodes.noise import FrameNoise
 from style_a_video.nodes.sampling import Sampling
+from style_a_video.nodes.two_models import TwoModelGuider
 from style_a_video.pipelines.errors import StyleAVideoError
 
 FLUX = next(one for one in MODELS if one.name == "Flux Kontext")
@@ -124,11 +125,16 @@ def test_stylize_video_gives_each_segment_its_own_frames(one, monkeypatch):
     sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", 2)
     euler = comfy.samplers.sampler_object("euler")
     noise = FrameNoise(0, "per-frame", 0.5, None)
-    engine = stream._Sampled(Sampling(guider, noise, euler, sigmas, vae, False))
     given = frames().movedim(-1, 1)
+
+    def engine(guider):
+        return stream._Sampled(Sampling(guider, noise, euler, sigmas, vae, False))
+
     with torch.inference_mode():
-        whole = engine(given, range(FRAMES))
-        parts = torch.cat([engine(given[i : i + 1], [i]) for i in range(FRAMES)])
+        whole = engine(guider)(given, range(FRAMES))
+        parts = torch.cat([engine(guider)(given[i : i + 1], [i]) for i in range(FRAMES)])
+        pair = engine(TwoModelGuider(guider, guider, 0.9))(given, range(FRAMES))
+    assert torch.equal(pair, whole)
     torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(whole[0], whole[1], atol=1e-2)
 
