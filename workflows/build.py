@@ -975,9 +975,25 @@ def definitions_of(server: str) -> dict[str, Any]:
     """The nodes of a running ComfyUI."""
     try:
         with urllib.request.urlopen(f"{server}/object_info", timeout=60) as answer:
-            return json.load(answer)
+            return of_any_version(json.load(answer))
     except OSError as error:
         sys.exit(f"There is no ComfyUI at {server} ({error}): start it first.")
+
+
+def of_any_version(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Nodes as ComfyUI declared them before 0.33, which later ones still take: Save Video's codec
+    beside its format, not in it; no output of Mask Preview.
+    """
+    save, preview = definitions["SaveVideo"], definitions["MaskPreview"]
+    required, optional = save["input"]["required"], save["input"].get("optional", {})
+    if "codec" in optional:
+        for name, spec in (("format", required["format"]), ("codec", optional["codec"])):
+            keys = [choice["key"] for choice in spec[1]["options"]]
+            required[name] = ["COMBO", {"default": keys[0], "options": keys}]
+        save["input"] = {"required": required}
+        save["input_order"] = {"required": list(required)}
+    preview["output"] = preview["output_name"] = []
+    return definitions
 
 
 def write(path: Path, form: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def api(name):
 
 @pytest.fixture(scope="module")
 def definitions(server):
-    return server.get("/object_info")
+    return build.of_any_version(server.get("/object_info"))
 
 
 @pytest.fixture(scope="module")
