@@ -228,7 +228,7 @@ def _within_memory(
 def _checked(stylized: Tensor, indices: Sequence[int]) -> Tensor:
     if len(stylized) != len(indices):
         raise ValueError(f"engine: {len(indices)} frames in, {len(stylized)} out")
-    if not stylized.isfinite().all():
+    if not all(image.isfinite().all() for image in stylized):  # one by one: of all it is large
         raise StyleAVideoError(
             f"The result of frames {indices[0]} to {indices[-1]} is not finite: ",
             Remedy.OTHER_PRECISION,

@@ -28,6 +28,7 @@ SETTINGS = {
     "Comfy.Pointer.DoubleClickTime": 60_000,
     "Comfy.RightSidePanel.IsOpen": False,
     "Comfy.TutorialCompleted": True,  # else the templates open by themselves
+    "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],  # tours, from 0.33 on
 }
 RUN = 180_000
 """Milliseconds that a run of a graph may take."""
@@ -218,6 +219,12 @@ def app_mode(page: Page) -> Iterator[Locator]:
     yield settings
     page.get_by_role("button", name="Enter node graph").click()
     expect(settings).to_have_count(0)
+
+
+def widget_keys(settings: Locator) -> list[str]:
+    """Node and widget of each setting; from 0.33 on the graph stands before them."""
+    keys = [one.get_attribute("data-widget-key") or "" for one in settings.all()]
+    return [":".join(key.split(":")[-2:]) for key in keys]
 
 
 def new_workflow(page: Page) -> None:

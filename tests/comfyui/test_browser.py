@@ -33,6 +33,7 @@ from frontend import (
     run,
     search,
     wait_for_node,
+    widget_keys,
     words_of,
     write_clip,
 )
@@ -65,7 +66,7 @@ def test_every_template_opens(page, shoot, complaints):
         shoot(f"template_{name}")
         with app_mode(page) as settings:
             wanted = page.evaluate("app.graph.extra.linearData.inputs.map(i => i.join(':'))")
-            assert [one.get_attribute("data-widget-key") for one in settings.all()] == wanted
+            assert widget_keys(settings) == wanted
     assert complaints == []
 
 
