@@ -4,8 +4,10 @@
         [--model M] [--work DIR] [--flow dis|raft] [--json FILE] [--picture FILE]
 
 Rows: the unedited source (the floor), each frame by itself, that through the refiners, and through
-what people reach for otherwise (ffmpeg's deflicker, tmix and atadenoise). DIR holds clips/*.mp4,
-which no training saw. Stylized frames are kept in --work, so that a stopped run goes on.
+what people reach for otherwise (ffmpeg's deflicker, tmix and atadenoise). Of the last frame: how
+well its gradients follow the source's, and the Gram distance to what the filter that the model
+learned the style from makes of it, the source's own being 1. DIR holds clips/*.mp4, which no
+training saw. Stylized frames are kept in --work, so that a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import av
 import numpy as np
 import torch
 from PIL import Image
+from style_a_video.pipelines.core.gram import style_distance
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import FLOWS
 from style_a_video.pipelines.media import Frame, probe, read_frames
@@ -31,12 +34,20 @@ from style_a_video.pipelines.report.measures import measure
 from style_a_video.pipelines.run.stylize import fit
 from style_a_video.weights.fingerprint import fingerprint
 from style_a_video.weights.loading import load
+from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
 from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
+from quality import gradient_correlation
+
+from training.captions import NAMES
+from training.data import STYLES as FILTERS
 
 STYLES = ("watercolour", "oil painting", "comic", "pencil sketch")
 FLOOR, PLAIN = "source", "per frame"
 MEASURES = ("warping", "pair", "temporal_1", "temporal_10", "agreement", "strength", "sharpness")
+LOOKS = ("gradient_correlation", "gram")
 
 Row = Callable[[list[Tensor], list[Tensor]], Iterable[Tensor]]
 
@@ -132,7 +143,30 @@ def picture(source: list[Tensor], plain: list[Tensor]) -> Image.Image:
     return sheet.contact_sheet(rows)
 
 
-def rows_of(source: list[Tensor], plain: list[Tensor], flow: str) -> dict[str, dict[str, float]]:
+def by_filter(frame: Tensor, prompt: str) -> Tensor:
+    """What the filter that the model learned a style from makes of (3,H,W)."""
+    key = next(key for key, (english, _) in NAMES.items() if prompt in english)
+    return torch.from_numpy(FILTERS[key](to_bytes(frame))).permute(2, 0, 1) / 255
+
+
+@torch.no_grad()
+def looks(results: dict[str, Tensor], wanted: Tensor) -> dict[str, dict[str, float]]:
+    """Of a frame (3,H,W) of each row."""
+    encoder = load_encoder()
+    goal, source = encoder(wanted[None]), results[FLOOR]
+    gaps = {name: float(style_distance(encoder(x[None]), goal)) for name, x in results.items()}
+    return {
+        name: {
+            "gradient_correlation": gradient_correlation(x, source),
+            "gram": gaps[name] / gaps[FLOOR],
+        }
+        for name, x in results.items()
+    }
+
+
+def rows_of(
+    source: list[Tensor], plain: list[Tensor], flow: str, prompt: str
+) -> dict[str, dict[str, float]]:
     """Means by row and measure, and seconds a frame of what comes after the stylization."""
     clips, seconds = {}, {}
     for name, row in ROWS.items():
@@ -143,8 +177,13 @@ def rows_of(source: list[Tensor], plain: list[Tensor], flow: str) -> dict[str, d
     names = list(clips)
     results = [as_clip(frames) for frames in clips.values()]
     measured = measure(results[0], results[1:], names, flow=FLOWS[flow])
+    seen = looks({k: frames[-1] for k, frames in clips.items()}, by_filter(source[-1], prompt))
     return {
-        one.name: {**{k: one.means[k] for k in MEASURES}, "seconds": seconds[one.name]}
+        one.name: {
+            **{k: one.means[k] for k in MEASURES},
+            **seen[one.name],
+            "seconds": seconds[one.name],
+        }
         for one in measured.clips
     }
 
@@ -157,7 +196,9 @@ def summary(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
     """
     table = {}
     for row in ROWS:
-        means = {k: float(np.mean([f[row][k] for f in found])) for k in (*MEASURES, "seconds")}
+        means = {
+            k: float(np.mean([f[row][k] for f in found])) for k in (*MEASURES, *LOOKS, "seconds")
+        }
         for k in ("strength", "sharpness"):
             means[k] = float(np.mean([f[row][k] / f[PLAIN][k] for f in found]))
         means["ratio"] = means["warping"] / float(np.mean([f[FLOOR]["warping"] for f in found]))
@@ -171,15 +212,17 @@ def summary(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
 def as_text(table: dict[str, dict[str, float]]) -> str:
     lines = [
         "| | E_warp x1000 | of the source's | E_warp (DVP) | temporal loss, 1 frame | 10 frames "
-        "| agreement | less, a clip | less, of means | strength | sharpness | ms a frame |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| agreement | less, a clip | less, of means | strength | sharpness | gradient correlation "
+        "| Gram | ms a frame |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row, m in table.items():
         lines.append(
             f"| {row} | {1000 * m['warping']:.2f} | {m['ratio']:.2f} | {m['pair']:.4f} "
             f"| {m['temporal_1']:.4f} | {m['temporal_10']:.4f} | {m['agreement']:.2f} "
             f"| {m['less_over_10']:.0%} | {m['less_over_10_of_means']:.0%} | {m['strength']:.2f} "
-            f"| {m['sharpness']:.2f} | {1000 * m['seconds']:.0f} |"
+            f"| {m['sharpness']:.2f} | {m['gradient_correlation']:.2f} | {m['gram']:.2f} "
+            f"| {1000 * m['seconds']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -216,7 +259,7 @@ def main() -> None:
             plain = stylized(pipeline, source, prompt, file)
             if args.picture and not found:
                 sheet.save(picture(source, plain), args.picture)
-            rows = rows_of(source, plain, args.flow)
+            rows = rows_of(source, plain, args.flow, prompt)
             found[f"{path.stem}, {prompt}"] = rows
         print(f"{path.stem}: {len(source)} frames", file=sys.stderr, flush=True)
     table = summary(list(found.values()))
