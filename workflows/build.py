@@ -876,7 +876,7 @@ def take_the_colours_of_a_picture(g: Graph) -> None:
 def fade_from_one_style_to_another(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     frames = load_clip(g, 0, first_frame_only=True)
-    g.stage("2 · From one style to the other · 从一种风格到另一种")
+    g.stage("2 · One style to another · 从一种到另一种")
     first = g.add("StyleAVideoLearnedStyle", "At the beginning · 开头", name="scream")
     last = g.add(
         "StyleAVideoLearnedStyle", "At the end · 结尾", name="great_wave", previous=first["STYLE"]
@@ -901,7 +901,7 @@ def learn_a_style_of_your_own(g: Graph) -> None:
 
 
 def two_pictures_swap_their_looks(g: Graph) -> None:
-    g.stage("1 · Two pictures of like things · 两张内容相似的图片")
+    g.stage("1 · Two like pictures · 两张相似的图片")
     photo = g.add("StyleAVideoStylePicture", "A: a photo · 照片", painting="Orange Hallway, photo")
     painting = g.add("StyleAVideoStylePicture", "B: a painting · 画", painting="The Scream, Munch")
     g.stage("2 · Each in the other's look · 各自换成对方的样子")
@@ -925,7 +925,7 @@ def two_pictures_in_two_regions(g: Graph) -> None:
     frames = load_clip(g, 0, first_frame_only=True)
     g.stage("2 · Regions · 区域")
     masks = halves(g)
-    g.stage("3 · Pictures · 图片")
+    g.stage("3 · Pictures, engine · 图片、引擎")
     style = None
     for name, painting, mask in zip(
         ("Left picture · 左边的图片", "Right picture · 右边的图片"),
@@ -935,8 +935,8 @@ def two_pictures_in_two_regions(g: Graph) -> None:
     ):
         before = {} if style is None else {"previous": style["STYLE"]}
         style = g.add("StyleAVideoStylePicture", name, painting=painting, mask=mask, **before)
-    g.stage("4 · Stylize, save · 风格化、保存")
     engine = g.add("StyleAVideoLoadEngine", style=style)
+    g.stage("4 · Stylize, save · 风格化、保存")
     stylize_video(g, frames, engine)
 
 

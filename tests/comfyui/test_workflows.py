@@ -212,6 +212,14 @@ def boxes(graph):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_titles_of_stages_fit_above_them(name):
+    """A letter is 8.5 px wide in the browser, a Chinese one 17."""
+    for group in ui(name)["groups"]:
+        wide = sum(17 if ord(letter) > 0x2E80 else 8.5 for letter in group["title"])
+        assert wide < group["bounding"][2] - 10, group["title"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_it_is_laid_out_to_be_read(name):
     graph = ui(name)
     placed = list(boxes(graph))
