@@ -70,7 +70,7 @@ class Blueprint(Graph):
         inputs = [_slot(one) | {"link": None} for one in inside["inputs"]]
         for place in _widget_places(inside):
             inputs[place]["widget"] = {"name": inputs[place]["name"]}
-        size = [WIDTH, 2 * ROW + sum(map(_height, inputs))]
+        size = [WIDTH, ROW + sum(map(_height, inputs))]
         block = {"id": 1, "type": inside["id"], "pos": [0, 0], "size": size, "flags": {}}
         block |= {"order": 0, "mode": 0, "inputs": inputs}
         block["outputs"] = [_slot(one) | {"links": []} for one in inside["outputs"]]

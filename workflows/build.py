@@ -497,7 +497,7 @@ def the_paper_block_by_block(g: Graph) -> None:
         frame=frame["CONDITIONING"],
         mask=attention["mask"],
     )
-    g.stage("3 · Guidance and correction · 引导与修正")
+    g.stage("3 · Guidance, correction · 引导、修正")
     corrected = g.add(
         "StyleAVideoClipCorrection",
         model=model,
@@ -876,7 +876,7 @@ def take_the_colours_of_a_picture(g: Graph) -> None:
 def fade_from_one_style_to_another(g: Graph) -> None:
     g.stage("1 · Load · 载入")
     frames = load_clip(g, 0, first_frame_only=True)
-    g.stage("2 · One style to another · 从一种到另一种")
+    g.stage("2 · Two styles · 两种风格")
     first = g.add("StyleAVideoLearnedStyle", "At the beginning · 开头", name="scream")
     last = g.add(
         "StyleAVideoLearnedStyle", "At the end · 结尾", name="great_wave", previous=first["STYLE"]
@@ -901,7 +901,7 @@ def learn_a_style_of_your_own(g: Graph) -> None:
 
 
 def two_pictures_swap_their_looks(g: Graph) -> None:
-    g.stage("1 · Two like pictures · 两张相似的图片")
+    g.stage("1 · Two pictures · 两张图片")
     photo = g.add("StyleAVideoStylePicture", "A: a photo · 照片", painting="Orange Hallway, photo")
     painting = g.add("StyleAVideoStylePicture", "B: a painting · 画", painting="The Scream, Munch")
     g.stage("2 · Each in the other's look · 各自换成对方的样子")
