@@ -32,7 +32,7 @@ from .two_models import TwoModelGuider, guiders_in
 STEP = 4  # frames of a latent, but for the first
 CONTEXT = frame_place.CONTEXT
 KNOWN = "WAN21"  # ComfyUI's class, tried
-HELD = 9
+HELD = 10
 """Windows of frames in memory at once, at the most: read ahead, worked on, refined behind
 (benchmarks/windows_memory.py)."""
 PLACED = (

@@ -309,18 +309,18 @@ def test_what_belongs_to_certain_frames_is_refused(model, tmp_path):
 @pytest.mark.parametrize(
     ("length", "size", "told"),
     [
-        (513, (1920, 1080), r"513 frames of 1920x1080 take 107 GiB of memory, and this machine has "
-                            r"32: choose context_length 153 or less, or max_side 1040 or less"),
-        (81, (16384, 8640), r"has 32: choose max_side 2720 or less"),
+        (513, (1920, 1080), r"513 frames of 1920x1080 take 119 GiB of memory, and this machine has "
+                            r"32: choose context_length 137 or less, or max_side 992 or less"),
+        (81, (16384, 8640), r"has 32: choose max_side 2576 or less"),
     ],
 )  # fmt: skip
 def test_windows_that_no_machine_holds_are_refused_with_what_would_fit(length, size, told):
     memory = 32 << 30
     with pytest.raises(StyleAVideoError, match=told):
         windows.check_memory(length, size, memory)
-    windows.check_memory(153, (1920, 1080), memory)
-    windows.check_memory(513, (1040, 585), memory)
-    windows.check_memory(81, (2720, 1434), memory)
+    windows.check_memory(137, (1920, 1080), memory)
+    windows.check_memory(513, (992, 558), memory)
+    windows.check_memory(81, (2576, 1358), memory)
 
 
 def test_a_block_asks_whether_they_fit(model, tmp_path, monkeypatch):
