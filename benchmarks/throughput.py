@@ -88,9 +88,14 @@ def plain_loop(pipeline: Any, frames: Tensor, settings: Settings, prompt: str = 
             "text": (zeros, text),
             "attention": (c_m, null),
         }
-        scheduler.set_timesteps(settings.num_inference_steps, device=device)
+        scheduler.set_timesteps(settings.schedule_length, device=device)
+        skipped = settings.schedule_length - settings.num_inference_steps
+        timesteps = scheduler.timesteps[skipped:]
         z = noise * scheduler.init_noise_sigma
-        for i, t in enumerate(scheduler.timesteps):
+        if skipped:
+            clean = c_i * pipeline.vae.config.scaling_factor
+            z = scheduler.add_noise(clean, noise, timesteps[:1])
+        for i, t in enumerate(timesteps):
             weights = settings.weights(i / max(1, settings.num_inference_steps - 1))
             x = scheduler.scale_model_input(z, t)
             pred = sum(w * eps(x, t, *inputs[name]) for name, w in weights.items())
