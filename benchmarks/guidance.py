@@ -44,7 +44,7 @@ from training.captions import NAMES
 from training.data import STYLES as FILTERS
 
 TEXT_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-FRAME_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+FRAME_SCALES = (0.0, 0.5, 1.0, 2.0, 3.0)
 ATTENTION_SCALES = (0.0, 0.5, 1.0, 2.0)
 STEPS = (1, 4, 10, 30)
 STYLES = ("pencil sketch", "oil painting", "Van Gogh")
