@@ -38,6 +38,7 @@ def measured(windows: int, size: tuple[int, int], length: int) -> dict[str, floa
     import test_windows as small
     import torch
     from style_a_video.nodes import stream
+    from style_a_video.pipelines.device import hardware
     from style_a_video.nodes.numbered import numbered
     from style_a_video.pipelines.refine.frames import Refining
 
@@ -65,6 +66,7 @@ def measured(windows: int, size: tuple[int, int], length: int) -> dict[str, floa
     window = 12 * size[0] * size[1] * length
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
+        "hardware": hardware(torch.device("cpu")),
         "windows": guider.runs[0],
         "frames": count,
         "window_mib": window / 2**20,

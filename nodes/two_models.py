@@ -74,8 +74,10 @@ class TwoModelGuider:
 
 
 def guiders_in(guider: Any) -> tuple[Any, ...]:
-    """The two of a TwoModelGuider; any other alone."""
-    return (guider.high, guider.low) if isinstance(guider, TwoModelGuider) else (guider,)
+    """Those of a TwoModelGuider, in which there may be another; any other alone."""
+    if not isinstance(guider, TwoModelGuider):
+        return (guider,)
+    return (*guiders_in(guider.high), *guiders_in(guider.low))
 
 
 def steps_of_high(model: Any, sigmas: Tensor, boundary: float) -> int:
