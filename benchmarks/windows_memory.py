@@ -38,8 +38,8 @@ def measured(windows: int, size: tuple[int, int], length: int) -> dict[str, floa
     import test_windows as small
     import torch
     from style_a_video.nodes import stream
-    from style_a_video.pipelines.device import hardware
     from style_a_video.nodes.numbered import numbered
+    from style_a_video.pipelines.device import hardware
     from style_a_video.pipelines.refine.frames import Refining
 
     small.SIZE = size
