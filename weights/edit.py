@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..pipelines.errors import StyleAVideoError
-from ..pipelines.files import kind_of_place, parse_json, read_bounded, shown
+from ..pipelines.files import kind_of_place, shown
 from .building import build, plain, unloadable
 from .edit_parts import (
     EDITORS,
@@ -23,17 +24,17 @@ from .edit_parts import (
     known,
 )
 from .files import PICKLES, finite, read_json, safetensors_of, tensor_shapes
-from .folder import MAX_WORDS, check_no_code, entry_of, read_tokenizer, weight_files
+from .folder import check_no_code, copies_of, entry_of, read_tokenizer, weight_files
 from .hub import download
-from .parts import Part, checked
+from .parts import NAMES, Part, checked
 from .qwen import QwenWords, read_qwen_tokenizer
 
 LARGEST = 24_000_000_000  # weights of a part; Qwen-Image's transformer has 20 thousand million
 MAX_LORA = 4_000_000_000  # numbers of a LoRA, so that a header cannot ask for more
 
 
-def load_editor(model: str, dtype: torch.dtype) -> Any:
-    """The pipeline of a folder or hub id, on the CPU.
+def load_editor(model: str, dtype: torch.dtype) -> tuple[Any, str]:
+    """The pipeline of a folder or hub id, on the CPU, and the SHA-256 of what its configs say.
 
     Raises:
         StyleAVideoError: it is not there, of another kind, incomplete, damaged, or brings code.
@@ -50,13 +51,14 @@ def load_editor(model: str, dtype: torch.dtype) -> Any:
     for name, part in editor.parts.items():
         for file in weight_files(folder / name, part.stem) if part.stem else ():
             tensor_shapes(file)
+    flags = {name: index[name] for name in editor.flags if isinstance(index.get(name), bool)}
+    said = _fingerprint(flags, index, configs)  # before anything takes them apart
     parts = {
         name: _built(folder / name, index[name][1], editor.parts[name], config, dtype)
         for name, config in configs.items()
     }
     if "processor" in parts:
         parts["tokenizer"] = parts["processor"].tokenizer
-    flags = {name: index[name] for name in editor.flags if isinstance(index.get(name), bool)}
     try:
         pipeline = getattr(diffusers, kind)(**parts, **flags)
     except Exception as error:  # the libraries agree on no class for parts that do not fit
@@ -64,7 +66,18 @@ def load_editor(model: str, dtype: torch.dtype) -> Any:
     if getattr(pipeline, "watermark", None) is not None:
         pipeline.watermark = None
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return pipeline, said
+
+
+def _fingerprint(
+    flags: dict[str, bool], index: dict[str, Any], configs: dict[str, dict[str, Any]]
+) -> str:
+    """SHA-256 of all that decides pixels beside the weights; paths and versions are not in it."""
+    parts = {
+        name: [index[name][1], {key: config[key] for key in config if key not in NAMES}]
+        for name, config in configs.items()
+    }
+    return hashlib.sha256(json.dumps([flags, parts], sort_keys=True).encode()).hexdigest()
 
 
 def _folder(model: str) -> Path:
@@ -205,17 +218,7 @@ def _t5_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
     """From a copy of its one file that is checked."""
     from transformers import T5TokenizerFast
 
-    path = folder / "tokenizer.json"
-    if kind_of_place(path) != "file":
-        raise StyleAVideoError(f"{shown(path)} is missing; download the model again.")
-    data = read_bounded(path, MAX_WORDS)
-    try:
-        if not isinstance(parse_json(data), dict):
-            raise ValueError("no object")
-    except ValueError as error:
-        raise StyleAVideoError(f"{shown(path)} is not JSON; download the model again.") from error
-    with tempfile.TemporaryDirectory(prefix="style-a-video-") as copies:
-        Path(copies, "tokenizer.json").write_bytes(data)
+    with copies_of([folder / "tokenizer.json"]) as copies:
         try:
             return T5TokenizerFast.from_pretrained(copies, local_files_only=True, **config)
         except Exception as error:  # as above

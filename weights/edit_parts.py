@@ -30,13 +30,22 @@ from .parts import (
 
 
 def within(rules: Mapping[str, Rule]) -> Rule:
-    """An object whose known values pass; `known` leaves out the others."""
+    """An object of listed values that pass: with any other it is refused."""
+    return lambda value: (
+        isinstance(value, dict)
+        and all(key in rules and rules[key](one) for key, one in value.items())
+    )
+
+
+def to_be_filtered(rules: Mapping[str, Rule]) -> Rule:
+    """An object whose listed values pass, of which only `known` may be handed on."""
     return lambda value: (
         isinstance(value, dict) and all(rules[key](value[key]) for key in rules if key in value)
     )
 
 
 def known(value: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:
+    """What of an object is listed."""
     return {key: value[key] for key in rules if key in value}
 
 
@@ -160,18 +169,19 @@ QWEN_VISION = {
     "fullatt_block_indexes": many(whole(0, 128), 128),
 }
 QWEN_VL = QWEN_TEXT | {
-    "text_config": within(QWEN_TEXT),
-    "vision_config": within(QWEN_VISION),
+    "text_config": to_be_filtered(QWEN_TEXT),
+    "vision_config": to_be_filtered(QWEN_VISION),
     "image_token_id": ID,
     "video_token_id": ID,
     "vision_start_token_id": ID,
     "vision_end_token_id": ID,
 }
-_PIXELS = whole(1, 1 << 28)
-QWEN_IMAGES = {key: IMAGES[key] for key in IMAGES if key not in ("size", "crop_size")} | {
-    "size": within({"shortest_edge": _PIXELS, "longest_edge": _PIXELS}),
-    "min_pixels": _PIXELS,
-    "max_pixels": _PIXELS,
+_LEAST, _MOST = whole(1, 1 << 20), whole(1, 1 << 24)  # px of a picture; Qwen's: 3136, 12,845,056
+_CROP = ("crop_size", "do_center_crop")  # null where transformers 4 saved them; Qwen crops nothing
+QWEN_IMAGES = {key: rule for key, rule in IMAGES.items() if key not in _CROP} | {
+    "size": within({"shortest_edge": _LEAST, "longest_edge": _MOST}),
+    "min_pixels": either(NONE, _LEAST),
+    "max_pixels": either(NONE, _MOST),
     "patch_size": whole(2, 64),
     "temporal_patch_size": whole(1, 8),
     "merge_size": whole(1, 8),

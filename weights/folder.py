@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -202,17 +203,29 @@ def read_tokenizer(folder: Path, **given: Any) -> Any:
     config = folder / "tokenizer_config.json"
     if not given and kind_of_place(config):
         given = checked(config, read_json(config), rules)
-    with tempfile.TemporaryDirectory(prefix="style-a-video-") as copies:
-        for name in WORDS:
-            if kind_of_place(folder / name):
-                data = read_bounded(folder / name, MAX_WORDS)
-                if name.endswith(".json"):
-                    _check_json(folder / name, data)
-                Path(copies, name).write_bytes(data)
+    with copies_of(folder / name for name in WORDS if kind_of_place(folder / name)) as copies:
         try:
             return CLIPTokenizer.from_pretrained(copies, local_files_only=True, **given)
         except Exception as error:  # as above
             raise unloadable(folder, error) from error
+
+
+@contextmanager
+def copies_of(files: Iterable[Path]) -> Iterator[Path]:
+    """A folder, for a while, with copies of a tokenizer's files.
+
+    Raises:
+        StyleAVideoError: one is missing, no file, too large, or .json that is no object.
+    """
+    with tempfile.TemporaryDirectory(prefix="style-a-video-") as copies:
+        for path in files:
+            if not kind_of_place(path):
+                raise StyleAVideoError(f"{shown(path)} is missing; download the model again.")
+            data = read_bounded(path, MAX_WORDS)
+            if path.suffix == ".json":
+                _check_json(path, data)
+            Path(copies, path.name).write_bytes(data)
+        yield Path(copies)
 
 
 def _check_json(path: Path, data: bytes) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..pipelines.errors import StyleAVideoError
-from ..pipelines.files import kind_of_place, parse_json, read_bounded, shown
 from .building import unloadable
-from .folder import MAX_WORDS
+from .folder import copies_of
 
 PICTURE = "<|image_pad|>"
 CHAT = (
@@ -28,20 +25,10 @@ def read_qwen_tokenizer(folder: Path) -> Any:
     """
     from transformers import PreTrainedTokenizerFast
 
-    path = folder / "tokenizer.json"
-    if kind_of_place(path) != "file":
-        raise StyleAVideoError(f"{shown(path)} is missing; download the model again.")
-    data = read_bounded(path, MAX_WORDS)
-    try:
-        if not isinstance(parse_json(data), dict):
-            raise ValueError("no object")
-    except ValueError as error:
-        raise StyleAVideoError(f"{shown(path)} is not JSON; download the model again.") from error
-    with tempfile.TemporaryDirectory(prefix="style-a-video-") as copies:
-        Path(copies, "tokenizer.json").write_bytes(data)
+    with copies_of([folder / "tokenizer.json"]) as copies:
         try:
             tokenizer = PreTrainedTokenizerFast(
-                tokenizer_file=str(Path(copies, "tokenizer.json")),
+                tokenizer_file=str(copies / "tokenizer.json"),
                 pad_token="<|endoftext|>",
                 eos_token="<|im_end|>",
                 padding_side="right",

@@ -64,7 +64,7 @@ class Edit:
             raise StyleAVideoError("offload is for GPUs: leave it out on a CPU.")
         load_quietly()
         self.options, self.device, self.dtype = options, device, dtype
-        self.pipeline = load_editor(options.model, dtype)
+        self.pipeline, self.configs = load_editor(options.model, dtype)
         self.kind = KINDS[type(self.pipeline).__name__]
         if dtype == torch.float16 and self.kind.overflows:
             self.dtype = torch.bfloat16
@@ -135,6 +135,7 @@ class Edit:
             **{k: given[k] for k in ("text_scale", "frame_scale", "steps", "seed", "align")},
             "kind": type(self.pipeline).__name__,
             "weights": self.weights,
+            "configs": self.configs,
             "lora": self.lora,
         }
 
