@@ -241,7 +241,7 @@ def throughput(args: argparse.Namespace) -> dict[str, Any]:
         "times_faster": best["plain"] / best["ours"],
         "difference_max": difference.max().item(),
         "difference_mean": difference.mean().item(),
-        "peak_memory_mib": peak_memory_mib(device),
+        "peak_memory_mib": peak_memory_mib(),
     }
     if not args.no_paper:
         paper = Settings.resolve(pipeline.config.defaults, **chosen | {"num_inference_steps": 30})
