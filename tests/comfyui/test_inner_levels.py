@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
+import comfy.model_management
 import comfy.ops
 import comfy.patcher_extension
+import comfy.samplers
 import pytest
 import test_guidance as guided
 import test_hint as hints
 import torch
-from style_a_video.nodes import attention, inner_levels
+from comfy_api.input import CurveInput
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+from comfy_extras.nodes_sag import SelfAttentionGuidance
+from style_a_video.nodes import attention, guidance, host, inner_levels
 from style_a_video.pipelines.errors import StyleAVideoError
 from torch import nn
 
@@ -20,6 +25,11 @@ built_in, pipeline, conds, frames, controlnet = (
     guided.frames,
     hints.controlnet,
 )
+META = torch.device("meta")
+BLOCKS = {
+    "pag": lambda model: PerturbedAttentionGuidance.execute(model, 3.0).args[0],
+    "sag": lambda model: SelfAttentionGuidance.execute(model, 0.5, 2.0).args[0],
+}
 SCALES, MASKED = (0.9, 1.4, 0.0), (0.7, 1.2, 0.5)
 STEPS = 5
 
@@ -114,12 +124,110 @@ def test_frames_per_batch_change_nothing(built_in, conds, chunk):
     guided.close(run(model, conds, chunk=chunk), run(model, conds), 1e-5)
 
 
-def test_two_evaluations_a_step(built_in, conds):
-    """Heun's second one lies in the next step."""
-    model = inner_levels.reused(built_in[0], 2)
-    made = run(model, conds, sampler="heun")
+def test_two_evaluations_a_step(built_in, conds, passes):
+    """Heun's second one lies in the next step, and goes on from another second one only."""
+    made = run(inner_levels.reused(built_in[0], 2), conds, sampler="heun")
+    # Reused: the second of step 0, and both at the noise of step 3.
+    assert passes == {"inner": 2 * STEPS - 1 - 3, "all": 2 * STEPS - 1}
     assert made.isfinite().all()
-    guided.close(made, run(built_in[0], conds, sampler="heun"), 0.3)
+    whole = run(built_in[0], conds, sampler="heun")
+    assert 3e-3 < (made - whole).norm() / whole.norm() < 0.3
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """What is kept, as (step, condition's number in the batch) → what the inner levels gave, of
+    each call for conditions at a noise.
+    """
+    seen = {}
+
+    class Watched(inner_levels._Kept):
+        def keep(self, step, conditions, inner):
+            super().keep(step, conditions, inner)
+            for i, condition in enumerate(conditions):
+                seen.setdefault(self._call, {})[step, i] = self._inner[condition, self._call].given
+
+    monkeypatch.setattr(inner_levels, "_Kept", Watched)
+    return seen
+
+
+def with_cfg(model, conds):
+    """By ComfyUI's own guider, from half-noised frames."""
+    prompt, _, frame, empty = conds
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(host.with_frame_of(prompt, frame), frame)
+    guider.set_cfg(2.0)
+    sampling = model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", 2 * STEPS)[STEPS:]
+    noise = torch.randn(empty["samples"].shape, generator=torch.Generator().manual_seed(0))
+    euler, latents = comfy.samplers.sampler_object("euler"), frame[0][1][host.FRAME_LATENTS]
+    with torch.inference_mode():
+        return guider.sample(noise, latents, euler, sigmas, disable_pbar=True, seed=0)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_second_evaluation_of_a_condition_keeps_its_own(built_in, conds, kept, passes, block):
+    """The main one goes on from what it gave itself: after a whole step as without the block."""
+    with_cfg(inner_levels.reused(built_in[0], 2), conds)
+    alone, found = kept.pop(0), []
+    assert not kept
+
+    def look(args):
+        found.append(args["denoised"])
+        return args["denoised"]
+
+    def moved(model):  # what the block adds in the first, a whole step, and in the second
+        found.clear()
+        model.set_model_sampler_post_cfg_function(look)
+        model = BLOCKS[block](model)
+        model.set_model_sampler_post_cfg_function(look)
+        with_cfg(model, conds)
+        return found[1] - found[0], found[3] - found[2]
+
+    whole = moved(built_in[0].clone())
+    passes.update(inner=0, all=0)
+    first, second = moved(inner_levels.reused(built_in[0], 2))
+    assert passes == {"inner": 2 * -(-STEPS // 2), "all": 2 * STEPS}
+    assert kept[0].keys() == alone.keys() and kept[1].keys() == {(0, 0), (2, 0), (4, 0)}
+    for i in range(2):
+        guided.close(kept[0][0, i], alone[0, i], 1e-5)
+    guided.close(first, whole[0], 1e-4)
+    guided.close(second, whole[1], 0.5)  # 0 by PAG where both go on from the same
+
+
+def test_a_second_evaluation_is_known_where_the_first_is_left_out(built_in, conds, passes):
+    """PAG of a condition that weighs nothing in the first step."""
+    prompt, null, frame, empty = conds
+    curve = CurveInput.from_raw({"points": [(0, 0), (1, 1)], "interpolation": "linear"})
+    styled = guidance.WeightedCondition(host.with_frame_of(prompt, frame), 2.0, curve)
+    model = BLOCKS["pag"](inner_levels.reused(built_in[0], 2))
+    guided.run(guidance.MultiConditionGuider(model, frame, [styled]), empty, 2)
+    # In step 1 the condition has nothing to go on from; its perturbed evaluation has.
+    assert passes == {"inner": 3, "all": 4}
+
+
+def test_what_was_kept_steps_ago_is_not_gone_on_from(built_in, conds, passes):
+    """A condition without weight in step 2 runs whole in step 3."""
+    prompt, null, frame, empty = conds
+    points = [(0, 1), (0.25, 1), (0.5, 0), (0.75, 1), (1, 1)]
+    curve = CurveInput.from_raw({"points": points, "interpolation": "linear"})
+    styled = guidance.WeightedCondition(host.with_frame_of(prompt, frame), 2.0, curve)
+    model = inner_levels.reused(built_in[0], 2)
+    guided.run(guidance.MultiConditionGuider(model, frame, [styled]), empty, STEPS)
+    assert passes == {"inner": STEPS - 1, "all": STEPS}
+
+
+def test_what_is_kept_lies_where_comfyui_keeps_results(monkeypatch):
+    """And what no step can go on from is kept no longer."""
+    monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: META)
+    kept, x = inner_levels._Kept(2), torch.ones(2, 4, 8, 8)
+    kept.begin(torch.tensor([3.0]), 0)
+    kept.keep(0, ["a", "b"], torch.ones(2, 8, 8, 8))
+    assert {one.given.device for one in kept._inner.values()} == {META}
+    assert kept.again(1, ["b"], x[:1].to(META)).shape == (1, 8, 8, 8)
+    assert kept.again(2, ["b"], x[:1]) is None and kept.again(3, ["b"], x[:1]) is None
+    kept.begin(torch.tensor([1.0]), 2)
+    assert not kept._inner
 
 
 def test_a_controlnet_and_other_patches_stay(built_in, conds, controlnet, passes):
