@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 from av.container.core import Flags
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
@@ -139,6 +140,8 @@ class VideoWriter:
             ticks = self._pts + 1
         self._pts = ticks
         picture.pts, picture.time_base = ticks, self.time_base
+        # For the encoder to choose: in a job every frame is a keyframe, and decoded it says so.
+        picture.pict_type = PictureType.NONE
         if not picture.format.is_rgb:  # what was packed in between has lost them
             picture.colorspace = picture.color_primaries = picture.color_trc = 1  # BT.709
             picture.color_range = 1  # limited

@@ -377,3 +377,18 @@ def test_the_same_frames_give_the_same_file(tmp_path):
                 writer.write(Frame(image, Fraction(i, 12), Fraction(1, 12)))
         written.add(path.read_bytes())
     assert len(written) == 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mov"])
+def test_frames_decoded_from_a_lossless_file_are_not_all_keyframes(tmp_path, suffix):
+    with VideoWriter(tmp_path / "kept.mkv", frame_rate=25, codec="ffv1") as kept:
+        for i in range(12):
+            image = torch.linspace(0, 1, 64).roll(i).expand(3, 48, 64)
+            kept.write(Frame(image, Fraction(i, 25), Fraction(1, 25)))
+    target = tmp_path / f"made{suffix}"
+    with av.open(tmp_path / "kept.mkv") as kept, VideoWriter(target, frame_rate=25) as made:
+        for i, picture in enumerate(kept.decode(video=0)):
+            picture = picture.reformat(format=made.kind.pixels)
+            made.write_picture(picture, Fraction(i, 25), Fraction(1, 25))
+    with av.open(target) as container:
+        assert sum(packet.is_keyframe for packet in container.demux(video=0)) == 1
