@@ -77,17 +77,22 @@ class Kind:
 
 CODECS = {
     # cpu-independent: x264's AVX-512 code gives other pixels from one run to the next. Its threads
-    # and x265's frame threads decide the pixels too, and would be the machine's.
+    # and x265's frame threads decide the pixels too, and would be the machine's. No B-frames: they
+    # are stored out of order, and at a variable rate MP4 would give the last one another's duration.
     "h264": Codec(
         "libx264",
         "yuv420p",
-        options={"preset": "medium", "threads": "6", "x264-params": "cpu-independent=1"},
+        options={
+            "preset": "medium",
+            "threads": "6",
+            "x264-params": "cpu-independent=1:bframes=0",
+        },
         levels=("16", "20", "26"),
     ),
     "hevc": Codec(
         "libx265",
         "yuv420p10le",
-        options={"preset": "medium", "x265-params": "log-level=error:frame-threads=3"},
+        options={"preset": "medium", "x265-params": "log-level=error:frame-threads=3:bframes=0"},
         tag="hvc1",  # what Apple's players know it by
         levels=("18", "24", "30"),
     ),
