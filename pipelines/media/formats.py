@@ -78,7 +78,7 @@ class Kind:
 CODECS = {
     # cpu-independent: x264's AVX-512 code gives other pixels from one run to the next. Its threads
     # and x265's frame threads decide the pixels too, and would be the machine's. No B-frames: they
-    # are stored out of order, and at a variable rate MP4 would give the last one another's duration.
+    # are stored out of order, and at a variable rate MP4 would give the last one a wrong duration.
     "h264": Codec(
         "libx264",
         "yuv420p",
