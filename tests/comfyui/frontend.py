@@ -229,7 +229,8 @@ def widget_keys(settings: Locator) -> list[str]:
 
 def new_workflow(page: Page) -> None:
     before = page.evaluate(f"{OPEN}.path")
-    page.get_by_test_id("topbar-workflow-tabs").get_by_role("button").last.click()
+    # By its command: which button of the tabs it is has changed since 0.26.
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     page.wait_for_function(
         f"before => {OPEN}.path !== before && app.graph.nodes.length === 0", arg=before
     )
@@ -268,8 +269,13 @@ def place_blueprint(page: Page, title: str, x: float, y: float) -> None:
     """From the node library: a click takes it, the next one sets it down."""
     page.get_by_test_id("side-toolbar").locator(".node-library-tab-button").click()
     library = page.locator(".side-bar-panel")
-    library.get_by_role("tab", name="Blueprints").click()
-    library.get_by_role("treeitem", name="Style-A-Video").click()
+    # 0.26 has a tab of them, 0.33 a folder in the list of all nodes.
+    tab, folder = (
+        library.get_by_role(role, name=name)
+        for role, name in (("tab", "Blueprints"), ("treeitem", "Comfy Blueprints"))
+    )
+    tab.or_(folder).first.click()
+    library.get_by_role("treeitem", name="Style-A-Video", exact=True).first.click()
     library.get_by_role("treeitem", name=title).click()
     click_at(page, x, y)
     page.wait_for_function("title => app.graph.nodes.some(n => n.title === title)", arg=title)
