@@ -15,15 +15,13 @@ The built-in model's defaults, each frame alone, then refined. Means over clips:
 from __future__ import annotations
 
 import argparse
-import json
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
 import torch
-from strokes import MOVING, mean
+from strokes import MOVING, mean, report
 from style_a_video.pipelines.core.measures import DETAIL, blur, luma
-from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import dis
 from style_a_video.pipelines.media import Frame, fit, probe, read_frames
 from style_a_video.pipelines.refine.frames import refine_frames
@@ -96,16 +94,10 @@ def main() -> None:
         for style in args.styles:
             plain = pipeline(source, style, chunk_size=4).frames.float()
             row = row_of(source, plain, flows, float(info.frame_rate))
-            print(clip.stem, style, {k: v and round(v, 3) for k, v in row.items()}, flush=True)
+            print(clip.stem, style, {k: mean([v]) for k, v in row.items()}, flush=True)
             for name, value in row.items():
                 found.setdefault(style, {}).setdefault(name, []).append(value)
-    told = hardware(torch.device("cpu"))
-    table = {style: {k: mean(v) for k, v in row.items()} for style, row in found.items()}
-    print(told)
-    for style, row in table.items():
-        print(style, row)
-    if args.json:
-        args.json.write_text(json.dumps({"hardware": told, "rows": table}, indent=1) + "\n")
+    report(found, args.json)
 
 
 if __name__ == "__main__":

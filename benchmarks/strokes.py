@@ -69,6 +69,17 @@ def mean(values: list[float | None]) -> float | None:
     return round(sum(there) / len(there), 3) if there else None
 
 
+def report(found: dict[str, dict[str, list[float | None]]], file: Path | None) -> None:
+    """Prints the means of each style, and keeps them in a JSON file where one is named."""
+    told = hardware(torch.device("cpu"))
+    table = {s: {k: mean(v) for k, v in row.items()} for s, row in found.items()}
+    print(told)
+    for style, row in table.items():
+        print(style, row)
+    if file:
+        file.write_text(json.dumps({"hardware": told, "rows": table}, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", type=Path, nargs="+")
@@ -93,13 +104,7 @@ def main() -> None:
             row = found.setdefault(style, {"lattice": [], "stuck": []})
             row["lattice"].append(lattice(shown[:1], frames[:1]))
             row["stuck"].append(stuck(shown, moving))
-    told = hardware(torch.device("cpu"))
-    table = {s: {k: mean(v) for k, v in row.items()} for s, row in found.items()}
-    print(told)
-    for style, row in table.items():
-        print(style, row)
-    if args.json:
-        args.json.write_text(json.dumps({"hardware": told, "rows": table}, indent=1) + "\n")
+    report(found, args.json)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _built(where: Path, kind: str, part: Part, config: dict[str, Any], dtype: to
         if not part.stem:
             try:
                 return cls.from_config(config)
-            except Exception as error:  # as above
+            except Exception as error:  # nor for a config that is wrong
                 raise unloadable(where, error) from error
         make = lambda: cls.from_config(config)  # noqa: E731
     else:
@@ -210,7 +210,7 @@ def _qwen_words(folder: Path, config: dict[str, Any]) -> QwenWords:
     tokenizer = read_qwen_tokenizer(folder)
     try:
         return QwenWords(tokenizer, config)
-    except Exception as error:  # as above
+    except Exception as error:  # nor for a config that is wrong
         raise unloadable(folder, error) from error
 
 
@@ -221,7 +221,7 @@ def _t5_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
     with copies_of([folder / "tokenizer.json"]) as copies:
         try:
             return T5TokenizerFast.from_pretrained(copies, local_files_only=True, **config)
-        except Exception as error:  # as above
+        except Exception as error:  # nor for a config that is wrong
             raise unloadable(folder, error) from error
 
 
