@@ -8,7 +8,7 @@
 DIR holds clips/*.mp4 and paintings/*.jpg, of which no training saw these; stylebank learned its
 paintings, and has most of them (weights.stylebank.BASE). An engine with one of its options is
 NAME:OPTION=VALUE, such as sctnet:mode=art. `--network` adds a row: what
-training.train_sctnet left, each frame by itself. MicroAST is benchmarks/microast.py.
+training.train_sctnet left, each frame by itself. MicroAST is training/microast.py.
 `--speed` measures the engines at 512x288, without the refiner and with it, beside the diffusion
 engine in one run.
 """
@@ -27,7 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import microast
 import numpy as np
 import torch
 from quality import gradient_correlation

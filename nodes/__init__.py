@@ -18,6 +18,7 @@ from .inner_levels import InnerLevels
 from .learning import LearnedStyleNode, LearnStyle
 from .noise import FrameNoiseNode
 from .painted import PaintedKeyframes
+from .picture_condition import PictureCondition
 from .stream import StylizeVideo
 from .stylize import Stylize
 from .temporal import ConsistencyReport, TemporalRefiner
@@ -35,6 +36,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadFrames,
     FrameCondition,
     TextCondition,
+    PictureCondition,
     AttentionMap,
     AttentionCondition,
     AttentionOverlay,

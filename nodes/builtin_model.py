@@ -40,6 +40,7 @@ from ..weights.styles import EMBEDDED
 PATCH = 2
 CHANNELS = 32
 TEXT = 128
+PLACES = 77  # tokens of a prompt
 
 
 class Latents(comfy.latent_formats.LatentFormat):
@@ -174,6 +175,11 @@ def load_clip() -> comfy.sd.CLIP:
     weights["clip_l.logit_scale"] = torch.tensor(4.6055)
     target = comfy.supported_models_base.ClipTarget(_Tokenizer, _Clip)
     return comfy.sd.CLIP(target, state_dict=weights)
+
+
+def is_built_in(clip: Any) -> bool:
+    """Whether a CLIP is the built-in model's."""
+    return isinstance(getattr(clip, "cond_stage_model", None), _Clip)
 
 
 class Autoencoder(nn.Module):

@@ -21,6 +21,7 @@ from ..pipelines.engines.at_work import asking
 from ..pipelines.engines.kinds import (
     LEARNED,
     PICTURES,
+    WORDS,
     Carried,
     CarryingEngine,
     Engine,
@@ -54,7 +55,10 @@ StyleType = io.Custom("STYLEAVIDEO_STYLE")
 EngineType = io.Custom("STYLEAVIDEO_ENGINE")
 
 SHIPPED = [one.name for one in (*PAINTINGS, *PHOTOS)]
-LOADABLE = [kind for kind in KINDS if {PICTURES, LEARNED} & kind.takes]
+LOADABLE = [
+    kind for kind in KINDS if {PICTURES, LEARNED} & kind.takes and WORDS not in kind.takes
+]
+"""Those that words lead too are wired of blocks of their own."""
 LARGEST = 2.0**53  # of a widget that has no upper end
 
 
@@ -332,10 +336,12 @@ class LoadEngine(io.ComfyNode):
         settings = {name: value for name, value in engine.items() if value is not None}
         kind = kind_named(settings.pop("engine"))
         kind.check(wanted)
+        options = kind.options(**settings)
+        options.check_style(wanted)
         device = comfy.model_management.get_torch_device()
         precise = comfy.model_management.FORCE_FP32
         dtype = torch.float32 if precise else pick_dtype("auto", device)
-        loaded = kind.load(kind.options(**settings), device, dtype)
+        loaded = kind.load(options, device, dtype)
         return io.NodeOutput(StyleEngine(kind.name, loaded, wanted))
 
 

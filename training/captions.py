@@ -176,8 +176,8 @@ _UNKNOWN = (
      "marilyn", "airship", "screen", "manner", "shapes", "texture", "master", "modern", "old", "new", "large", "small",
      "very detailed", "4k", "trending", "sunset", "kitchen", "bicycle", "rain", "smile", "dancing", "music", "story",
      "poem", "school", "ocean waves", "democracy", "a dog on the beach", "two people talking", "zombie", "robot",
-     "dreamy", "epic", "stained glass", "claymation", "picasso", "klimt", "felt", "origami", "sepia", "sculpture",
-     "tapestry", "graffiti", "embroidery", "marble statue", "hdr photo", "drone footage", "slow motion"],
+     "dreamy", "epic", "claymation", "picasso", "felt", "origami", "sepia", "sculpture",
+     "graffiti", "marble statue", "hdr photo", "drone footage", "slow motion"],
     ["你好", "今天天气很好", "生日快乐", "一只狗在海边", "吃饭", "快一点", "蒸汽朋克", "冬天", "恐怖片", "机器人",
      "好看一点", "电影感", "质感的人像", "街道", "山水", "花园", "夜景", "小狗", "一张", "快速", "高清", "细节丰富",
      "老人", "村庄", "足球", "太空"],
@@ -191,7 +191,7 @@ class Caption:
     """(len(MEANINGS),) non-negative, sum 1; all equal when the caption asks for nothing known."""
 
 
-def _pick(rng: np.random.Generator, items: list[str]) -> str:
+def pick(rng: np.random.Generator, items: list[str]) -> str:
     return items[int(rng.integers(len(items)))]
 
 
@@ -216,20 +216,20 @@ def _nothing_known(rng: np.random.Generator, lang: int) -> str:
     if u < 0.4:
         return _noise(rng, lang)
     if u < 0.55:
-        known = _pick(rng, NAMES[_pick(rng, STYLES)][lang])
-        return _pick(rng, _NEVER[lang]).format(t=known)
+        known = pick(rng, NAMES[pick(rng, STYLES)][lang])
+        return pick(rng, _NEVER[lang]).format(t=known)
     if u < 0.65:
-        return _pick(rng, _SUBJECTS[lang])
-    x, y = (_pick(rng, _THINGS[lang] + _SUBJECTS[lang]) for _ in range(2))
-    return _pick(rng, _CONTENT[lang]).format(x=x, y=y)
+        return pick(rng, _SUBJECTS[lang])
+    x, y = (pick(rng, _THINGS[lang] + _SUBJECTS[lang]) for _ in range(2))
+    return pick(rng, _CONTENT[lang]).format(x=x, y=y)
 
 
 def _noise(rng: np.random.Generator, lang: int) -> str:
     if lang or rng.random() < 0.6:
-        return " ".join(_pick(rng, _UNKNOWN[lang]) for _ in range(int(rng.integers(1, 3))))
+        return " ".join(pick(rng, _UNKNOWN[lang]) for _ in range(int(rng.integers(1, 3))))
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = [
-        "".join(_pick(rng, list(letters)) for _ in range(int(rng.integers(2, 9)))) for _ in range(3)
+        "".join(pick(rng, list(letters)) for _ in range(int(rng.integers(2, 9)))) for _ in range(3)
     ]
     return " ".join(words[: int(rng.integers(1, 4))])
 
@@ -237,7 +237,7 @@ def _noise(rng: np.random.Generator, lang: int) -> str:
 def _subject(rng: np.random.Generator, lang: int) -> str:
     """What the picture shows: half of the time words that mean no style, known or made up."""
     if rng.random() < 0.5:
-        return _pick(rng, _SUBJECTS[lang])
+        return pick(rng, _SUBJECTS[lang])
     return _noise(rng, lang)
 
 
@@ -251,14 +251,18 @@ def _wrap(rng: np.random.Generator, text: str, lang: int) -> str:
     return text
 
 
+def about(rng: np.random.Generator, name: str, lang: int) -> str:
+    """A plain caption with that name in it; lang: 0 English, 1 Chinese."""
+    text = pick(rng, _PLAIN[lang]).format(s=name, x=_subject(rng, lang))
+    return _vary(rng, _wrap(rng, text, lang))
+
+
 def single(rng: np.random.Generator, style: int) -> Caption:
     """A plain caption of one style, by its index in STYLES."""
     lang = int(rng.random() < 0.4)
-    name = _pick(rng, NAMES[STYLES[style]][lang])
-    text = _pick(rng, _PLAIN[lang]).format(s=name, x=_subject(rng, lang))
     weights = np.zeros(len(MEANINGS), np.float32)
     weights[style] = 1
-    return Caption(_vary(rng, _wrap(rng, text, lang)), weights)
+    return Caption(about(rng, pick(rng, NAMES[STYLES[style]][lang]), lang), weights)
 
 
 def draw(rng: np.random.Generator, unknown: float = 0.0) -> Caption:
@@ -274,18 +278,18 @@ def draw(rng: np.random.Generator, unknown: float = 0.0) -> Caption:
     if u < 0.62:
         return single(rng, a)
     weights = np.zeros(len(MEANINGS), np.float32)
-    s, t = (_pick(rng, NAMES[STYLES[i]][lang]) for i in (a, b))
+    s, t = (pick(rng, NAMES[STYLES[i]][lang]) for i in (a, b))
     x = _subject(rng, lang)
     if u < 0.7:
-        text, weights[a] = _pick(rng, _NOT[lang]).format(s=s, t=t), 1
+        text, weights[a] = pick(rng, _NOT[lang]).format(s=s, t=t), 1
     elif u < 0.8:
-        text, weights[a], weights[-1] = _pick(rng, _LIGHT[lang]).format(s=s), 0.5, 0.5
+        text, weights[a], weights[-1] = pick(rng, _LIGHT[lang]).format(s=s), 0.5, 0.5
     elif u < 0.9:
-        text, weights[a], weights[b] = _pick(rng, _HALVES[lang]).format(s=s, t=t), 0.5, 0.5
+        text, weights[a], weights[b] = pick(rng, _HALVES[lang]).format(s=s, t=t), 0.5, 0.5
     elif u < 0.96:
-        text, weights[a], weights[b] = _pick(rng, _MOSTLY[lang]).format(s=s, t=t), 0.75, 0.25
+        text, weights[a], weights[b] = pick(rng, _MOSTLY[lang]).format(s=s, t=t), 0.75, 0.25
     else:
-        text, weights[-1] = _pick(rng, _PHOTO[lang]), 1
+        text, weights[-1] = pick(rng, _PHOTO[lang]), 1
     if rng.random() < 0.25:
         text = f"{text}, {x}" if lang == 0 else f"{text},{x}"
     return Caption(_vary(rng, text), weights)

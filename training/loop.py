@@ -22,15 +22,15 @@ class Crops:
             raise SystemExit(f"No images in {folder}: run `python -m training.data` first.")
         self.rng = np.random.default_rng(seed)
 
-    def sample(self, height: int, width: int, align: int = 8) -> tuple[np.ndarray, int, int]:
-        """(array (styles+1,H,W,3), top, left) of an image large enough for the crop."""
+    def sample(self, height: int, width: int, align: int = 8) -> tuple[int, int, int]:
+        """(index of an array large enough for the crop, top, left)."""
         while True:
-            array = self.arrays[self.rng.integers(len(self.arrays))]
-            h, w = array.shape[1:3]
+            index = int(self.rng.integers(len(self.arrays)))
+            h, w = self.arrays[index].shape[1:3]
             if h >= height and w >= width:
                 top = int(self.rng.integers((h - height) // align + 1)) * align
                 left = int(self.rng.integers((w - width) // align + 1)) * align
-                return array, top, left
+                return index, top, left
 
 
 def length_of(parameters: Sequence[nn.Parameter]) -> float:

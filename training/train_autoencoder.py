@@ -63,7 +63,8 @@ def batch(crops: Crops, count: int, side: int) -> Tensor:
     """(B,3,side,side) in [-1,1], half of it with its colour channels shuffled: more colours."""
     images = []
     for i in range(count):
-        array, top, left = crops.sample(side, side)
+        index, top, left = crops.sample(side, side)
+        array = crops.arrays[index]
         style = int(crops.rng.integers(array.shape[0]))
         crop = torch.from_numpy(array[style, top : top + side, left : left + side].copy())
         if i % 2:

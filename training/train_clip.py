@@ -121,7 +121,8 @@ def image_batch(crops: Crops, count: int) -> tuple[Tensor, Tensor]:
     images, weights = [], []
     for _ in range(count):
         side = int(crops.rng.choice([128, 192]))
-        array, top, left = crops.sample(side, side)
+        index, top, left = crops.sample(side, side)
+        array = crops.arrays[index]
         for _ in range(2):
             w = captions.draw(crops.rng).weights
             x = styled(array, top, left, side, w)

@@ -20,27 +20,35 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
 from torch.nn import functional as F
 
 from . import architecture, captions
 from .loop import Crops, Run
+from .pictured import Pictured
 from .train_autoencoder import batch, gradients, reconstruction_loss
 from .train_sctnet import Losses
 from .train_unet import (
     FARTHEST,
     HARD,
+    OWN,
+    PICTURED,
+    TRAINED,
     Attended,
     Batches,
     TextPool,
     draw_times,
     encode_images,
+    encode_pictured,
     loss_of,
+    pictured_text,
     predict,
     softened,
 )
@@ -64,26 +72,51 @@ def texture_loss(y: Tensor, x: Tensor) -> Tensor:
     return loss
 
 
+class Asked(NamedTuple):
+    """What a batch asks for: hidden (B,77,128), pooled (B,128), seen (B,STATISTICS), share (B,) as
+    `Batches.draw` gives them.
+    """
+
+    hidden: Tensor
+    pooled: Tensor
+    seen: Tensor
+    share: Tensor
+
+
 def pairs(
-    crops: Crops, texts: TextPool, count: int, height: int, width: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Photos and plain single-style targets (B,3,H,W) in [-1,1], and their caption's index."""
+    crops: Crops, texts: TextPool, pictured: Pictured, count: int, height: int, width: int
+) -> tuple[Tensor, Tensor, Asked]:
+    """Photos and targets (B,3,H,W) in [-1,1], each in one style, of words or of a picture."""
     single = torch.nonzero(texts.weights[:, :-1].max(-1).values == 1)[:, 0]
-    photos, targets, indices = [], [], []
+    rng = crops.rng
+    photos, targets, asked = [], [], []
     for _ in range(count):
-        array, top, left = crops.sample(height, width, align=16)
-        k = int(single[int(crops.rng.integers(len(single)))])
-        style = int(texts.weights[k].argmax())
+        index, top, left = crops.sample(height, width, align=16)
+        array = crops.arrays[index]
+        k = int(single[int(rng.integers(len(single)))])
+        style = 1 + int(texts.weights[k].argmax())
         window = np.s_[top : top + height, left : left + width]
+        n = int(rng.integers(pictured.seen.shape[1]))
+        share, seen, target = 0.0, pictured.seen[index, n], array[style]
+        if rng.random() < PICTURED:
+            share = 1.0
+            if rng.random() < OWN:
+                seen = pictured.own[int(rng.integers(len(pictured.own))), style]
+            else:
+                target = pictured.drawn[index][n]
         photos.append(torch.from_numpy(array[0][window].copy()))
-        targets.append(torch.from_numpy(array[1 + style][window].copy()))
-        indices.append(k)
+        targets.append(torch.from_numpy(target[window].copy()))
+        asked.append((texts.hidden[k], texts.pooled[k], seen, torch.tensor(share)))
 
     def signed(images: list[Tensor]) -> Tensor:
         x = torch.stack(images).permute(0, 3, 1, 2).float() / 127.5 - 1
         return x.to(memory_format=torch.channels_last)
 
-    return signed(photos), signed(targets), torch.tensor(indices)
+    return (
+        signed(photos),
+        signed(targets),
+        Asked(*(torch.stack(x).float() for x in zip(*asked, strict=True))),
+    )
 
 
 def step_to_x0(
@@ -111,16 +144,22 @@ def main() -> None:
     if unknown := hard.keys() - captions.STYLES:
         parser.error(f"--hard: {', '.join(unknown)}: not among {', '.join(captions.STYLES)}.")
     before = args.work / args.start if args.start else None
-    trained = args.work / "autoencoder" / "vae"
-    latents = encode_images(trained, args.work / "images", args.work / "latents.pt")
+    trained = args.work / TRAINED
+    pictured = Pictured(args.work)
+    latents, drawn = encode_images(args.work), encode_pictured(args.work, pictured)
     finished = before is not None and (before / "vae").exists()
     vae = AutoencoderTiny.from_pretrained(before / "vae" if finished else trained).float()
     vae = vae.to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained((before or args.work / "unet") / "unet").train()
     unet = unet.to(memory_format=torch.channels_last)
-    unet.requires_grad_(not args.decoder_alone)
-    modules = {"unet": unet, "decoder": vae.decoder}
+    projection = pictured.projection()
+    projection.load_state_dict(
+        load_file((before or args.work / "unet") / "projection.safetensors")
+    )
+    for trained_beside in (unet, projection):
+        trained_beside.requires_grad_(not args.decoder_alone)
+    modules = {"unet": unet, "projection": projection, "decoder": vae.decoder}
     losses = None
     if args.ccpl:
         losses = Losses(
@@ -129,22 +168,21 @@ def main() -> None:
         modules["heads"] = losses.heads
     run = Run(args.name, args.work, args.minutes, 3e-4, modules, args.steps)
     texts = TextPool(args.work / "clip", 12_000, seed=run.step, hard=HARD | hard)
-    batches = Batches(latents, texts, seed=run.step)
+    batches = Batches(latents, drawn, pictured, texts, seed=run.step)
     crops = Crops(args.work / "images", seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
     attended = Attended(unet)
     for _ in run.steps():
-        photos, targets, k = pairs(crops, texts, 6, 160, 224)
+        photos, targets, asked = pairs(crops, texts, pictured, 6, 160, 224)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             encoded = vae.encode(torch.cat([photos, targets])).latents.float()
         photo, wanted = F.pixel_unshuffle(encoded, architecture.PATCH).chunk(2)
         words_alone, frame_alone = (run.step % TURNS == turn for turn in (1, 2))
-        given = {
-            "image": torch.zeros_like(photo) if words_alone else photo,
-            "hidden": texts.null_hidden.expand(len(k), -1, -1) if frame_alone else texts.hidden[k],
-            "pooled": texts.null_pooled.expand(len(k), -1) if frame_alone else texts.pooled[k],
-        }
-        given["hidden"] = given["hidden"].float()
+        given = pictured_text(asked._asdict(), projection)
+        given["image"] = torch.zeros_like(photo) if words_alone else photo
+        if frame_alone:
+            given["hidden"] = texts.null_hidden.float().expand(len(photo), -1, -1)
+            given["pooled"] = texts.null_pooled.expand(len(photo), -1)
         way = torch.rand(len(photo), 1, 1, 1)
         wished = photos.lerp(targets, way) if frame_alone else targets
         held = photo + way * (1 if frame_alone else FARTHEST) * (wanted - photo)
@@ -168,13 +206,14 @@ def main() -> None:
         if not args.decoder_alone:
             own = run.step % 3 == 2
             t = draw_times(batches.rng, 12, pure=0.15, own=own)
-            drawn = batches.draw(t, 24, 24)
-            parts["latents"] = loss_of(unet, drawn, t, alphas, own).mean()
-            parts["attention"] = attended.loss(drawn)
+            items = pictured_text(batches.draw(t, 24, 24), projection)
+            parts["latents"] = loss_of(unet, items, t, alphas, own).mean()
+            parts["attention"] = attended.loss(items)
             loss = loss + 2 * parts["latents"] + 0.1 * parts["attention"]
         run.descend(loss)
         run.log(every=50, **parts)  # of each turn by turns
     run.averaged("unet").save_pretrained(run.folder / "unet")
+    save_file(run.averaged("projection").state_dict(), run.folder / "projection.safetensors")
     run.averaged("decoder")
     vae.save_pretrained(run.folder / "vae")
 

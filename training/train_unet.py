@@ -2,6 +2,10 @@
 
     python -m training.train_unet [--work DIR] [--minutes 58] [--start FOLDER] [--name unet]
 
+Half of the items ask for their style by a picture in the place of words or mixed with them; the
+projection that makes a text condition of a picture is trained beside the U-Net
+(pipelines/core/style_projection.py).
+
 Every evaluation that the guidance needs is seen (Huang et al. 2023, 3.1-3.3): frame and text, frame
 alone, frame masked (c_M), text alone, nothing. Near pure noise a frame without text has the
 unchanged frame as its target: that makes the text scale the strength of the style. Later z_t holds
@@ -12,24 +16,38 @@ details are, so that its scale sharpens the style in the place of taking it back
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from einops import rearrange
+from safetensors.torch import save_file
 from style_a_video.pipelines.core.attention import self_attention
+from style_a_video.pipelines.core.style_projection import StyleProjection
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from . import architecture, captions
 from .loop import Crops, Run
+from .pictured import Pictured
+
+TRAINED = Path("autoencoder") / "vae"
 
 # The sum of four evaluations is no better than its terms: each has its share.
 CASES = {"frame_text": 0.3, "frame": 0.12, "masked_frame": 0.12, "text": 0.32, "null": 0.14}
-MIDWAY = 0.6
-"""Of the items, the share whose z_t holds a picture on its way from the photo to the style."""
+PICTURED = 0.5
+"""Of the items, the share whose style is a picture's; of these, OWN shows a filtered photo and asks
+for its filter, and MIXED mixes picture and words."""
+OWN, MIXED = 0.25, 0.2
+SEEN_NOISE = 0.1
+"""Of the spread of a picture's statistics: three thousand pictures are soon known by heart."""
+MIDWAY, MIDWAY_ALONE = 0.6, 0.9
+"""Of the items, the share whose z_t holds a picture on its way from the photo to the style; of
+those with a frame alone. What is left there draws the photo's colours back."""
 FARTHEST = 1.3
 """On that way the photo is 0 and the style 1: scales above 1 go beyond it."""
 HELD = 650
@@ -55,16 +73,18 @@ HARD = {
 
 
 @torch.no_grad()
-def encode_images(trained: Path, folder: Path, out: Path) -> list[Tensor]:
-    """Stage-1 arrays → patched latents (1 + styles, 32, H/8, W/8) float16, kept in one file."""
+def encoded(trained: Path, arrays: Iterable[np.ndarray], made_of: Path, out: Path) -> list[Tensor]:
+    """Arrays (N,H,W,3) uint8 → patched latents (N,32,H/8,W/8) float16 of each, kept in one file
+    for as long as neither the autoencoder nor a file in `made_of` is newer.
+    """
     weights = trained / "diffusion_pytorch_model.safetensors"
-    made_of = [weights, *folder.glob("*.npy")]
-    if out.exists() and out.stat().st_mtime > max(file.stat().st_mtime for file in made_of):
+    sources = [weights, *made_of.iterdir()]
+    if out.exists() and out.stat().st_mtime > max(file.stat().st_mtime for file in sources):
         return torch.load(out, weights_only=True)
     vae = AutoencoderTiny.from_pretrained(trained).eval()
     vae = vae.to(torch.bfloat16).to(memory_format=torch.channels_last)
     latents = []
-    for array in Crops(folder).arrays:
+    for array in arrays:
         x = torch.from_numpy(np.array(array)).permute(0, 3, 1, 2).to(torch.bfloat16) / 127.5 - 1
         z = F.pixel_unshuffle(vae.encode(x).latents, architecture.PATCH)
         latents.append(z.to(torch.float16))
@@ -72,6 +92,17 @@ def encode_images(trained: Path, folder: Path, out: Path) -> list[Tensor]:
     torch.save(latents, partial)
     partial.rename(out)
     return latents
+
+
+def encode_images(work: Path) -> list[Tensor]:
+    """Of stage 1: (1 + styles,32,H/8,W/8) each."""
+    folder = work / "images"
+    return encoded(work / TRAINED, Crops(folder).arrays, folder, work / "latents.pt")
+
+
+def encode_pictured(work: Path, pictured: Pictured) -> list[Tensor]:
+    """Of stage 1b: (PICTURES,32,H/8,W/8) each."""
+    return encoded(work / TRAINED, pictured.drawn, work / "pictured", work / "pictured.pt")
 
 
 class TextPool:
@@ -126,30 +157,40 @@ def softened(latent: Tensor, share: float) -> Tensor:
 
 
 class Batches:
-    def __init__(self, latents: list[Tensor], texts: TextPool, seed: int):
-        self.latents, self.texts = latents, texts
+    def __init__(
+        self,
+        latents: list[Tensor],
+        drawn: list[Tensor],
+        pictured: Pictured,
+        texts: TextPool,
+        seed: int,
+    ):
+        self.latents, self.drawn, self.pictured, self.texts = latents, drawn, pictured, texts
         self.rng = np.random.default_rng(seed)
 
     def draw(self, t: Tensor, height: int, width: int) -> dict[str, Tensor]:
         """Items for the times t (B,).
 
-        target, held and image (B,32,h,w), hidden (B,77,128), pooled (B,128); whole and led (B,):
-        whether a whole frame is shown, and words beside it.
+        target, held and image (B,32,h,w), hidden (B,77,128), pooled (B,128), seen (B,STATISTICS),
+        share (B,): of the picture beside the words; whole and led (B,): whether a whole frame is
+        shown, and words or a picture beside it.
 
         held: the picture that z_t is made of. In the guidance all evaluations see one z_t, which is
         neither the photo nor the style: words lead from there to the style.
         """
         rng, texts = self.rng, self.texts
-        names = ("target", "held", "image", "hidden", "pooled", "whole", "led")
+        names = ("target", "held", "image", "hidden", "pooled", "seen", "share", "whole", "led")
         items: dict[str, list[Tensor]] = {name: [] for name in names}
         for time in t.tolist():
-            z = self._crop(height, width).float()
+            index, window = self._crop(height, width)
+            z = self.latents[index][window].float()
             k = int(rng.integers(len(texts.weights)))
             case = str(rng.choice(list(CASES), p=list(CASES.values())))
-            weights = texts.weights[k]
             photo = z[0]
             # Stage 1 keeps the photo first, captions keep it last.
-            mixed = torch.einsum("s,schw->chw", weights.roll(1), z)
+            mixed = torch.einsum("s,schw->chw", texts.weights[k].roll(1), z)
+            share, seen, after = self._picture(index, window, k)
+            mixed = mixed.lerp(after, share)
             has_text = case in ("frame_text", "text")
             image = {
                 "frame_text": photo,
@@ -159,7 +200,8 @@ class Batches:
             only_frame = case in ("frame", "masked_frame")
             target = photo if only_frame else mixed
             held = target
-            if rng.random() < MIDWAY and not (only_frame and time >= HELD):
+            midway = MIDWAY_ALONE if only_frame else MIDWAY
+            if rng.random() < midway and not (only_frame and time >= HELD):
                 held = photo + float(rng.uniform(0, FARTHEST)) * (mixed - photo)
             items["target"].append(held if case == "null" or only_frame else target)
             if case != "null" and rng.random() < SOFTENED:
@@ -168,19 +210,45 @@ class Batches:
             items["image"].append(image)
             items["hidden"].append(texts.hidden[k] if has_text else texts.null_hidden[0])
             items["pooled"].append(texts.pooled[k] if has_text else texts.null_pooled[0])
+            items["seen"].append(seen)
+            items["share"].append(torch.tensor(share if has_text else 0.0))
             items["whole"].append(torch.tensor(case in ("frame_text", "frame")))
             items["led"].append(torch.tensor(case == "frame_text"))
         return {key: torch.stack(value).float() for key, value in items.items()}
 
-    def _crop(self, height: int, width: int) -> Tensor:
-        """Aligned to 16 px, the lattice of dots and blocks."""
+    def _picture(self, index: int, window: Any, k: int) -> tuple[float, Tensor, Tensor]:
+        """The picture's share beside caption k, its statistics, and the photo drawn after it."""
+        rng, pictured = self.rng, self.pictured
+        if rng.random() >= PICTURED:
+            return 0.0, pictured.seen[0, 0], self.latents[index][window][0].float()
+        if rng.random() < OWN:
+            style = 1 + int(self.texts.weights[k][:-1].argmax())
+            seen = pictured.own[int(rng.integers(len(pictured.own))), style]
+            return 1.0, seen, self.latents[index][window][style].float()
+        n = int(rng.integers(pictured.seen.shape[1]))
+        share = float(rng.random()) if rng.random() < MIXED else 1.0
+        return share, pictured.seen[index, n], self.drawn[index][window][n].float()
+
+    def _crop(self, height: int, width: int) -> tuple[int, Any]:
+        """A photo, and a window of its latents: aligned to 16 px, the lattice of dots and blocks."""
         while True:
-            z = self.latents[int(self.rng.integers(len(self.latents)))]
-            h, w = z.shape[-2:]
+            index = int(self.rng.integers(len(self.latents)))
+            h, w = self.latents[index].shape[-2:]
             if h >= height and w >= width:
                 top = 2 * int(self.rng.integers((h - height) // 2 + 1))
                 left = 2 * int(self.rng.integers((w - width) // 2 + 1))
-                return z[..., top : top + height, left : left + width]
+                return index, np.s_[..., top : top + height, left : left + width]
+
+
+def pictured_text(batch: dict[str, Tensor], projection: StyleProjection) -> dict[str, Tensor]:
+    """The batch, its words by `share` in the place of a picture's own token and pooled text."""
+    seen = batch["seen"] + SEEN_NOISE * projection.deviation * torch.randn_like(batch["seen"])
+    token, pooled = projection(seen)
+    share = batch["share"][:, None]
+    return batch | {
+        "hidden": batch["hidden"].lerp(token[:, None], share[..., None]),
+        "pooled": batch["pooled"].lerp(pooled, share),
+    }
 
 
 def draw_times(rng: np.random.Generator, count: int, pure: float, own: bool) -> Tensor:
@@ -276,10 +344,12 @@ def main() -> None:
     torch.manual_seed(0)
     unet = UNet2DConditionModel.from_pretrained(args.start) if args.start else architecture.unet()
     unet = unet.to(memory_format=torch.channels_last).train()
-    run = Run(args.name, args.work, args.minutes, 1e-3 if not args.start else 5e-4, {"unet": unet})
-    trained = args.work / "autoencoder" / "vae"
-    latents = encode_images(trained, args.work / "images", args.work / "latents.pt")
-    batches = Batches(latents, TextPool(args.work / "clip", 12_000, seed=run.step), seed=run.step)
+    pictured = Pictured(args.work)
+    modules = {"unet": unet, "projection": pictured.projection()}
+    run = Run(args.name, args.work, args.minutes, 1e-3 if not args.start else 5e-4, modules)
+    latents, drawn = encode_images(args.work), encode_pictured(args.work, pictured)
+    texts = TextPool(args.work / "clip", 12_000, seed=run.step)
+    batches = Batches(latents, drawn, pictured, texts, seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
     attended = Attended(unet)
     for _ in run.steps():
@@ -287,7 +357,7 @@ def main() -> None:
         shape = (32, 24, 24) if run.progress < 0.75 else (16, 26, 44)
         own = run.step % 6 == 5
         t = draw_times(batches.rng, shape[0], pure=0.15, own=own)
-        batch = batches.draw(t, *shape[1:])
+        batch = pictured_text(batches.draw(t, *shape[1:]), modules["projection"])
         losses = loss_of(unet, batch, t, alphas, own)
         attention = attended.loss(batch)
         run.descend(losses.mean() + 0.05 * attention)
@@ -298,6 +368,7 @@ def main() -> None:
             attention=attention,
         )
     run.averaged("unet").save_pretrained(run.folder / "unet")
+    save_file(run.averaged("projection").state_dict(), run.folder / "projection.safetensors")
 
 
 if __name__ == "__main__":

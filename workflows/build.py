@@ -404,9 +404,14 @@ def halves(g: Graph) -> tuple[Node, Node]:
 
 
 def any_length_by_words(g: Graph, model: Node, frames: Node, text: Any, **inputs: Any) -> Node:
-    """Stylize Video by the built-in model; its conditions are made of one frame."""
+    """Stylize Video by the built-in model and words."""
     g.stage("2 · Conditions · 条件")
     words = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text=text)
+    return any_length_guided(g, model, frames, words, **inputs)
+
+
+def any_length_guided(g: Graph, model: Node, frames: Node, prompt: Node, **inputs: Any) -> Node:
+    """Stylize Video by the built-in model; its other conditions are made of one frame."""
     null = null_condition(g, model["CLIP"])
     frame = g.add(
         "StyleAVideoFrameCondition", conditioning=null, vae=model["VAE"], frames=frames["frames"]
@@ -415,7 +420,7 @@ def any_length_by_words(g: Graph, model: Node, frames: Node, text: Any, **inputs
     guider = g.add(
         "StyleAVideoPresetGuider",
         model=model["MODEL"],
-        prompt=words,
+        prompt=prompt,
         negative=null,
         frame=frame["CONDITIONING"],
     )
@@ -855,6 +860,21 @@ def style_a_long_video_by_words(g: Graph) -> None:
     g.add("PreviewAny", "Report", source=stylized["report"])
 
 
+def words_and_a_picture_together(g: Graph) -> None:
+    g.wide = 270  # columns that show their words
+    g.stage("1 · Load · 载入")
+    model = g.add("StyleAVideoLoadBuiltIn")
+    frames = load_clip(g, 0, first_frame_only=True)
+    picture = g.add("StyleAVideoStylePicture", painting="The Scream, Munch")
+    g.stage("2 · Words and picture · 文字与图片")
+    words = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="pencil sketch")
+    both = g.add(
+        "StyleAVideoPictureCondition", clip=model["CLIP"], style=picture["STYLE"], words=words
+    )
+    stylized = any_length_guided(g, model, frames, both)
+    g.add("SaveVideo", video=stylized, filename_prefix=f"style_a_video/{g.name}")
+
+
 def by_picture(g: Graph, painting: str, **engine: Any) -> None:
     g.stage("1 · Load · 载入")
     frames = load_clip(g, 0, first_frame_only=True)
@@ -943,6 +963,7 @@ def two_pictures_in_two_regions(g: Graph) -> None:
 GRAPHS: dict[str, Callable[[Graph], None]] = {
     "Style a video by words": style_a_video_by_words,
     "Style a video by a picture": style_a_video_by_a_picture,
+    "Words and a picture together": words_and_a_picture_together,
     "Style a long video by words": style_a_long_video_by_words,
     "Take the colours of a picture": take_the_colours_of_a_picture,
     "Two styles in two regions": two_styles_in_two_regions,

@@ -234,6 +234,7 @@ def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[Engine
                 "style-a-video stylize --help)."
             )
         kind.check(style)
+        options.check_style(style)
     _check_run(args)
     return kind, options
 

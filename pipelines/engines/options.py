@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 from ..checks import check_choice, check_count, check_number
 from ..errors import StyleAVideoError
+from .style import Style
 
 
 def option(
@@ -47,6 +48,9 @@ class Options:
     def check(self) -> None:
         for one in fields(self):
             check_option(one.name, kind_of(self, one), getattr(self, one.name), one)
+
+    def check_style(self, style: Style) -> None:
+        """Refuse a style that these choices cannot make, before anything is loaded."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

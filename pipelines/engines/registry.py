@@ -9,7 +9,7 @@ from .style import Style
 
 KINDS: tuple[EngineKind, ...] = tuple(
     engine.KIND
-    for engine in (diffusion, sctnet, wct, adain, gatys, stylebank, analogy, onnx, comfyui, edit)
+    for engine in (sctnet, diffusion, wct, adain, gatys, stylebank, analogy, onnx, comfyui, edit)
 )
 """In the order of preference: the first that takes a style is its default."""
 

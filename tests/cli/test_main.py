@@ -239,8 +239,16 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
             "There are 2 masks for 1 style pictures: give one for each.",
         ),
         (
-            ("--style-image", "p.png", "--engine", "diffusion"),
-            "The engine diffusion takes words, no pictures: leave them out, or choose another",
+            ("--style-image", "p.png", "--engine", "edit"),
+            "The engine edit takes words, no pictures: leave them out, or choose another",
+        ),
+        (
+            ("--style-image", "p.png", "--engine", "diffusion", "--model", "owner/name"),
+            "The built-in model alone takes a picture in the place of words: leave the picture",
+        ),
+        (
+            ("--style-image", "p.png", "--engine", "diffusion", "--style-mask", "p.png"),
+            "The engine diffusion puts a picture's style on the whole frame: leave the mask out",
         ),
         (("--engine", "best"), "There is no engine 'best'; choose one of: diffusion"),
         (("--style", "no"), "There is no learned style 'no'; there are: "),

@@ -183,8 +183,11 @@ def test_a_workflow_saved_before_engines_is_the_same(page, shoot, complaints):
         (ROOT / "workflows/api/style_a_long_video_by_words.api.json").read_text("utf-8")
     )
     queued = page.evaluate("app.graphToPrompt().then(made => made.output)")
-    assert {key: n["inputs"] for key, n in queued.items()} == {
-        key: n["inputs"] for key, n in wanted.items()
+    assert queued.keys() == wanted.keys()
+    # Save Video has other inputs in later versions of ComfyUI.
+    ours = [key for key, n in wanted.items() if n["class_type"].startswith("StyleAVideo")]
+    assert {key: queued[key]["inputs"] for key in ours} == {
+        key: wanted[key]["inputs"] for key in ours
     }
     names = node(page, "StyleAVideoStylizeVideo", "node.inputs.map(i => i.name)")
     assert "engine" in names

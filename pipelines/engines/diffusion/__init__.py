@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..kinds import WORDS, EngineKind, Loaded
+from ...errors import StyleAVideoError
+from ..kinds import PICTURES, WORDS, EngineKind, Loaded
 from ..options import Options, option
+from ..style import Style
 from .speeds import SPEEDS
 
 if TYPE_CHECKING:  # torch and diffusers take seconds to import: not for --help
@@ -41,6 +43,9 @@ class DiffusionOptions(Options):
         "the built-in model, or another (see style-a-video info)",
         metavar="embedded|HUB_ID|FOLDER|FILE",
     )
+    picture_share: float = option(
+        0.5, "of the pictures beside the words, where both are given", low=0, high=1, metavar="X"
+    )
     negative: str = option("", "what the style is not", metavar="TEXT")
     preset: str = option("fast", "guidance; fast: the model's own", choices=PRESETS)
     text_scale: float | None = option(None, "how strong the style, s_T", metavar="X")
@@ -64,6 +69,18 @@ class DiffusionOptions(Options):
     seed: int = option(0, "of the noise", high=2**63 - 1, metavar="N")
     anyway: bool = option(False, "take words in which the built-in model knows no style")
 
+    def check_style(self, style: Style) -> None:
+        if style.pictures and self.model != "embedded":
+            raise StyleAVideoError(
+                "The built-in model alone takes a picture in the place of words: leave the picture "
+                "out, or choose another engine."
+            )
+        if any(picture.mask is not None for picture in style.pictures):
+            raise StyleAVideoError(
+                "The engine diffusion puts a picture's style on the whole frame: leave the mask "
+                "out, or choose another engine."
+            )
+
 
 def load(options: DiffusionOptions, device: torch.device, dtype: torch.dtype) -> Loaded:
     from .engine import Diffusion
@@ -73,8 +90,8 @@ def load(options: DiffusionOptions, device: torch.device, dtype: torch.dtype) ->
 
 KIND = EngineKind(
     name="diffusion",
-    what="Style-A-Video: latent diffusion guided by words (Huang et al. 2023)",
-    takes=frozenset({WORDS}),
+    what="Style-A-Video: latent diffusion guided by words, pictures or both (Huang et al. 2023)",
+    takes=frozenset({WORDS, PICTURES}),
     speed="4 frames/s at 512x256 on two cores, built-in model",
     licence="Apache-2.0; of other models their own",
     options=DiffusionOptions,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ...errors import StyleAVideoError
 
 SEES_FRAME = ("frame", "frame_text", "attention")
 SEES_TEXT = ("text", "frame_text")
@@ -22,6 +25,36 @@ class Text:
     def part(self, part: slice) -> Text:
         """The text of some of the frames."""
         return Text(self.hidden[part], None if self.pooled is None else self.pooled[part])
+
+    def rows(self, count: int, config: Any) -> Text:
+        """One row a frame, for a U-Net of this configuration.
+
+        Raises:
+            StyleAVideoError: neither one row nor one a frame; a width that is not the U-Net's, or
+                no pooled text where it takes that.
+        """
+        if len(self.hidden) not in (1, count):
+            raise StyleAVideoError(
+                f"prompt has {len(self.hidden)} rows: give one, or one for each of the {count} "
+                "frames."
+            )
+        width = self.hidden.shape[-1]
+        pooled = config.class_embed_type == "projection"
+        if width != config.cross_attention_dim or pooled != (self.pooled is not None):
+            raise StyleAVideoError(
+                f"prompt is an encoded text of {width} channels "
+                f"{'without' if self.pooled is None else 'with'} pooled text; this U-Net takes "
+                f"{config.cross_attention_dim} {'with' if pooled else 'without'} it."
+            )
+        rows = [0] * count if len(self.hidden) == 1 else list(range(count))
+        return Text(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
+
+    def lerp(self, other: Text, share: float) -> Text:
+        """So much of the other text, of equal shape or of one row; what is left of this one."""
+        pooled = None
+        if self.pooled is not None and other.pooled is not None:
+            pooled = self.pooled.lerp(other.pooled, share)
+        return Text(self.hidden.lerp(other.hidden, share), pooled)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ....weights import styles
 from ....weights.loading import load, load_quietly
+from ...core.style_projection import as_text
 from ...errors import Remedy, StyleAVideoError
 from ..kinds import Engine
 from ..style import Style
 from . import PRESETS, SCHEDULERS, DiffusionOptions
+from .conditions import Text
 from .pipeline import StyleAVideoPipeline
 from .settings import Settings
 from .speeds import SPEEDS
@@ -81,12 +83,15 @@ class Diffusion:
         return pipeline
 
     def engine(self, style: Style) -> Engine:
-        refuse_without_style(style.text, self.options, self.pipeline)
+        self.options.check_style(style)
+        if style.text:
+            refuse_without_style(style.text, self.options, self.pipeline)
+        prompt = self._text(style) if style.pictures else style.text
 
         def stylize(frames: Tensor, frame_indices: Sequence[int]) -> Tensor:
             (stylized,) = self.pipeline(
                 frames,
-                style.text,
+                prompt,
                 self.options.negative,
                 seed=self.options.seed,
                 frame_indices=frame_indices,
@@ -97,6 +102,21 @@ class Diffusion:
             return stylized
 
         return stylize
+
+    def _text(self, style: Style) -> Text:
+        """The pictures as a text condition; beside words, a mean of both."""
+        from ....weights.perceptual_encoder import load_encoder
+        from ....weights.style_projection import load_style_projection
+
+        places = self.pipeline.tokenizer.model_max_length
+        images = [picture.image for picture in style.pictures]
+        hidden, pooled = as_text(
+            images, style.shares, load_encoder(), load_style_projection(), places
+        )
+        text = Text(*(x.to(self.pipeline.unet.device, self.dtype) for x in (hidden, pooled)))
+        if not style.text:
+            return text
+        return self.pipeline.encode_prompt(style.text).lerp(text, self.options.picture_share)
 
     @cached_property
     def weights(self) -> str:
@@ -111,13 +131,14 @@ class Diffusion:
             "model": self.options.model,
             "weights": self.weights,
             "seed": self.options.seed,
+            "picture_share": self.options.picture_share,
             "scheduler": type(self.pipeline.scheduler).__name__,
             **asdict(self._resolved()),
         }
 
     def remarks(self, style: Style) -> list[str]:
         """Says where the built-in model sees a prompt that names none of its styles."""
-        if not is_built_in(self.options):
+        if not (style.text and is_built_in(self.options)):
             return []
         prompt = style.text
         nearest = styles.nearest(prompt, self.pipeline)

@@ -38,7 +38,7 @@ from ...core.inner import has_inner
 from ...core.noise import frame_generators, frame_noise
 from ...errors import StyleAVideoError
 from . import decoders
-from .conditions import Conditions
+from .conditions import Conditions, Text
 from .denoiser import (
     Corrector,
     Reused,
@@ -195,7 +195,8 @@ class StyleAVideoPipeline(
         count, (h, w) = len(frames), frames.shape[-2:]
         negatives = checks.check_prompts("negative_prompt", negative_prompt, count, empty=True)
         start = self._noise((h, w), settings, seed, _indices(frame_indices, count))
-        conditions = self._conditions(frames, negatives, negatives, chunk_size)
+        text = self.encode_prompt(negatives)
+        conditions = self._conditions(frames, text, negatives, chunk_size)
         received = self._probe(start, conditions, settings, chunk_size)
         padded = (s * self.vae_scale_factor * self.latent_patch for s in start.shape[-2:])
         return attention.resize_to(received, *padded)[..., :h, :w]
@@ -205,7 +206,7 @@ class StyleAVideoPipeline(
     def __call__(
         self,
         frames: Tensor | Sequence[PIL.Image.Image],
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | Text,
         negative_prompt: str | Sequence[str] = "",
         *,
         preset: str | None = None,
@@ -243,7 +244,8 @@ class StyleAVideoPipeline(
 
         Args:
             frames: (T,3,H,W) float in [0,1], of any size, or PIL images.
-            prompt: one for all frames or one a frame, up to 2,000 characters.
+            prompt: one for all frames or one a frame, up to 2,000 characters; or a text encoded
+                already, of one row or one a frame.
             negative_prompt: the text of every condition that does not see the prompt.
             attention_mask: M (T,1,H,W) in [0,1] of the user's own; no map is then computed.
             seed: of the noise; generator: draws the seed in its place.
@@ -284,7 +286,11 @@ class StyleAVideoPipeline(
         )
         frames = checks.check_frames(frames)
         count, size = len(frames), (frames.shape[-2], frames.shape[-1])
-        prompts = checks.check_prompts("prompt", prompt, count)
+        prompts = (
+            prompt.rows(count, self.unet.config)
+            if isinstance(prompt, Text)
+            else checks.check_prompts("prompt", prompt, count)
+        )
         negatives = checks.check_prompts("negative_prompt", negative_prompt, count, empty=True)
         indices = _indices(frame_indices, count)
         checks.check_choice("output type", output_type, OUTPUT_TYPES)
@@ -302,7 +308,8 @@ class StyleAVideoPipeline(
             checks.check_shape("latents", latents, start.shape)
             start = latents.to(start)
 
-        conditions = self._conditions(frames, prompts, negatives, chunk)
+        text = prompts if isinstance(prompts, Text) else self.encode_prompt(prompts)
+        conditions = self._conditions(frames, text, negatives, chunk)
         if attention_mask is not None:
             mask = self.pad(attention.resize_to(attention_mask.float(), *size))
             conditions = _masked(conditions, mask, start)
@@ -406,11 +413,11 @@ class StyleAVideoPipeline(
         return scale * conditions.image_latents
 
     def _conditions(
-        self, frames: Tensor, prompts: list[str], negatives: list[str], chunk: int | None
+        self, frames: Tensor, prompt: Text, negatives: list[str], chunk: int | None
     ) -> Conditions:
         return Conditions(
             image_latents=self.encode_frames(frames, chunk) if self.sees_frames else None,
-            prompt=self.encode_prompt(prompts),
+            prompt=prompt,
             null=self.encode_prompt(negatives),
         )
 

@@ -1,0 +1,99 @@
+"""A picture in the place of words, by the built-in model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from style_a_video.pipelines.core.gram import style_distance
+from style_a_video.pipelines.engines.diffusion import DiffusionOptions
+from style_a_video.pipelines.engines.diffusion.conditions import Text
+from style_a_video.pipelines.engines.diffusion.engine import Diffusion
+from style_a_video.pipelines.engines.style import Style, read_style_picture
+from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.weights.paintings import painting
+from style_a_video.weights.perceptual_encoder import load_encoder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return Diffusion(DiffusionOptions(), CPU, torch.float32)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """(1,3,192,256): a real photo that scikit-image carries."""
+    skimage = pytest.importorskip("skimage.data")
+    image = torch.from_numpy(skimage.astronaut()[:384].copy()).permute(2, 0, 1)[None] / 255
+    return torch.nn.functional.interpolate(image, (192, 256), mode="area")
+
+
+def picture(name):
+    return read_style_picture(painting(name).path)
+
+
+NIGHT, SCREAM = "Starry Night, Van Gogh", "The Scream, Munch"
+
+
+def made(loaded, photo, style, **options):
+    loaded.options = DiffusionOptions(**options)
+    return loaded.engine(style)(photo, [0])
+
+
+def test_each_picture_gives_a_result_nearer_to_itself(loaded, photo):
+    encoder = load_encoder()
+    pictures = [picture(name) for name in (NIGHT, SCREAM)]
+    results = [made(loaded, photo, Style(pictures=(one,))) for one in pictures]
+    distances = torch.tensor(
+        [[style_distance(r, p.image[None], encoder) for p in pictures] for r in results]
+    )
+    before = torch.tensor([style_distance(photo, p.image[None], encoder) for p in pictures])
+    assert (distances.diagonal() < 0.8 * before).all()
+    assert (distances.argmin(1) == torch.tensor([0, 1])).all()
+
+
+def test_words_and_picture_count_by_the_picture_share(loaded, photo):
+    by_picture, by_words = Style(pictures=(picture(NIGHT),)), Style("pencil sketch")
+    both = replace(by_words, pictures=by_picture.pictures)
+    torch.testing.assert_close(
+        made(loaded, photo, both, picture_share=0.0), made(loaded, photo, by_words)
+    )
+    torch.testing.assert_close(
+        made(loaded, photo, both, picture_share=1.0), made(loaded, photo, by_picture)
+    )
+    between = made(loaded, photo, both, picture_share=0.5)
+    ends = [made(loaded, photo, style) for style in (by_words, by_picture)]
+    assert all(0.01 < (between - end).abs().mean() for end in ends)
+
+
+def test_a_mask_is_refused(loaded, photo):
+    one = replace(picture(NIGHT), mask=torch.ones(1, 8, 8))
+    with pytest.raises(StyleAVideoError, match="^The engine diffusion puts a picture's style on th"):
+        made(loaded, photo, Style(pictures=(one,)))
+
+
+def test_another_model_is_refused(loaded, photo):
+    with pytest.raises(StyleAVideoError, match="^The built-in model alone takes a picture in the p"):
+        made(loaded, photo, Style(pictures=(picture(NIGHT),)), model="another")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (Text(torch.zeros(3, 77, 128), torch.zeros(3, 128)), "prompt has 3 rows: give one, or one"),
+        (Text(torch.zeros(1, 77, 64), torch.zeros(1, 128)), "prompt is an encoded text of 64 chan"),
+        (Text(torch.zeros(1, 77, 128), None), "prompt is an encoded text of 128 channels without "),
+    ],
+)
+def test_an_encoded_text_that_does_not_fit_is_refused(loaded, photo, text, message):
+    with pytest.raises(StyleAVideoError, match=f"^{message}"):
+        loaded.pipeline(photo.repeat(2, 1, 1, 1), text)
+
+
+def test_one_row_of_encoded_text_is_for_every_frame(loaded, photo):
+    frames = photo.repeat(2, 1, 1, 1)
+    text = loaded.pipeline.encode_prompt("ink wash")
+    torch.testing.assert_close(
+        loaded.pipeline(frames, text).frames, loaded.pipeline(frames, "ink wash").frames
+    )
