@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..pipelines.errors import StyleAVideoError
 
 
 class DividedCache:
@@ -29,14 +31,34 @@ class DividedCache:
         self._seen: Tensor | None = None
 
     def options(
-        self, model: Any, x: Tensor, timestep: Tensor, parts: list[slice], options: dict[str, Any]
+        self,
+        model: Any,
+        x: Tensor,
+        timestep: Tensor,
+        parts: list[slice],
+        options: dict[str, Any],
+        entries: Iterable[Mapping[str, Any]],
     ) -> list[dict[str, Any]]:
-        """The model options for each part of x (T,C,h,w) at this step."""
+        """The model options for each part of x (T,C,h,w) at this step.
+
+        Args:
+            entries: of all conditions that are evaluated.
+
+        Raises:
+            StyleAVideoError: one of them is for an area. The cache then measures changes of what
+                the network sees of it, which the mean over all frames cannot stand for.
+        """
         transformer = options.get("transformer_options", {})
         cache = transformer.get("easycache")
         # LazyCache has the same place, but stands around the guider and sees all frames.
         if len(parts) == 1 or getattr(cache, "name", None) != "EasyCache":
             return [options] * len(parts)
+        if any("area" in entry for entry in entries):
+            raise StyleAVideoError(
+                "EasyCache and conditions for an area do not go together where the frames are "
+                "divided: leave EasyCache out, or give Weighted Condition a mask in the place of "
+                "the area."
+            )
         places = [(part.start, part.stop) for part in parts]
         if places != self._places:
             clones = [cache.clone().prepare_timesteps(model.model_sampling) for _ in parts]
@@ -78,8 +100,6 @@ class DividedCache:
             if before is None:
                 return None
             x = cache.subsample(x, [cache.first_cond_uuid], clone=False)
-            if x.shape != before.shape:  # a condition for an area
-                return None
             changes.append(float((x - before).abs().mean()))
         return changes
 

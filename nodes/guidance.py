@@ -112,7 +112,8 @@ class MultiConditionGuider(comfy.samplers.CFGGuider):
         else:
             names, weights = self._needed(x, timestep, weights, keep)
         parts = self._parts(x, names)
-        own_options = self._cache.options(self.inner_model, x, timestep, parts, options)
+        entries = [entry for name in names for entry in self.conds[name]]
+        own_options = self._cache.options(self.inner_model, x, timestep, parts, options, entries)
         outputs = [
             self._predict(names, weights, terms, x, timestep, part, own)
             for part, own in zip(parts, own_options, strict=True)

@@ -222,6 +222,15 @@ def test_context_windows_over_frames_leave_each_its_own_condition(name):
         assert error(run(guided(windowed(model), chunk, **given), latent), wanted) < 1e-5
 
 
+def test_easycache_with_an_area_is_refused_where_frames_are_divided(plain):
+    """It measures the changes of the area alone, and the mean over the parts cannot."""
+    model, _ = cached(EasyCacheNode, plain[0], 0.1)
+    area = {"area": (8, 6, 0, 0), "strength": 1.0}
+    assert run(guided(model, 0, **area), plain[1], STEPS).isfinite().all()
+    with pytest.raises(StyleAVideoError, match="^EasyCache and conditions for an area do not go to"):
+        run(guided(model, 2, **area), plain[1], STEPS)
+
+
 def test_easycache_with_context_windows_is_refused(plain):
     model, _ = cached(EasyCacheNode, windowed(plain[0]), 0.1)
     with pytest.raises(StyleAVideoError, match="EasyCache and Context Windows together"):
