@@ -47,7 +47,7 @@ from style_a_video.pipelines.refine.frames import InOrder, Refining, refine_fram
 from style_a_video.pipelines.report import sheet
 from style_a_video.pipelines.report.measures import measure
 from style_a_video.pipelines.run.stylize import stylize_video
-from style_a_video.training import train_sctnet
+from style_a_video.training import microast, train_sctnet
 from style_a_video.weights.perceptual_encoder import load_encoder
 from style_a_video.weights.stylebank import BASE
 from torch import Tensor

@@ -55,9 +55,7 @@ StyleType = io.Custom("STYLEAVIDEO_STYLE")
 EngineType = io.Custom("STYLEAVIDEO_ENGINE")
 
 SHIPPED = [one.name for one in (*PAINTINGS, *PHOTOS)]
-LOADABLE = [
-    kind for kind in KINDS if {PICTURES, LEARNED} & kind.takes and WORDS not in kind.takes
-]
+LOADABLE = [kind for kind in KINDS if {PICTURES, LEARNED} & kind.takes and WORDS not in kind.takes]
 """Those that words lead too are wired of blocks of their own."""
 LARGEST = 2.0**53  # of a widget that has no upper end
 

@@ -67,8 +67,8 @@ class PictureCondition(io.ComfyNode):
             node_id="StyleAVideoPictureCondition",
             display_name="Picture Condition",
             category="Style-A-Video/conditions",
-            description="c_T: the style of a picture in the place of words, or mixed with them; for "
-            "the built-in model.",
+            description="c_T: the style of a picture in the place of words, or mixed with them; "
+            "for the built-in model.",
             search_aliases=["style image", "image prompt", "ipadapter", "style reference"],
             inputs=[
                 io.Clip.Input("clip", tooltip="CLIP of Load Built-in Model."),

@@ -257,6 +257,21 @@ def about(rng: np.random.Generator, name: str, lang: int) -> str:
     return _vary(rng, _wrap(rng, text, lang))
 
 
+def but_not(rng: np.random.Generator, name: str, other: str, lang: int) -> str:
+    """A caption that asks for one name and refuses another."""
+    return _vary(rng, pick(rng, _NOT[lang]).format(s=name, t=other))
+
+
+def halves(rng: np.random.Generator, name: str, other: str, lang: int) -> str:
+    """A caption that asks for half of each."""
+    return _vary(rng, pick(rng, _HALVES[lang]).format(s=name, t=other))
+
+
+def never(rng: np.random.Generator, other: str, lang: int) -> str:
+    """A caption that only refuses."""
+    return _vary(rng, pick(rng, _NEVER[lang]).format(t=other))
+
+
 def single(rng: np.random.Generator, style: int) -> Caption:
     """A plain caption of one style, by its index in STYLES."""
     lang = int(rng.random() < 0.4)

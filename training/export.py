@@ -1,6 +1,6 @@
-"""Stage 6: the trained parts → weights/embedded, an ordinary diffusers folder in float16.
+"""Stage 7: the trained parts → weights/embedded, an ordinary diffusers folder in float16.
 
-    python -m training.export [--work DIR] [--run together] [--share 1]
+    python -m training.export [--work DIR] [--run together] [--words words] [--share 1]
 
 --share takes so much of the run and the rest of the weights that weights/embedded holds, as a mean
 of both: what a run of new aims forgot comes back, and what it learned mostly stays (Wortsman et al.
@@ -12,19 +12,23 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 from style_a_video.weights import styles
 from style_a_video.weights.loading import load
+from style_a_video.weights.style_projection import FILE
 from torch import nn
+from torch.nn import functional as F
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from . import architecture, captions
+from .artists import WORDS
 from .painters import PAINTERS
 
 DEFAULTS = {
@@ -45,16 +49,31 @@ DEFAULTS = {
 }
 
 
-def calibrate(pipeline: StyleAVideoPipeline) -> float:
-    """The known share midway between captions of styles and mixtures and captions of none."""
+def calibrate(
+    measure: Callable[[str, StyleAVideoPipeline], float],
+    pipeline: StyleAVideoPipeline,
+    draw: Callable[[np.random.Generator], str],
+) -> float:
+    """The measure midway between captions of something known and captions of nothing."""
     rng = np.random.default_rng(1)
-    texts = [captions.draw(rng).text for _ in range(400)]
+    texts = [draw(rng) for _ in range(400)]
     texts += [captions.draw(rng, unknown=1.0).text for _ in range(400)]
-    known, unknown = torch.tensor([styles.known_share(t, pipeline) for t in texts]).chunk(2)
+    known, unknown = torch.tensor([measure(t, pipeline) for t in texts]).chunk(2)
     cut = float(known.mean() + unknown.mean()) / 2
     right = float((known >= cut).float().mean() + (unknown < cut).float().mean()) / 2
-    print(f"known from unknown at {cut:.2f}: {right:.3f} of captions right")
+    print(f"{measure.__name__} from {cut:.2f} on: {right:.3f} of captions right")
     return round(cut, 2)
+
+
+def of_word(rng: np.random.Generator) -> str:
+    word = list(WORDS.values())[int(rng.integers(len(WORDS)))]
+    lang = int(rng.random() < 0.4)
+    return captions.about(rng, captions.pick(rng, word[lang]), lang)
+
+
+def listed(name: tuple[list[str], list[str]]) -> dict[str, str]:
+    english, chinese = name
+    return {"name": english[0], "chinese": chinese[0]}
 
 
 @torch.no_grad()
@@ -68,13 +87,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--run", default="together", help="the run of stage 5 to ship")
+    parser.add_argument("--words", default="words", help="the run of stage 6, its text encoder")
     parser.add_argument("--image", default="clip", help="the run of stage 3 with the image encoder")
     parser.add_argument("--share", type=float, default=1.0, help="of the run (%(default)g)")
     args = parser.parse_args()
     clip, together = args.work / "clip", args.work / args.run
     pipeline = StyleAVideoPipeline(
         vae=AutoencoderTiny.from_pretrained(together / "vae"),
-        text_encoder=CLIPTextModelWithProjection.from_pretrained(clip / "text_encoder"),
+        text_encoder=CLIPTextModelWithProjection.from_pretrained(
+            args.work / args.words / "text_encoder"
+        ),
         tokenizer=CLIPTokenizer.from_pretrained(clip / "tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(together / "unet"),
         scheduler=architecture.scheduler(),
@@ -100,17 +122,25 @@ def main() -> None:
     # Older transformers, and ComfyUI, read the vocabulary from these two.
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(clip / "tokenizer" / name, styles.EMBEDDED / "tokenizer" / name)
-    listed = [
-        {
-            "name": english[0],
-            "chinese": chinese[0],
-            "kind": "painter" if key in PAINTERS else "technique",
-        }
-        for key, (english, chinese) in captions.NAMES.items()
-    ]
-    directions = torch.load(clip / "anchors.pt", weights_only=True).contiguous()
-    save_file({"directions": directions.to(torch.float16)}, styles.EMBEDDED / "styles.safetensors")
-    facts = {"known": calibrate(pipeline.to(dtype=torch.float32)), "styles": listed}
+    directions = torch.load(clip / "anchors.pt", weights_only=True)
+    points = F.normalize(torch.load(args.work / args.words / "points.pt", weights_only=True))
+    kept = {"directions": directions, "points": points}
+    save_file(
+        {key: value.contiguous().to(torch.float16) for key, value in kept.items()},
+        styles.EMBEDDED / "styles.safetensors",
+    )
+    projection = load_file(together / "projection.safetensors")
+    save_file({key: value.to(torch.float16) for key, value in projection.items()}, FILE)
+    pipeline.to(dtype=torch.float32)
+    facts = {
+        "known": calibrate(styles.known_share, pipeline, lambda rng: captions.draw(rng).text),
+        "word": calibrate(styles.word_likeness, pipeline, of_word),
+        "styles": [
+            listed(name) | {"kind": "painter" if key in PAINTERS else "technique"}
+            for key, name in captions.NAMES.items()
+        ],
+        "words": [listed(word[:2]) for word in WORDS.values()],
+    }
     target = styles.EMBEDDED / "styles.json"
     target.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

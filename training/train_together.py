@@ -1,7 +1,8 @@
 """Stage 5: U-Net and decoder together, on pixels.
 
     python -m training.train_together [--work DIR] [--minutes 24] [--name together]
-        [--start NAME] [--hard STYLE=N ...] [--steps N] [--decoder-alone] [--ccpl WEIGHT]
+        [--start NAME] [--hard STYLE=N ...] [--steps N] [--decoder FOLDER] [--decoder-alone]
+        [--ccpl WEIGHT]
 
 Latents hide what the eye sees: a line that is a little too soft costs them next to nothing. Here
 the picture itself is held against the style's pixels, through the decoder, which until now never
@@ -11,9 +12,9 @@ its way to the style. Beside it go plain reconstruction, so that encode-decode s
 and the loss of stage 4 at every noise level. The encoder is frozen.
 
 --start goes on from an earlier run of this stage, or of stage 4, under a new name; --hard draws a
-style so many times as often: what that run was still weak at. --decoder-alone holds the U-Net as it
-is. --ccpl adds the contrastive coherence of the one-step picture with its photo
-(pipelines/core/ccpl.py).
+style so many times as often: what that run was still weak at. --decoder is an autoencoder whose
+decoder to go on from; --decoder-alone holds the U-Net as it is. --ccpl adds the contrastive
+coherence of the one-step picture with its photo (pipelines/core/ccpl.py).
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--start")
     parser.add_argument("--hard", nargs="*", default=[], metavar="STYLE=N")
     parser.add_argument("--steps", type=int, help="in place of minutes")
+    parser.add_argument("--decoder", type=Path, metavar="FOLDER")
     parser.add_argument("--decoder-alone", action="store_true")
     parser.add_argument("--ccpl", type=float, default=0.0, metavar="WEIGHT")
     args = parser.parse_args()
@@ -148,15 +150,14 @@ def main() -> None:
     pictured = Pictured(args.work)
     latents, drawn = encode_images(args.work), encode_pictured(args.work, pictured)
     finished = before is not None and (before / "vae").exists()
-    vae = AutoencoderTiny.from_pretrained(before / "vae" if finished else trained).float()
+    decoder = args.decoder or (before / "vae" if finished else trained)
+    vae = AutoencoderTiny.from_pretrained(decoder).float()
     vae = vae.to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained((before or args.work / "unet") / "unet").train()
     unet = unet.to(memory_format=torch.channels_last)
     projection = pictured.projection()
-    projection.load_state_dict(
-        load_file((before or args.work / "unet") / "projection.safetensors")
-    )
+    projection.load_state_dict(load_file((before or args.work / "unet") / "projection.safetensors"))
     for trained_beside in (unet, projection):
         trained_beside.requires_grad_(not args.decoder_alone)
     modules = {"unet": unet, "projection": projection, "decoder": vae.decoder}

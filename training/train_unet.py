@@ -230,7 +230,7 @@ class Batches:
         return share, pictured.seen[index, n], self.drawn[index][window][n].float()
 
     def _crop(self, height: int, width: int) -> tuple[int, Any]:
-        """A photo, and a window of its latents: aligned to 16 px, the lattice of dots and blocks."""
+        """A photo, and a window of its latents aligned to 16 px, the lattice of dots and blocks."""
         while True:
             index = int(self.rng.integers(len(self.latents)))
             h, w = self.latents[index].shape[-2:]

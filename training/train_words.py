@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from safetensors.torch import load_file
 from style_a_video.pipelines.core.style_projection import StyleProjection, statistics_of
 from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from . import captions, pictures
@@ -27,10 +27,41 @@ from .artists import WORDS
 from .loop import Run
 from .pictured import tensor
 
-OLD, NEW = 48, 48
-"""Captions of each kind in a step."""
+BATCH = 96
+# What a caption asks for: what it asked for before, a word alone, a word or a style and not
+# another, a word and a style by halves, anything but a word.
+KINDS = {"before": 0.42, "word": 0.38, "not": 0.1, "halves": 0.05, "never": 0.05}
 UNKNOWN = 0.3
-"""Of the old ones, those that ask for nothing known: they must not drift towards new words."""
+"""Of the first, those that ask for nothing known: they must not drift towards new words."""
+
+
+class Item(NamedTuple):
+    """A caption, the one that the text encoder knew for the same, and the share of a word in it."""
+
+    text: str
+    meant: str
+    word: int = 0
+    share: float = 0.0
+
+
+def draw(rng: np.random.Generator) -> Item:
+    kind, lang = str(rng.choice(list(KINDS), p=list(KINDS.values()))), int(rng.random() < 0.4)
+    word = int(rng.integers(len(WORDS)))
+    name = captions.pick(rng, list(WORDS.values())[word][lang])
+    style = captions.pick(rng, captions.NAMES[captions.pick(rng, captions.STYLES)][lang])
+    if kind == "before":
+        text = captions.draw(rng, unknown=UNKNOWN).text
+        return Item(text, text)
+    if kind == "word":
+        return Item(captions.about(rng, name, lang), "", word, 1.0)
+    if kind == "halves":
+        return Item(captions.halves(rng, name, style, lang), style, word, 0.5)
+    if kind == "never":
+        text = captions.never(rng, name, lang)
+        return Item(text, text)
+    if rng.random() < 0.5:
+        return Item(captions.but_not(rng, style, name, lang), style)
+    return Item(captions.but_not(rng, name, style, lang), "", word, 1.0)
 
 
 @torch.no_grad()
@@ -44,14 +75,6 @@ def points(data: Path, projection: StyleProjection) -> tuple[Tensor, Tensor]:
         found.append([x.mean(0) for x in projection(seen)])
     tokens, pooled = zip(*found, strict=True)
     return torch.stack(tokens), torch.stack(pooled)
-
-
-def caption(rng: np.random.Generator) -> tuple[str, int]:
-    """A caption of one new word, and the word's index."""
-    index, lang = int(rng.integers(len(WORDS))), int(rng.random() < 0.4)
-    word = list(WORDS.values())[index]
-    name = captions.pick(rng, word[lang])
-    return captions.about(rng, name, lang), index
 
 
 def main() -> None:
@@ -81,21 +104,29 @@ def main() -> None:
         ).input_ids
 
     for _ in run.steps():
-        old = ids([captions.draw(rng, unknown=UNKNOWN).text for _ in range(OLD)])
-        drawn, wanted = zip(*(caption(rng) for _ in range(NEW)), strict=True)
-        index = torch.tensor(wanted)
+        items = [draw(rng) for _ in range(BATCH)]
         with torch.no_grad():
-            known = before(old)
-        said = text(torch.cat([old, ids(list(drawn))]))
-        hidden, embeds = said.last_hidden_state.split([OLD, NEW]), said.text_embeds.split([OLD, NEW])
-        kept = F.mse_loss(hidden[0], known.last_hidden_state) + F.mse_loss(
-            embeds[0], known.text_embeds
+            known = before(ids([item.meant for item in items]))
+        word = torch.tensor([item.word for item in items])
+        share = torch.tensor([item.share for item in items])[:, None]
+        said = text(ids([item.text for item in items]))
+        hidden = known.last_hidden_state.lerp(tokens[word][:, None], share[..., None])
+        embeds = known.text_embeds.lerp(pooled[word], share)
+        apart = [
+            (ours - wanted).square().flatten(1).mean(1)
+            for ours, wanted in ((said.last_hidden_state, hidden), (said.text_embeds, embeds))
+        ]
+        loss = apart[0] + apart[1]
+        asked = share[:, 0]
+        # What was known may lose nothing.
+        run.descend((loss * (1 + 3 * (asked == 0))).mean())
+        alone = asked == 1
+        near = torch.cdist(said.text_embeds[alone], pooled).argmin(1) == word[alone]
+        run.log(
+            before=loss[asked == 0].mean().detach(),
+            word=loss[alone].mean().detach(),
+            right=near.float().mean(),
         )
-        new = F.mse_loss(hidden[1], tokens[index][:, None].expand_as(hidden[1]))
-        new = new + F.mse_loss(embeds[1], pooled[index])
-        run.descend(4 * kept + new)
-        near = torch.cdist(embeds[1], pooled).argmin(1) == index
-        run.log(kept=kept, new=new, right=near.float().mean())
     run.averaged("text").save_pretrained(run.folder / "text_encoder")
 
 

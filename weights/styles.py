@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -24,13 +24,22 @@ class Style:
     """English, as a prompt that works."""
     chinese: str
     kind: str
-    """technique or painter."""
+    """technique, painter, or pictures: a word that was learned from pictures alone."""
 
 
 def styles() -> list[Style]:
     """What the built-in model was trained on, in the order of the model card."""
-    listed = json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))
-    return [Style(**style) for style in listed["styles"]]
+    return [Style(**style) for style in _facts()["styles"]]
+
+
+def words() -> list[Style]:
+    """Artists, media and movements that it knows from their pictures."""
+    return [Style(**word, kind="pictures") for word in _facts()["words"]]
+
+
+def _facts() -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))
+    return facts
 
 
 def are_listed() -> bool:
@@ -42,13 +51,18 @@ def is_named(name: str, prompt: str) -> bool:
     """Whether a prompt names that style: a word of it in English, its first two characters in
     Chinese.
     """
-    chinese = next(style.chinese for style in styles() if style.name == name)
+    chinese = next(style.chinese for style in [*styles(), *words()] if style.name == name)
     return chinese[:2] in prompt or any(word in prompt.lower() for word in name.lower().split())
 
 
 def known_threshold() -> float:
     """The `known_share` below which a prompt counts as not placed (training/export.py)."""
-    return float(json.loads((EMBEDDED / "styles.json").read_text(encoding="utf-8"))["known"])
+    return float(_facts()["known"])
+
+
+def word_threshold() -> float:
+    """The `word_likeness` from which on a prompt counts as one of `words` (training/export.py)."""
+    return float(_facts()["word"])
 
 
 @torch.no_grad()
@@ -66,7 +80,7 @@ def nearest(prompt: str, pipeline: StyleAVideoPipeline, count: int = 3) -> list[
 
     Of the English and the Chinese name, the nearer counts.
     """
-    listed = styles()
+    listed = [*styles(), *words()]
     names = _embed(pipeline, [s.name for s in listed] + [s.chinese for s in listed])
     similarity = (names @ _embed(pipeline, [prompt])[0]).view(2, -1).amax(0)
     best = similarity.argsort(descending=True)[:count]
@@ -89,6 +103,17 @@ def known_share(prompt: str, pipeline: StyleAVideoPipeline) -> float:
     return float((_embed(pipeline, [prompt])[0] @ _basis()).norm())
 
 
+@cache
+def _points() -> torch.Tensor:
+    return load_file(EMBEDDED / "styles.safetensors")["points"].float()
+
+
+def word_likeness(prompt: str, pipeline: StyleAVideoPipeline) -> float:
+    """The greatest cosine of a prompt's embedding to those of `words`' pictures."""
+    return float((_points() @ _embed(pipeline, [prompt])[0]).max())
+
+
 def is_known(prompt: str, pipeline: StyleAVideoPipeline) -> bool:
     """Whether the prompt asks for something the built-in model was taught."""
-    return known_share(prompt, pipeline) >= known_threshold()
+    known = known_share(prompt, pipeline) >= known_threshold()
+    return known or word_likeness(prompt, pipeline) >= word_threshold()

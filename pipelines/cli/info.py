@@ -57,3 +57,5 @@ def run(args: argparse.Namespace) -> None:
         print("\nstyles of the built-in model (in your own words, in English or Chinese):")
         for style in styles.styles():
             print(f"  {style.name}  {style.chinese}  ({style.kind})")
+        print("\nartists, media and movements that it knows from pictures of them:")
+        print(f"  {', '.join(f'{word.name} {word.chinese}' for word in styles.words())}")

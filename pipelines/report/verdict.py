@@ -42,7 +42,8 @@ def verdicts(measures: Measures) -> list[Verdict]:
 def _verdict(result: ClipMeasures, source: ClipMeasures, measures: Measures) -> Verdict:
     styled, style = _style(result, source, measures)
     calm, steady = _calm(result, source)
-    changes = [] if styled else [MORE]
+    by_picture = result.means["gap_gram"] is not None
+    changes = [] if styled else [MORE_OF_PICTURE if by_picture else MORE]
     if not calm:
         changes.append(CALMER)
     elif styled and _share(result, source, "sharpness") < SOFT:
@@ -144,7 +145,8 @@ NOT_KNOWN = Words(
 )
 CALMER_STILL = Words("It is calmer than the source.", "它比原片更平静。")
 CALM = Words(
-    "It is calm: no flicker beyond the source's own.", "它很平静：除原片自身的变化外没有闪烁。"
+    "It is calm: beyond the source's own there is no flicker to be seen.",
+    "它很平静：除原片自身的变化外看不到闪烁。",
 )
 FLICKERS_A_LITTLE = Words("It flickers a little.", "它有些闪烁。")
 FLICKERS = Words("It flickers.", "它闪烁明显。")
@@ -154,9 +156,12 @@ DRIFTS = Words(
 )
 GOOD = Words("Nothing needs to be changed.", "无需改动。")
 MORE = Words(
-    "For more style: raise the scale of the words or the strength of the style, use plainer words "
-    "or another picture, or another engine.",
-    "想要更强的风格：提高文本强度或风格强度，用更直白的提示词、另一张风格图或另一个引擎。",
+    "For more style: raise the scale of the words, use plainer words, or another engine.",
+    "想要更强的风格：提高文本强度，用更直白的提示词，或换一个引擎。",
+)
+MORE_OF_PICTURE = Words(
+    "For more style: raise the strength of the style, or use another picture or another engine.",
+    "想要更强的风格：提高风格强度，或换一张风格图、另一个引擎。",
 )
 CALMER = Words(
     "To make it calmer: let it be refined (strength 1), or take a calmer way to stylize: a learned "

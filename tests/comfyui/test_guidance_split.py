@@ -227,7 +227,9 @@ def test_easycache_with_an_area_is_refused_where_frames_are_divided(plain):
     model, _ = cached(EasyCacheNode, plain[0], 0.1)
     area = {"area": (8, 6, 0, 0), "strength": 1.0}
     assert run(guided(model, 0, **area), plain[1], STEPS).isfinite().all()
-    with pytest.raises(StyleAVideoError, match="^EasyCache and conditions for an area do not go to"):
+    with pytest.raises(
+        StyleAVideoError, match="^EasyCache and conditions for an area do not go to"
+    ):
         run(guided(model, 2, **area), plain[1], STEPS)
 
 

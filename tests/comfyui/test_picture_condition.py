@@ -14,7 +14,6 @@ from style_a_video.pipelines.engines.style import Style
 from style_a_video.pipelines.errors import StyleAVideoError
 
 
-
 @pytest.fixture(scope="module")
 def clip():
     return LoadBuiltInModel.execute().args[1]

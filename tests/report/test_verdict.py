@@ -57,6 +57,7 @@ def test_without_a_prompt_or_picture_what_was_changed_counts(changed, said, good
 def test_of_a_picture_the_way_that_was_gone(gap, said, good):
     one = judged(gap_gram=gap)
     assert said in one.style.en and one.good == good
+    assert "words" not in one.change.en  # there are none
     assert re.findall(r"\d+", one.style.en) == re.findall(r"\d+", one.style.zh)
 
 

@@ -37,7 +37,8 @@ def refuse_without_style(
     known = ", ".join(style.name for style in styles.styles())
     raise StyleAVideoError(
         "The built-in model changes the style, not what is in the picture, and knows no style in "
-        f"{prompt!r:.200}: name one ({known}), use an InstructPix2Pix checkpoint",
+        f"{prompt!r:.200}: name one ({known}), one of {len(styles.words())} artists and media that "
+        "it knows from pictures, or use an InstructPix2Pix checkpoint",
         Remedy.ANYWAY,
     )
 

@@ -69,12 +69,16 @@ def test_words_and_picture_count_by_the_picture_share(loaded, photo):
 
 def test_a_mask_is_refused(loaded, photo):
     one = replace(picture(NIGHT), mask=torch.ones(1, 8, 8))
-    with pytest.raises(StyleAVideoError, match="^The engine diffusion puts a picture's style on th"):
+    with pytest.raises(
+        StyleAVideoError, match="^The engine diffusion puts a picture's style on th"
+    ):
         made(loaded, photo, Style(pictures=(one,)))
 
 
 def test_another_model_is_refused(loaded, photo):
-    with pytest.raises(StyleAVideoError, match="^The built-in model alone takes a picture in the p"):
+    with pytest.raises(
+        StyleAVideoError, match="^The built-in model alone takes a picture in the p"
+    ):
         made(loaded, photo, Style(pictures=(picture(NIGHT),)), model="another")
 
 
