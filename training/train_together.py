@@ -41,6 +41,7 @@ from .train_unet import (
     HARD,
     OWN,
     PICTURED,
+    RECOLOURED,
     TRAINED,
     Attended,
     Batches,
@@ -84,13 +85,23 @@ class Asked(NamedTuple):
     share: Tensor
 
 
+class Pairs(NamedTuple):
+    """Photos, targets in one style each, of words or of a picture, and the photos in the colours of
+    another picture or in their own, (B,3,H,W) in [-1,1]; and what is asked for.
+    """
+
+    photos: Tensor
+    targets: Tensor
+    recoloured: Tensor
+    asked: Asked
+
+
 def pairs(
     crops: Crops, texts: TextPool, pictured: Pictured, count: int, height: int, width: int
-) -> tuple[Tensor, Tensor, Asked]:
-    """Photos and targets (B,3,H,W) in [-1,1], each in one style, of words or of a picture."""
+) -> Pairs:
     single = torch.nonzero(texts.weights[:, :-1].max(-1).values == 1)[:, 0]
     rng = crops.rng
-    photos, targets, asked = [], [], []
+    photos, targets, recoloured, asked = [], [], [], []
     for _ in range(count):
         index, top, left = crops.sample(height, width, align=16)
         array = crops.arrays[index]
@@ -105,17 +116,20 @@ def pairs(
                 seen = pictured.own[int(rng.integers(len(pictured.own))), style]
             else:
                 target = pictured.drawn[index][n]
-        photos.append(torch.from_numpy(array[0][window].copy()))
-        targets.append(torch.from_numpy(target[window].copy()))
+        others = pictured.drawn[index]
+        other = others[int(rng.integers(len(others)))] if rng.random() < RECOLOURED else array[0]
+        for images, image in ((photos, array[0]), (targets, target), (recoloured, other)):
+            images.append(torch.from_numpy(image[window].copy()))
         asked.append((texts.hidden[k], texts.pooled[k], seen, torch.tensor(share)))
 
     def signed(images: list[Tensor]) -> Tensor:
         x = torch.stack(images).permute(0, 3, 1, 2).float() / 127.5 - 1
         return x.to(memory_format=torch.channels_last)
 
-    return (
+    return Pairs(
         signed(photos),
         signed(targets),
+        signed(recoloured),
         Asked(*(torch.stack(x).float() for x in zip(*asked, strict=True))),
     )
 
@@ -174,14 +188,15 @@ def main() -> None:
     alphas = architecture.scheduler().alphas_cumprod
     attended = Attended(unet)
     for _ in run.steps():
-        photos, targets, asked = pairs(crops, texts, pictured, 6, 160, 224)
+        photos, targets, recoloured, asked = pairs(crops, texts, pictured, 6, 160, 224)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            encoded = vae.encode(torch.cat([photos, targets])).latents.float()
-        photo, wanted = F.pixel_unshuffle(encoded, architecture.PATCH).chunk(2)
+            encoded = vae.encode(torch.cat([photos, targets, recoloured])).latents.float()
+        photo, wanted, shown = F.pixel_unshuffle(encoded, architecture.PATCH).chunk(3)
         words_alone, frame_alone = (run.step % TURNS == turn for turn in (1, 2))
         given = pictured_text(asked._asdict(), projection)
         given["image"] = torch.zeros_like(photo) if words_alone else photo
         if frame_alone:
+            given["image"] = shown
             given["hidden"] = texts.null_hidden.float().expand(len(photo), -1, -1)
             given["pooled"] = texts.null_pooled.expand(len(photo), -1)
         way = torch.rand(len(photo), 1, 1, 1)

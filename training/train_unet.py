@@ -52,6 +52,9 @@ FARTHEST = 1.3
 """On that way the photo is 0 and the style 1: scales above 1 go beyond it."""
 HELD = 650
 """Below this time a frame alone leads to what z_t holds, with its own edges; above, to itself."""
+RECOLOURED = 0.5
+"""Of those below HELD, the share that is shown the frame in the colours of some picture: edges are
+to come from the frame, colours from what z_t holds."""
 SOFTENED = 0.5
 """Of the items, the share whose z_t holds a picture softer than it should be, as guesses are."""
 # Drawn more often: what is far from the photo, pixel for pixel, takes longest to learn.
@@ -192,12 +195,16 @@ class Batches:
             share, seen, after = self._picture(index, window, k)
             mixed = mixed.lerp(after, share)
             has_text = case in ("frame_text", "text")
-            image = {
-                "frame_text": photo,
-                "frame": photo,
-                "masked_frame": photo * random_mask(rng, height, width),
-            }.get(case, torch.zeros_like(photo))
             only_frame = case in ("frame", "masked_frame")
+            shown = photo
+            if only_frame and time < HELD and rng.random() < RECOLOURED:
+                drawn = self.drawn[index][window]
+                shown = drawn[int(rng.integers(len(drawn)))].float()
+            image = {
+                "frame_text": shown,
+                "frame": shown,
+                "masked_frame": shown * random_mask(rng, height, width),
+            }.get(case, torch.zeros_like(photo))
             target = photo if only_frame else mixed
             held = target
             midway = MIDWAY_ALONE if only_frame else MIDWAY
