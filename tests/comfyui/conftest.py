@@ -57,6 +57,16 @@ def server(comfyui, tmp_path_factory):
     running.stop()
 
 
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """ComfyUI's folders, in tmp_path, for blocks that are run in this process."""
+    import folder_paths  # a module of ComfyUI's own folder
+
+    for name in ("input", "output", "temp"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
+
+
 # Not for the session: playwright keeps an event loop running, and other tests start their own.
 @pytest.fixture(scope="module")
 def browser():

@@ -196,7 +196,11 @@ def checked(seed: int) -> tuple[str, str]:
         if not whole.isfinite().all():
             return "failed", f"not finite: {graph.told()}"
         apart = error(parts, whole)
-        same = torch.equal(parts, whole) or apart < WITHIN or apart < error(graph.sample(graph.count, SHAKE), whole)
+        same = (
+            torch.equal(parts, whole)
+            or apart < WITHIN
+            or apart < error(graph.sample(graph.count, SHAKE), whole)
+        )
         verdict = "same" if same else "wrong"
         return verdict, f"{apart:.0e} {graph.told()}"
     if isinstance(parts, str) and parts.startswith("refused"):

@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import folder_paths
 import numpy as np
 import pytest
 import torch
@@ -28,6 +27,8 @@ from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.refine.frames import InOrder, Refining
 from style_a_video.pipelines.run.stylize import stylize_video
 from style_a_video.weights.paintings import PAINTINGS, PHOTOS
+
+pytestmark = pytest.mark.usefixtures("folders")
 
 ROOT = Path(__file__).parents[2]
 clips = runpy.run_path(str(ROOT / "tests" / "clips.py"))
@@ -47,13 +48,6 @@ FRAME_BY_FRAME += [("sctnet", {"mode": mode}) for mode in ("art", "photo")]
 
 
 # In this process: the same pixels as the Python engine
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    for name in ("input", "output", "temp"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import runpy
 from pathlib import Path
 
 import av
-import folder_paths
 import numpy as np
 import pytest
 import torch
@@ -18,16 +17,11 @@ from style_a_video.pipelines.media import WHOLE, probe
 from style_a_video.pipelines.run.painted import read_painted
 from style_a_video.pipelines.run.stylize import stylize_video
 
+pytestmark = pytest.mark.usefixtures("folders")
+
 clips = runpy.run_path(str(Path(__file__).parents[1] / "clips.py"))
 SIZE, SHOTS = (96, 64), (10, 8)  # px; frames of each
 PAINTED = (2, 9, 14)
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    for name in ("input", "output", "temp"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ import aiohttp
 import av
 import comfy.model_management
 import comfy.samplers
-import folder_paths
 import numpy as np
 import pytest
 import torch
@@ -39,6 +38,8 @@ from style_a_video.pipelines.refine.frames import Refining
 from style_a_video.pipelines.run.job import Job
 from style_a_video.pipelines.run.stylize import stylize_video
 
+pytestmark = pytest.mark.usefixtures("folders")
+
 ROOT = Path(__file__).parents[2]
 clips = runpy.run_path(str(ROOT / "tests" / "clips.py"))
 encode, pan, ramp, times, audio_packets = (
@@ -50,13 +51,6 @@ STYLE = "oil painting"
 
 
 # In this process: the same pixels as the blocks wired by hand
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch):
-    for name in ("input", "output", "temp"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
 
 
 @pytest.fixture(scope="module")
