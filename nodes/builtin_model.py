@@ -40,7 +40,6 @@ from ..weights.styles import EMBEDDED
 PATCH = 2
 CHANNELS = 32
 TEXT = 128
-PLACES = 77  # tokens of a prompt
 
 
 class Latents(comfy.latent_formats.LatentFormat):

@@ -6,15 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..pipelines.core.style_projection import as_text
 from ..pipelines.errors import StyleAVideoError
-from ..weights.perceptual_encoder import load_encoder
-from ..weights.style_projection import load_style_projection
+from ..weights import style_projection
 from . import builtin_model
 from .engine import StyleType, style_of
 
 
-def picture_text(clip: Any, style: Any) -> tuple[Any, dict[str, Any]]:
+def entry_of(clip: Any, style: Any) -> tuple[Any, dict[str, Any]]:
     """An entry of CONDITIONING: hidden (1,77,D), and pooled (1,P).
 
     Raises:
@@ -34,9 +32,7 @@ def picture_text(clip: Any, style: Any) -> tuple[Any, dict[str, Any]]:
             "Condition a mask."
         )
     images = [picture.image for picture in wanted.pictures]
-    hidden, pooled = as_text(
-        images, wanted.shares, load_encoder(), load_style_projection(), builtin_model.PLACES
-    )
+    hidden, pooled = style_projection.picture_text(images, wanted.shares)
     return hidden, {"pooled_output": pooled}
 
 
@@ -53,7 +49,7 @@ def beside_words(entry: tuple[Any, dict[str, Any]], words: Any, share: float) ->
         if text.shape[1:] != hidden.shape[1:] or pooled is None:
             raise StyleAVideoError(
                 "The words must come from the CLIP of Load Built-in Model, and have no more than "
-                f"{builtin_model.PLACES} tokens."
+                f"{style_projection.PLACES} tokens."
             )
         by = {"pooled_output": pooled.lerp(extra["pooled_output"].to(pooled), share)}
         mixed.append([text.lerp(hidden.to(text), share), {**options, **by}])
@@ -95,7 +91,7 @@ class PictureCondition(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip, style, words=None, picture_share=0.5) -> io.NodeOutput:
-        entry = picture_text(clip, style)
+        entry = entry_of(clip, style)
         if words is None:
             return io.NodeOutput([list(entry)])
         return io.NodeOutput(beside_words(entry, words, picture_share))

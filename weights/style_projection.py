@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
+from torch import Tensor
 
+from .perceptual_encoder import load_encoder
 from .styles import EMBEDDED
 
 if TYPE_CHECKING:
     from ..pipelines.core.style_projection import StyleProjection
 
 FILE = EMBEDDED / "style_projection.safetensors"
+PLACES = 77  # tokens of a prompt
 
 
 def load_style_projection() -> StyleProjection:
@@ -21,3 +25,14 @@ def load_style_projection() -> StyleProjection:
     projection = StyleProjection()
     projection.load_state_dict(load_file(FILE))
     return projection.float().eval().requires_grad_(False)
+
+
+def picture_text(pictures: Sequence[Tensor], shares: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Pictures (3,H,W) in [0,1] with shares that add up to 1, as c_T of the built-in model.
+
+    Returns:
+        hidden (1,PLACES,128) and pooled (1,128), float32, as its text encoder gives them of words.
+    """
+    from ..pipelines.core.style_projection import as_text
+
+    return as_text(pictures, shares, load_encoder(), load_style_projection(), PLACES)

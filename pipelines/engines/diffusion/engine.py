@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ....weights import styles
 from ....weights.loading import load, load_quietly
-from ...core.style_projection import as_text
+from ....weights.style_projection import picture_text
 from ...errors import Remedy, StyleAVideoError
 from ..kinds import Engine
 from ..style import Style
@@ -106,15 +106,8 @@ class Diffusion:
 
     def _text(self, style: Style) -> Text:
         """The pictures as a text condition; beside words, a mean of both."""
-        from ....weights.perceptual_encoder import load_encoder
-        from ....weights.style_projection import load_style_projection
-
-        places = self.pipeline.tokenizer.model_max_length
-        images = [picture.image for picture in style.pictures]
-        hidden, pooled = as_text(
-            images, style.shares, load_encoder(), load_style_projection(), places
-        )
-        text = Text(*(x.to(self.pipeline.unet.device, self.dtype) for x in (hidden, pooled)))
+        made = picture_text([picture.image for picture in style.pictures], style.shares)
+        text = Text(*(x.to(self.pipeline.unet.device, self.dtype) for x in made))
         if not style.text:
             return text
         return self.pipeline.encode_prompt(style.text).lerp(text, self.options.picture_share)
