@@ -1,8 +1,8 @@
 """Does the built-in model take prompts for what they mean?
 
-    python benchmarks/words.py [--model FOLDER] [--json FILE]
+    python benchmarks/words.py [--model FOLDER] [--prompts FILE] [--json FILE]
 
-Each prompt of words.json: the style that its text lies nearest to, or none where the model says
+Each prompt of words.json, or of FILE such as new_words.json: the style that its text lies nearest to, or none where the model says
 that it cannot place it.
 """
 
@@ -22,11 +22,12 @@ PROMPTS = Path(__file__).with_name("words.json")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="embedded")
+    parser.add_argument("--prompts", type=Path, default=PROMPTS)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     pipeline = load(args.model)
-    prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))["prompts"]
+    prompts = json.loads(args.prompts.read_text(encoding="utf-8"))["prompts"]
     taken = {}
     for prompt, wanted in prompts.items():
         name, _ = styles.nearest(prompt, pipeline)[0]
