@@ -98,7 +98,7 @@ NAMES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "hoitsu": (
         ["Sakai Hoitsu", "hoitsu", "rinpa", "rimpa", "gold leaf", "golden screen", "gold leaf painting", "sakai",
-         "japanese gold screen", "gilded", "gold", "golden painting", "klimt gold", "gilt"],
+         "japanese gold screen", "gilded", "gold", "golden painting", "gilt"],
         ["酒井抱一", "琳派", "金箔画", "金箔", "金屏风", "金色屏风", "金碧"],
     ),
     "mondrian": (

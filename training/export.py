@@ -129,7 +129,7 @@ def main() -> None:
         {key: value.contiguous().to(torch.float16) for key, value in kept.items()},
         styles.EMBEDDED / "styles.safetensors",
     )
-    projection = load_file(together / "projection.safetensors")
+    projection = load_file(together / FILE.name)
     save_file({key: value.to(torch.float16) for key, value in projection.items()}, FILE)
     pipeline.to(dtype=torch.float32)
     facts = {

@@ -1,4 +1,4 @@
-"""MicroAST (Wang et al. 2023, AAAI), the peer that picture engines are measured beside.
+"""MicroAST (Wang et al. 2023, AAAI): the teacher of stage 1b, and a peer of picture engines.
 
 FOLDER holds the four models of github.com/EndyWon/MicroAST (MIT), which are not shipped.
 """

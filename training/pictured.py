@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from style_a_video.pipelines.core.style_projection import StyleProjection, statistics_of
 from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
 
 from . import microast, pictures
 
+PROJECTION = "style_projection.safetensors"
 PICTURES = 6
 SIDE = 288  # px of a picture's crop
 
@@ -42,9 +44,12 @@ class Pictured:
             torch.from_numpy(np.stack([file[key] for file in files])) for key in ("seen", "own")
         )
 
-    def projection(self) -> StyleProjection:
-        """Untrained, but for the spread of the statistics."""
+    def projection(self, folder: Path | None) -> StyleProjection:
+        """The one in a run's folder; else untrained, but for the spread of the statistics."""
         projection = StyleProjection()
+        if folder is not None and (folder / PROJECTION).exists():
+            projection.load_state_dict(load_file(folder / PROJECTION))
+            return projection.float()
         everything = torch.cat([self.seen.flatten(0, 1), self.own.flatten(0, 1)])
         deviation, mean = torch.std_mean(everything, 0)
         projection.mean.copy_(mean)

@@ -26,14 +26,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
 from torch.nn import functional as F
 
 from . import architecture, captions
 from .loop import Crops, Run
-from .pictured import Pictured
+from .pictured import PROJECTION, Pictured
 from .train_autoencoder import batch, gradients, reconstruction_loss
 from .train_sctnet import Losses
 from .train_unet import (
@@ -162,7 +162,7 @@ def main() -> None:
     before = args.work / args.start if args.start else None
     trained = args.work / TRAINED
     pictured = Pictured(args.work)
-    latents, drawn = encode_images(args.work), encode_pictured(args.work, pictured)
+    latents, after = encode_images(args.work), encode_pictured(args.work, pictured)
     finished = before is not None and (before / "vae").exists()
     decoder = args.decoder or (before / "vae" if finished else trained)
     vae = AutoencoderTiny.from_pretrained(decoder).float()
@@ -170,8 +170,7 @@ def main() -> None:
     vae.encoder.requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained((before or args.work / "unet") / "unet").train()
     unet = unet.to(memory_format=torch.channels_last)
-    projection = pictured.projection()
-    projection.load_state_dict(load_file((before or args.work / "unet") / "projection.safetensors"))
+    projection = pictured.projection(before or args.work / "unet")
     for trained_beside in (unet, projection):
         trained_beside.requires_grad_(not args.decoder_alone)
     modules = {"unet": unet, "projection": projection, "decoder": vae.decoder}
@@ -183,7 +182,7 @@ def main() -> None:
         modules["heads"] = losses.heads
     run = Run(args.name, args.work, args.minutes, 3e-4, modules, args.steps)
     texts = TextPool(args.work / "clip", 12_000, seed=run.step, hard=HARD | hard)
-    batches = Batches(latents, drawn, pictured, texts, seed=run.step)
+    batches = Batches(latents, after, pictured, texts, seed=run.step)
     crops = Crops(args.work / "images", seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
     attended = Attended(unet)
@@ -229,7 +228,7 @@ def main() -> None:
         run.descend(loss)
         run.log(every=50, **parts)  # of each turn by turns
     run.averaged("unet").save_pretrained(run.folder / "unet")
-    save_file(run.averaged("projection").state_dict(), run.folder / "projection.safetensors")
+    save_file(run.averaged("projection").state_dict(), run.folder / PROJECTION)
     run.averaged("decoder")
     vae.save_pretrained(run.folder / "vae")
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from . import architecture, captions
 from .loop import Crops, Run
-from .pictured import Pictured
+from .pictured import PROJECTION, Pictured
 
 TRAINED = Path("autoencoder") / "vae"
 
@@ -159,16 +159,29 @@ def softened(latent: Tensor, share: float) -> Tensor:
     return latent.lerp(F.pixel_unshuffle(soft, architecture.PATCH)[0], share)
 
 
+class Wish(NamedTuple):
+    """The style of an item: caption k, a picture's share beside it and its statistics
+    (STATISTICS,), and the photo's latent (32,h,w) so drawn.
+    """
+
+    k: int
+    share: float
+    seen: Tensor
+    drawn: Tensor
+
+
 class Batches:
+    """Items from stage 1's latents and those of stage 1b (`after`), photo by photo."""
+
     def __init__(
         self,
         latents: list[Tensor],
-        drawn: list[Tensor],
+        after: list[Tensor],
         pictured: Pictured,
         texts: TextPool,
         seed: int,
     ):
-        self.latents, self.drawn, self.pictured, self.texts = latents, drawn, pictured, texts
+        self.latents, self.after, self.pictured, self.texts = latents, after, pictured, texts
         self.rng = np.random.default_rng(seed)
 
     def draw(self, t: Tensor, height: int, width: int) -> dict[str, Tensor]:
@@ -181,60 +194,72 @@ class Batches:
         held: the picture that z_t is made of. In the guidance all evaluations see one z_t, which is
         neither the photo nor the style: words lead from there to the style.
         """
-        rng, texts = self.rng, self.texts
-        names = ("target", "held", "image", "hidden", "pooled", "seen", "share", "whole", "led")
-        items: dict[str, list[Tensor]] = {name: [] for name in names}
-        for time in t.tolist():
-            index, window = self._crop(height, width)
-            z = self.latents[index][window].float()
-            k = int(rng.integers(len(texts.weights)))
-            case = str(rng.choice(list(CASES), p=list(CASES.values())))
-            photo = z[0]
-            # Stage 1 keeps the photo first, captions keep it last.
-            mixed = torch.einsum("s,schw->chw", texts.weights[k].roll(1), z)
-            share, seen, after = self._picture(index, window, k)
-            mixed = mixed.lerp(after, share)
-            has_text = case in ("frame_text", "text")
-            only_frame = case in ("frame", "masked_frame")
-            shown = photo
-            if only_frame and time < HELD and rng.random() < RECOLOURED:
-                drawn = self.drawn[index][window]
-                shown = drawn[int(rng.integers(len(drawn)))].float()
-            image = {
-                "frame_text": shown,
-                "frame": shown,
-                "masked_frame": shown * random_mask(rng, height, width),
-            }.get(case, torch.zeros_like(photo))
-            target = photo if only_frame else mixed
-            held = target
-            midway = MIDWAY_ALONE if only_frame else MIDWAY
-            if rng.random() < midway and not (only_frame and time >= HELD):
-                held = photo + float(rng.uniform(0, FARTHEST)) * (mixed - photo)
-            items["target"].append(held if case == "null" or only_frame else target)
-            if case != "null" and rng.random() < SOFTENED:
-                held = softened(held, float(rng.random()))
-            items["held"].append(held)
-            items["image"].append(image)
-            items["hidden"].append(texts.hidden[k] if has_text else texts.null_hidden[0])
-            items["pooled"].append(texts.pooled[k] if has_text else texts.null_pooled[0])
-            items["seen"].append(seen)
-            items["share"].append(torch.tensor(share if has_text else 0.0))
-            items["whole"].append(torch.tensor(case in ("frame_text", "frame")))
-            items["led"].append(torch.tensor(case == "frame_text"))
-        return {key: torch.stack(value).float() for key, value in items.items()}
+        items = [self._item(int(time), height, width) for time in t]
+        return {key: torch.stack([item[key] for item in items]).float() for key in items[0]}
 
-    def _picture(self, index: int, window: Any, k: int) -> tuple[float, Tensor, Tensor]:
-        """The picture's share beside caption k, its statistics, and the photo drawn after it."""
+    def _item(self, time: int, height: int, width: int) -> dict[str, Tensor]:
+        rng, texts = self.rng, self.texts
+        index, window = self._crop(height, width)
+        photo = self.latents[index][window][0].float()
+        case = str(rng.choice(list(CASES), p=list(CASES.values())))
+        wish = self._wish(index, window)
+        target, held = self._held(case, time, photo, wish.drawn)
+        asked = case in ("frame_text", "text")
+        return {
+            "target": target,
+            "held": held,
+            "image": self._shown(case, time, index, window),
+            "hidden": texts.hidden[wish.k] if asked else texts.null_hidden[0],
+            "pooled": texts.pooled[wish.k] if asked else texts.null_pooled[0],
+            "seen": wish.seen,
+            "share": torch.tensor(wish.share if asked else 0.0),
+            "whole": torch.tensor(case in ("frame_text", "frame")),
+            "led": torch.tensor(case == "frame_text"),
+        }
+
+    def _wish(self, index: int, window: Any) -> Wish:
         rng, pictured = self.rng, self.pictured
+        z = self.latents[index][window].float()
+        k = int(rng.integers(len(self.texts.weights)))
+        # Stage 1 keeps the photo first, captions keep it last.
+        by_words = torch.einsum("s,schw->chw", self.texts.weights[k].roll(1), z)
         if rng.random() >= PICTURED:
-            return 0.0, pictured.seen[0, 0], self.latents[index][window][0].float()
+            return Wish(k, 0.0, pictured.seen[0, 0], by_words)
         if rng.random() < OWN:
-            style = 1 + int(self.texts.weights[k][:-1].argmax())
-            seen = pictured.own[int(rng.integers(len(pictured.own))), style]
-            return 1.0, seen, self.latents[index][window][style].float()
+            style = 1 + int(rng.integers(len(z) - 1))
+            other = int(rng.integers(len(pictured.own)))
+            return Wish(k, 1.0, pictured.own[other, style], z[style])
         n = int(rng.integers(pictured.seen.shape[1]))
         share = float(rng.random()) if rng.random() < MIXED else 1.0
-        return share, pictured.seen[index, n], self.drawn[index][window][n].float()
+        by_picture = self.after[index][window][n].float()
+        return Wish(k, share, pictured.seen[index, n], by_words.lerp(by_picture, share))
+
+    def _held(self, case: str, time: int, photo: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """What the item leads to, and what z_t holds."""
+        rng = self.rng
+        alone = case in ("frame", "masked_frame")
+        target = held = photo if alone else drawn
+        midway = MIDWAY_ALONE if alone else MIDWAY
+        if rng.random() < midway and not (alone and time >= HELD):
+            held = photo + float(rng.uniform(0, FARTHEST)) * (drawn - photo)
+        if alone or case == "null":
+            target = held
+        if case != "null" and rng.random() < SOFTENED:
+            held = softened(held, float(rng.random()))
+        return target, held
+
+    def _shown(self, case: str, time: int, index: int, window: Any) -> Tensor:
+        """The frame, as this case sees it."""
+        rng = self.rng
+        photo = self.latents[index][window][0].float()
+        if case in ("text", "null"):
+            return torch.zeros_like(photo)
+        if case == "frame_text":
+            return photo
+        if time < HELD and rng.random() < RECOLOURED:
+            after = self.after[index][window]
+            photo = after[int(rng.integers(len(after)))].float()
+        return photo * random_mask(rng, *photo.shape[1:]) if case == "masked_frame" else photo
 
     def _crop(self, height: int, width: int) -> tuple[int, Any]:
         """A photo, and a window of its latents aligned to 16 px, the lattice of dots and blocks."""
@@ -344,7 +369,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--minutes", type=float, default=58)
     parser.add_argument(
-        "--start", type=Path, help="a U-Net folder to go on from instead of random weights"
+        "--start",
+        type=Path,
+        help="a U-Net folder, with the projection beside it, in the place of random weights",
     )
     parser.add_argument("--name", default="unet")
     args = parser.parse_args()
@@ -352,11 +379,12 @@ def main() -> None:
     unet = UNet2DConditionModel.from_pretrained(args.start) if args.start else architecture.unet()
     unet = unet.to(memory_format=torch.channels_last).train()
     pictured = Pictured(args.work)
-    modules = {"unet": unet, "projection": pictured.projection()}
+    beside = args.start.parent if args.start else None
+    modules = {"unet": unet, "projection": pictured.projection(beside)}
     run = Run(args.name, args.work, args.minutes, 1e-3 if not args.start else 5e-4, modules)
-    latents, drawn = encode_images(args.work), encode_pictured(args.work, pictured)
+    latents, after = encode_images(args.work), encode_pictured(args.work, pictured)
     texts = TextPool(args.work / "clip", 12_000, seed=run.step)
-    batches = Batches(latents, drawn, pictured, texts, seed=run.step)
+    batches = Batches(latents, after, pictured, texts, seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
     attended = Attended(unet)
     for _ in run.steps():
@@ -375,7 +403,7 @@ def main() -> None:
             attention=attention,
         )
     run.averaged("unet").save_pretrained(run.folder / "unet")
-    save_file(run.averaged("projection").state_dict(), run.folder / "projection.safetensors")
+    save_file(run.averaged("projection").state_dict(), run.folder / PROJECTION)
 
 
 if __name__ == "__main__":

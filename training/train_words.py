@@ -25,7 +25,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from . import captions, pictures
 from .artists import WORDS
 from .loop import Run
-from .pictured import tensor
+from .pictured import PROJECTION, tensor
 
 BATCH = 96
 # What a caption asks for: what it asked for before, a word alone, a word or a style and not
@@ -92,7 +92,7 @@ def main() -> None:
     before.requires_grad_(False)
     text = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").float().train()
     projection = StyleProjection()
-    projection.load_state_dict(load_file(args.work / args.run / "projection.safetensors"))
+    projection.load_state_dict(load_file(args.work / args.run / PROJECTION))
     tokens, pooled = points(args.data, projection)
     run = Run(args.name, args.work, args.minutes, 1e-3, {"text": text})
     torch.save(pooled, run.folder / "points.pt")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .perceptual_encoder import load_encoder
 from .styles import EMBEDDED
@@ -25,6 +25,11 @@ def load_style_projection() -> StyleProjection:
     projection = StyleProjection()
     projection.load_state_dict(load_file(FILE))
     return projection.float().eval().requires_grad_(False)
+
+
+def picture_networks() -> dict[str, nn.Module]:
+    """What decides c_T of a picture, by name."""
+    return {"perceptual_encoder": load_encoder(), "style_projection": load_style_projection()}
 
 
 def picture_text(pictures: Sequence[Tensor], shares: Sequence[float]) -> tuple[Tensor, Tensor]:

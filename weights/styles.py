@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,11 +49,19 @@ def are_listed() -> bool:
 
 
 def is_named(name: str, prompt: str) -> bool:
-    """Whether a prompt names that style: a word of it in English, its first two characters in
-    Chinese.
+    """Whether a prompt names that style: in Chinese by its first two characters, in English by a
+    word of it; what was learned from pictures only by its last word, such as a surname.
     """
-    chinese = next(style.chinese for style in [*styles(), *words()] if style.name == name)
-    return chinese[:2] in prompt or any(word in prompt.lower() for word in name.lower().split())
+    style = next(style for style in [*styles(), *words()] if style.name == name)
+    english = re.findall(r"\w+", name.lower())
+    if style.kind == "pictures":
+        english, chinese = english[-1:], style.chinese
+    else:
+        chinese = style.chinese[:2]
+    return chinese in prompt or any(
+        re.search(rf"\b{word}\b", prompt.lower(), re.ASCII if word.isascii() else 0)
+        for word in english
+    )
 
 
 def known_threshold() -> float:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
 SIDES = (16, 8192)  # px
 PICTURES = (".jpg", ".jpeg", ".png")
+NAME_THE_STYLE = (
+    "Name the style: --prompt TEXT, --style-image FILE or --style NAME (see style-a-video stylize "
+    "--help)."
+)
 
 
 def part(to: argparse.ArgumentParser, of: str = "") -> None:
@@ -223,16 +227,15 @@ def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[Engine
     """The engine that is named, or the one for these styles; and its options, checked."""
     from ..checks import check_prompts
 
+    if args.engine is None and all(style.is_empty for style in styles):
+        raise StyleAVideoError(NAME_THE_STYLE)
     kind = kind_named(args.engine) if args.engine is not None else default_for(styles[0])
     options = from_args(kind.name, kind.options, [k.options for k in KINDS], args)
     if negative := getattr(options, "negative", ""):
         check_prompts("The negative prompt", negative, 1, empty=True)
     for style in styles:
         if kind.takes and style.is_empty:
-            raise StyleAVideoError(
-                "Name the style: --prompt TEXT, --style-image FILE or --style NAME (see "
-                "style-a-video stylize --help)."
-            )
+            raise StyleAVideoError(NAME_THE_STYLE)
         kind.check(style)
         options.check_style(style)
     _check_run(args)

@@ -250,7 +250,7 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
             ("--style-image", "p.png", "--engine", "diffusion", "--style-mask", "p.png"),
             "The engine diffusion puts a picture's style on the whole frame: leave the mask out",
         ),
-        (("--engine", "best"), "There is no engine 'best'; choose one of: diffusion"),
+        (("--engine", "best"), "There is no engine 'best'; choose one of: sctnet, diffusion"),
         (("--style", "no"), "There is no learned style 'no'; there are: "),
         (("--style", "p.safetensors"), "There is no file p.safetensors: check the path."),
         (("--style", "scream:x"), "The weight of the learned style scream must be a number, not"),

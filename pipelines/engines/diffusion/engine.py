@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ....weights import styles
 from ....weights.loading import load, load_quietly
-from ....weights.style_projection import picture_text
+from ....weights.style_projection import picture_networks, picture_text
 from ...errors import Remedy, StyleAVideoError
 from ..kinds import Engine
 from ..style import Style
@@ -117,7 +117,8 @@ class Diffusion:
         """SHA-256 of the model's weights: read once, however many videos there are."""
         from ....weights.fingerprint import fingerprint
 
-        return fingerprint(self.pipeline.components)
+        of_pictures = picture_networks() if is_built_in(self.options) else {}
+        return fingerprint({**self.pipeline.components, **of_pictures})
 
     def identity(self) -> dict[str, Any]:
         return {
