@@ -92,7 +92,7 @@ def load(name: str) -> Loaded:
 
 
 def style_of(name: str, picture: StylePicture) -> Style:
-    """A painting as an engine takes it: words, the picture, or what was learned of it."""
+    """A painting as an engine takes it: the picture, what was learned of it, or a word."""
     takes = kind_named(name.partition(":")[0]).takes
     if LEARNED in takes:
         return Style(learned=(read_learned_style(LEARNED_AS[Path(picture.name).stem]),))
@@ -268,7 +268,7 @@ def speed(args: argparse.Namespace) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    engines = [kind.name for kind in KINDS if PICTURES in kind.takes]
+    engines = [kind.name for kind in KINDS if kind.takes == {PICTURES}]
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--max-side", type=int, default=512)

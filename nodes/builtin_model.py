@@ -253,7 +253,8 @@ class LoadBuiltInModel(io.ComfyNode):
             category="Style-A-Video/model",
             description=(
                 "The small model that comes with Style-A-Video: nothing to download, fast on a "
-                "CPU, 17 styles in English and Chinese. Its outputs work with stock blocks."
+                "CPU, 17 styles in English and Chinese, or the style of a picture. Its outputs "
+                "work with stock blocks."
             ),
             search_aliases=["style a video", "embedded model", "video style transfer"],
             inputs=[],

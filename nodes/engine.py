@@ -51,7 +51,7 @@ from ..weights.paintings import painting as painting_named
 from .video import UNCONNECTED, input_files, uploaded
 
 StyleType = io.Custom("STYLEAVIDEO_STYLE")
-"""Carries pictures or learned styles, a tuple: only Load Engine knows that they are all."""
+"""Carries pictures or learned styles, a tuple: where it goes in, they are all."""
 EngineType = io.Custom("STYLEAVIDEO_ENGINE")
 
 SHIPPED = [one.name for one in (*PAINTINGS, *PHOTOS)]
@@ -224,7 +224,9 @@ class StylePictureNode(io.ComfyNode):
                 previous_input("Style Picture"),
             ],
             outputs=[
-                StyleType.Output(display_name="STYLE", tooltip="For Load Engine."),
+                StyleType.Output(
+                    display_name="STYLE", tooltip="For Load Engine or Picture Condition."
+                ),
                 io.Image.Output(display_name="IMAGE", tooltip="The picture, to look at."),
             ],
         )

@@ -366,7 +366,7 @@ class PresetGuiderNode(io.ComfyNode):
             search_aliases=["style a video", "instructpix2pix guider", "bernini guider"],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model."),
-                io.Conditioning.Input("prompt", tooltip="The style in words."),
+                io.Conditioning.Input("prompt", tooltip="The style: in words, or of a picture."),
                 io.Conditioning.Input(
                     "negative", tooltip="The empty prompt, or what the result should not be."
                 ),

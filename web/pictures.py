@@ -286,7 +286,7 @@ def cropped(image: Tensor) -> Tensor:
 def load_engine(_: StyleAVideoPipeline) -> Image.Image:
     picture = of_painting("The Great Wave, Hokusai")
     tiles = [("frame", film("coffee", (320, 256))[0]), ("picture", cropped(picture.image))]
-    names = [kind.name for kind in KINDS if OF_PICTURES in kind.takes]
+    names = [kind.name for kind in KINDS if kind.takes == {OF_PICTURES}]
     tiles += [(name, in_style("coffee", name, picture)) for name in names]
     tiles += [("sctnet, photo", in_style("coffee", "sctnet", picture, mode="photo"))]
     return tiled(tiles, len(tiles))

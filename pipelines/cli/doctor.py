@@ -341,8 +341,8 @@ def _style(kind: EngineKind, picture: torch.Tensor) -> Style:
     from ..engines.kinds import PICTURES, WORDS
     from ..engines.style import Style, StylePicture, read_learned_style
 
-    if WORDS in kind.takes:
-        return Style("watercolour")
-    if PICTURES in kind.takes:
-        return Style(pictures=(StylePicture(picture),))
+    words = "watercolour" if WORDS in kind.takes else ""
+    pictures = (StylePicture(picture),) if PICTURES in kind.takes else ()
+    if words or pictures:
+        return Style(words, pictures)
     return Style(learned=(read_learned_style(BASE[0].name),))

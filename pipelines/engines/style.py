@@ -104,7 +104,7 @@ def _place(member: StylePicture | LearnedStyle) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """A style in words, in pictures, in learned styles, or the only one that an engine has.
+    """A style in words, in pictures or both, in learned styles, or the only one an engine has.
 
     Raises:
         StyleAVideoError: on making one: too many pictures or learned styles, both, weights that
@@ -147,7 +147,8 @@ class Style:
     @property
     def words(self) -> str:
         """How it is called in messages and on sheets."""
-        return self.text or " + ".join(_title(member.name) for member in self.members)
+        parts = [self.text] if self.text else []
+        return " + ".join([*parts, *(_title(member.name) for member in self.members)])
 
     @cached_property
     def identity(self) -> dict[str, Any]:

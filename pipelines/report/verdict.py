@@ -160,8 +160,9 @@ MORE = Words(
     "想要更强的风格：提高文本强度，用更直白的提示词，或换一个引擎。",
 )
 MORE_OF_PICTURE = Words(
-    "For more style: raise the strength of the style, or use another picture or another engine.",
-    "想要更强的风格：提高风格强度，或换一张风格图、另一个引擎。",
+    "For more style: raise the strength of the style or the picture's share, or use another "
+    "picture or another engine.",
+    "想要更强的风格：提高风格强度或图片占比，或换一张风格图、另一个引擎。",
 )
 CALMER = Words(
     "To make it calmer: let it be refined (strength 1), or take a calmer way to stylize: a learned "

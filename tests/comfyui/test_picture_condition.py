@@ -24,12 +24,14 @@ def style():
     return StylePictureNode.execute(StylePictureNode.define_schema().inputs[0].default, 1.0).args[0]
 
 
-def test_it_is_the_pipelines(clip, style):
-    ((hidden, extra),) = PictureCondition.execute(clip, style)[0]
-    loaded = Diffusion(DiffusionOptions(), torch.device("cpu"), torch.float32)
-    known = loaded._text(Style(pictures=style))
-    torch.testing.assert_close(hidden, known.hidden)
-    torch.testing.assert_close(extra["pooled_output"], known.pooled)
+def test_words_and_picture_are_those_of_the_pipeline(clip, style):
+    words = TextCondition.execute(clip, "ink wash", True, 0)[0]
+    ((hidden, extra),) = PictureCondition.execute(clip, style, words, 0.3)[0]
+    options = DiffusionOptions(picture_share=0.3)
+    loaded = Diffusion(options, torch.device("cpu"), torch.float32)
+    known = loaded._text(Style("ink wash", pictures=style))
+    torch.testing.assert_close(hidden, known.hidden, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(extra["pooled_output"], known.pooled, atol=1e-5, rtol=1e-4)
 
 
 def test_an_image_is_a_picture(clip, style):

@@ -92,7 +92,8 @@ def test_shares_are_of_the_weights():
 
 
 def test_a_style_is_called_by_its_words_or_its_files():
-    assert Style("oil", (picture(),)).words == "oil"
+    assert Style("oil", (picture(name="wave.jpg"),)).words == "oil + wave"
+    assert Style("oil").words == "oil"
     assert Style("", (picture(name="a/wave.jpg"), picture(name="night.png"))).words == (
         "wave + night"
     )

@@ -83,7 +83,7 @@ def test_unseen_wordings_land_on_their_style(pipeline):
 
 
 def test_every_style_knows_its_own_names(pipeline):
-    for style in styles.styles():
+    for style in [*styles.styles(), *styles.words()]:
         for name in (style.name, style.chinese):
             assert styles.nearest(name, pipeline, 1)[0][0] == style.name
             assert styles.is_known(name, pipeline)
@@ -100,6 +100,27 @@ def test_every_style_knows_its_own_names(pipeline):
 def test_a_style_that_is_not_named_is_told(pipeline, prompt, said):
     shown = SimpleNamespace(options=DiffusionOptions(), pipeline=pipeline)
     assert Diffusion.remarks(shown, Style(prompt)) == said
+
+
+@pytest.mark.parametrize(
+    "prompt, name, named",
+    [
+        ("surrealism", "realism", False),
+        ("realism, a street", "realism", True),
+        ("william turner", "William Morris", False),
+        ("a glass of water", "stained glass", False),
+        ("画成莫奈那样", "Monet", True),
+        ("Monet风格", "Monet", True),
+    ],
+)
+def test_a_prompt_names_a_style_by_a_whole_word(prompt, name, named):
+    assert styles.is_named(name, prompt) == named
+
+
+def test_words_learned_from_pictures_take_no_style_away(pipeline):
+    learned = {word.name for word in styles.words()}
+    near = {wording: styles.nearest(wording, pipeline, 1)[0][0] for wording in WORDINGS}
+    assert not learned & set(near.values())
 
 
 @pytest.mark.parametrize("prompt", ["turn the man into a robot", "a dog", "quantum mechanics"])

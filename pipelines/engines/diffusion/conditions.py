@@ -50,11 +50,21 @@ class Text:
         return Text(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
 
     def lerp(self, other: Text, share: float) -> Text:
-        """So much of the other text, of equal shape or of one row; what is left of this one."""
-        pooled = None
-        if self.pooled is not None and other.pooled is not None:
-            pooled = self.pooled.lerp(other.pooled, share)
-        return Text(self.hidden.lerp(other.hidden, share), pooled)
+        """So much of the other text, of equal shape or of one row; what is left of this one.
+
+        Raises:
+            ValueError: one of them is pooled and the other is not.
+        """
+        hidden = self.hidden.lerp(other.hidden, share)
+        if self.pooled is None and other.pooled is None:
+            return Text(hidden, None)
+        if self.pooled is None or other.pooled is None:
+            raise ValueError("one text is pooled and the other is not")
+        return Text(hidden, self.pooled.lerp(other.pooled, share))
+
+    def to(self, like: Tensor) -> Text:
+        """On the device of a tensor, in its precision."""
+        return Text(self.hidden.to(like), None if self.pooled is None else self.pooled.to(like))
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,11 @@ class Diffusion:
 
     def _text(self, style: Style) -> Text:
         """The pictures as a text condition; beside words, a mean of both."""
-        made = picture_text([picture.image for picture in style.pictures], style.shares)
-        text = Text(*(x.to(self.pipeline.unet.device, self.dtype) for x in made))
+        text = Text(*picture_text([one.image for one in style.pictures], style.shares))
         if not style.text:
             return text
-        return self.pipeline.encode_prompt(style.text).lerp(text, self.options.picture_share)
+        words = self.pipeline.encode_prompt(style.text)
+        return words.lerp(text.to(words.hidden), self.options.picture_share)
 
     @cached_property
     def weights(self) -> str:

@@ -286,11 +286,10 @@ class StyleAVideoPipeline(
         )
         frames = checks.check_frames(frames)
         count, size = len(frames), (frames.shape[-2], frames.shape[-1])
-        prompts = (
-            prompt.rows(count, self.unet.config)
-            if isinstance(prompt, Text)
-            else checks.check_prompts("prompt", prompt, count)
-        )
+        if isinstance(prompt, Text):
+            prompt = prompt.rows(count, self.unet.config)
+        else:
+            prompt = checks.check_prompts("prompt", prompt, count)
         negatives = checks.check_prompts("negative_prompt", negative_prompt, count, empty=True)
         indices = _indices(frame_indices, count)
         checks.check_choice("output type", output_type, OUTPUT_TYPES)
@@ -308,7 +307,7 @@ class StyleAVideoPipeline(
             checks.check_shape("latents", latents, start.shape)
             start = latents.to(start)
 
-        text = prompts if isinstance(prompts, Text) else self.encode_prompt(prompts)
+        text = prompt.to(start) if isinstance(prompt, Text) else self.encode_prompt(prompt)
         conditions = self._conditions(frames, text, negatives, chunk)
         if attention_mask is not None:
             mask = self.pad(attention.resize_to(attention_mask.float(), *size))

@@ -1,5 +1,6 @@
 """A picture in the place of words, by the built-in model."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,10 @@ from style_a_video.pipelines.engines.diffusion.conditions import Text
 from style_a_video.pipelines.engines.diffusion.engine import Diffusion
 from style_a_video.pipelines.engines.style import Style, read_style_picture
 from style_a_video.pipelines.errors import StyleAVideoError
+from style_a_video.weights import style_projection
 from style_a_video.weights.paintings import painting
 from style_a_video.weights.perceptual_encoder import load_encoder
+from style_a_video.weights.style_projection import load_style_projection
 
 CPU = torch.device("cpu")
 
@@ -37,8 +40,9 @@ NIGHT, SCREAM = "Starry Night, Van Gogh", "The Scream, Munch"
 
 
 def made(loaded, photo, style, **options):
-    loaded.options = DiffusionOptions(**options)
-    return loaded.engine(style)(photo, [0])
+    own = copy.copy(loaded)
+    own.options = DiffusionOptions(**options)
+    return own.engine(style)(photo, [0])
 
 
 def test_each_picture_gives_a_result_nearer_to_itself(loaded, photo):
@@ -95,9 +99,26 @@ def test_an_encoded_text_that_does_not_fit_is_refused(loaded, photo, text, messa
         loaded.pipeline(photo.repeat(2, 1, 1, 1), text)
 
 
+def test_a_text_with_pooled_text_and_one_without_are_not_mixed():
+    plain = Text(torch.zeros(1, 77, 128), None)
+    assert plain.lerp(plain, 0.5).pooled is None
+    with pytest.raises(ValueError, match="one text is pooled"):
+        plain.lerp(Text(torch.zeros(1, 77, 128), torch.zeros(1, 128)), 0.5)
+
+
+def test_what_makes_a_pictures_text_decides_the_job(loaded, monkeypatch):
+    before = copy.copy(loaded).weights
+    changed = load_style_projection()
+    changed.layers[0].bias += 1
+    monkeypatch.setattr(style_projection, "load_style_projection", lambda: changed)
+    again = copy.copy(loaded)
+    again.__dict__.pop("weights", None)
+    assert again.weights != before
+
+
 def test_one_row_of_encoded_text_is_for_every_frame(loaded, photo):
     frames = photo.repeat(2, 1, 1, 1)
     text = loaded.pipeline.encode_prompt("ink wash")
-    torch.testing.assert_close(
-        loaded.pipeline(frames, text).frames, loaded.pipeline(frames, "ink wash").frames
-    )
+    wanted = loaded.pipeline(frames, "ink wash").frames
+    for rows in (text, text.rows(2, loaded.pipeline.unet.config)):
+        torch.testing.assert_close(loaded.pipeline(frames, rows).frames, wanted)
