@@ -5,7 +5,7 @@
 After stage 1. Writes WORK/pictured/NAME.npz for every array of stage 1: `drawn` (PICTURES,H,W,3)
 uint8, `seen` (PICTURES,STATISTICS) of the pictures, and `own` (1 + styles, STATISTICS) of the photo
 and of its own filtered versions, so that a filtered picture can ask for its filter. Finished files
-are kept.
+are kept while their array is.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
     crops = pictures.Crops(pictures.styles(args.data), seed=0, colours=0.6)
     for done, file in enumerate(sorted((args.work / "images").glob("*.npy")), 1):
         target = folder / f"{file.stem}.npz"
-        if target.exists():
+        if target.exists() and target.stat().st_mtime > file.stat().st_mtime:
             continue
         crops.rng = np.random.default_rng(zlib.crc32(file.name.encode()))
         images = tensor(np.load(file))
