@@ -31,6 +31,7 @@ from style_a_video.pipelines.report import charts, sheet
 from style_a_video.pipelines.report.measures import measure
 from style_a_video.weights.loading import load
 from style_a_video.weights.paintings import painting
+from style_a_video.weights.style_projection import picture_text
 from style_a_video.weights.styles import styles
 from torch import Tensor
 from torch.nn import functional as F
@@ -308,12 +309,25 @@ def style_picture(_: StyleAVideoPipeline) -> Image.Image:
     return tiled(tiles, len(tiles))
 
 
+def picture_condition(pipeline: StyleAVideoPipeline) -> Image.Image:
+    """A picture in the place of words, and beside them by three shares."""
+    words, frame = "pencil sketch", film("astronaut", (320, 256))
+    picture = of_painting("The Scream, Munch")
+    said, seen = pipeline.encode_prompt(words), Text(*picture_text([picture.image], [1.0]))
+    tiles = [("frame", frame[0]), ("picture", cropped(picture.image))]
+    for share in (0.0, 0.5, 1.0):
+        mixed = said.lerp(seen.to(said.hidden), share)
+        tiles.append((f"picture_share {share:g}", pipeline(frame, mixed).frames[0]))
+    return tiled(tiles, len(tiles))
+
+
 PICTURES: tuple[Callable[[StyleAVideoPipeline], Image.Image], ...] = (
     builtin_model,
     stylize,
     stylize_video,
     load_frames,
     text_condition,
+    picture_condition,
     attention_map,
     attention_overlay,
     weighted_condition,
