@@ -1,10 +1,12 @@
 """Stage 7: the trained parts → weights/embedded, an ordinary diffusers folder in float16.
 
     python -m training.export [--work DIR] [--run together] [--words words] [--share 1]
+        [--beside RUN=SHARE ...]
 
---share takes so much of the run and the rest of the weights that weights/embedded holds, as a mean
-of both: what a run of new aims forgot comes back, and what it learned mostly stays (Wortsman et al.
-2022, arXiv 2109.01903).
+--share takes so much of the run and the rest of the weights that weights/embedded holds, as a mean;
+--beside takes a part of that rest from the U-Net of another run, such as the one of stage 4. What a
+run of new aims forgot comes back, and what it learned mostly stays (Wortsman et al. 2022, arXiv
+2109.01903).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +43,8 @@ DEFAULTS = {
     "correction_decoder": "full",
     "paper": {
         "num_inference_steps": 10,
-        "text_scale": 2.0,
-        "frame_scale": 2.0,
+        "text_scale": 1.0,
+        "frame_scale": 1.5,
         "attention_scale": 0.3,
         "start_level": 0.5,
     },
@@ -77,10 +79,12 @@ def listed(name: tuple[list[str], list[str]]) -> dict[str, str]:
 
 
 @torch.no_grad()
-def lerp_(module: nn.Module, other: nn.Module, share: float) -> None:
-    """A module's weights → (1 - share) of them and the share of the other's."""
-    for mine, theirs in zip(module.parameters(), other.parameters(), strict=True):
-        mine.lerp_(theirs.to(mine), share)
+def mean_(module: nn.Module, share: float, others: Sequence[tuple[nn.Module, float]]) -> None:
+    """A module's weights → so much of them, and of the others' by their shares."""
+    for p, *rest in zip(module.parameters(), *(m.parameters() for m, _ in others), strict=True):
+        p.mul_(share)
+        for other, (_, part) in zip(rest, others, strict=True):
+            p.add_(other.to(p), alpha=part)
 
 
 def main() -> None:
@@ -90,6 +94,7 @@ def main() -> None:
     parser.add_argument("--words", default="words", help="the run of stage 6, its text encoder")
     parser.add_argument("--image", default="clip", help="the run of stage 3 with the image encoder")
     parser.add_argument("--share", type=float, default=1.0, help="of the run (%(default)g)")
+    parser.add_argument("--beside", nargs="*", default=[], metavar="RUN=SHARE")
     args = parser.parse_args()
     clip, together = args.work / "clip", args.work / args.run
     pipeline = StyleAVideoPipeline(
@@ -107,8 +112,13 @@ def main() -> None:
     )
     if args.share < 1:
         before = load("embedded")
-        for part in ("unet", "vae"):
-            lerp_(getattr(pipeline, part), getattr(before, part), 1 - args.share)
+        mean_(pipeline.vae, args.share, [(before.vae, 1 - args.share)])
+        others = [
+            (UNet2DConditionModel.from_pretrained(args.work / name / "unet"), float(part))
+            for name, part in (one.split("=") for one in args.beside)
+        ]
+        rest = 1 - args.share - sum(part for _, part in others)
+        mean_(pipeline.unet, args.share, [*others, (before.unet, rest)])
     pipeline.to(dtype=torch.float16).save_pretrained(styles.EMBEDDED)
     # diffusers writes the first key and then warns that it does not know it; the second is a path
     # of the machine that trained.

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from style_a_video.pipelines.core.style_projection import StyleProjection, statistics_of
 from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from . import captions, pictures
@@ -88,7 +89,7 @@ def main() -> None:
     torch.manual_seed(0)
     folder = args.work / "clip"
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    before = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").eval()
+    before = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").float().eval()
     before.requires_grad_(False)
     text = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").float().train()
     projection = StyleProjection()
@@ -96,7 +97,7 @@ def main() -> None:
     tokens, pooled = points(args.data, projection)
     run = Run(args.name, args.work, args.minutes, 1e-3, {"text": text})
     torch.save(pooled, run.folder / "points.pt")
-    rng = np.random.default_rng(run.step)
+    rng, middle = np.random.default_rng(run.step), pooled.mean(0)
 
     def ids(texts: list[str]) -> Tensor:
         return tokenizer(
@@ -118,14 +119,18 @@ def main() -> None:
         ]
         loss = apart[0] + apart[1]
         asked = share[:, 0]
-        # What was known may lose nothing.
-        run.descend((loss * (1 + 3 * (asked == 0))).mean())
         alone = asked == 1
-        near = torch.cdist(said.text_embeds[alone], pooled).argmin(1) == word[alone]
+        # Distances alone are content with the mean of all words.
+        ours, points_of = said.text_embeds[alone] - middle, pooled - middle
+        likeness = F.normalize(ours) @ F.normalize(points_of).T
+        named = F.cross_entropy(likeness / 0.1, word[alone])
+        # What was known may lose nothing.
+        run.descend((loss * (1 + (asked == 0))).mean() + 0.5 * named)
         run.log(
             before=loss[asked == 0].mean().detach(),
             word=loss[alone].mean().detach(),
-            right=near.float().mean(),
+            named=named.detach(),
+            right=(likeness.argmax(1) == word[alone]).float().mean(),
         )
     run.averaged("text").save_pretrained(run.folder / "text_encoder")
 
