@@ -49,19 +49,16 @@ def are_listed() -> bool:
 
 
 def is_named(name: str, prompt: str) -> bool:
-    """Whether a prompt names that style: in Chinese by its first two characters, in English by a
-    word of it; what was learned from pictures only by its last word, such as a surname.
+    """Whether a prompt names that style: in English by a word of it, in Chinese by its first two
+    characters; what was learned from pictures only by its whole name.
     """
     style = next(style for style in [*styles(), *words()] if style.name == name)
-    english = re.findall(r"\w+", name.lower())
-    if style.kind == "pictures":
-        english, chinese = english[-1:], style.chinese
-    else:
-        chinese = style.chinese[:2]
-    return chinese in prompt or any(
-        re.search(rf"\b{word}\b", prompt.lower(), re.ASCII if word.isascii() else 0)
-        for word in english
-    )
+    whole = style.kind == "pictures"
+    chinese = style.chinese if whole else style.chinese[:2]
+    # ASCII: a Chinese character beside a word ends it.
+    said = re.findall(r"\w+", prompt.lower(), re.ASCII if name.isascii() else 0)
+    english = [word in said for word in re.findall(r"\w+", name.lower())]
+    return chinese in prompt or (all if whole else any)(english)
 
 
 def known_threshold() -> float:

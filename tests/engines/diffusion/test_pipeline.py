@@ -553,7 +553,9 @@ def test_the_correction_brings_the_prediction_nearer_to_the_frame(
         target = pipeline.encode_images(clip)
         pipeline.scheduler.set_timesteps(3)
         t = pipeline.scheduler.timesteps[1]
-        conditions = pipeline._conditions(clip, [PROMPT] * 3, [""] * 3, None)
+        conditions = pipeline._conditions(
+            clip, pipeline.encode_prompt([PROMPT] * 3), [""] * 3, None
+        )
         z = frame_noise(tuple(conditions.image_latents.shape[1:]), 0, range(3))
 
         def loss(z):
@@ -605,7 +607,9 @@ def test_the_correction_is_the_same_move_for_samplers_on_sigmas(tiny_pipeline, c
     """z' in the U-Net's scaling; the samples of Euler are sqrt(σ²+1) times larger."""
     moved = []
     with torch.no_grad():
-        conditions = tiny_pipeline._conditions(clip, [PROMPT] * 3, [""] * 3, None)
+        conditions = tiny_pipeline._conditions(
+            clip, tiny_pipeline.encode_prompt([PROMPT] * 3), [""] * 3, None
+        )
         z = frame_noise(tuple(conditions.image_latents.shape[1:]), 0, range(3))
         config = {**tiny_pipeline.scheduler.config, "timestep_spacing": "leading"}
         for kind in (type(tiny_pipeline.scheduler), EulerDiscreteScheduler):
