@@ -24,12 +24,8 @@ from style_a_video.pipelines.refine.frames import Refining
 from style_a_video.pipelines.refine.keyframes import Keyframes
 from test_stream import COUNT, SIZE, as_video, encode, loaded, pan
 
-folders, built_in, path, frames = (
-    streams.folders,
-    streams.built_in,
-    streams.path,
-    streams.frames,
-)
+pytestmark = pytest.mark.usefixtures("folders")
+built_in, path, frames = streams.built_in, streams.path, streams.frames
 
 
 @pytest.fixture(scope="module")

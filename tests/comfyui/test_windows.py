@@ -8,7 +8,6 @@ import comfy.samplers
 import comfy.supported_models as kinds
 import numpy as np
 import pytest
-import test_stream as streams
 import torch
 from comfy_extras.nodes_bernini import BerniniConditioning
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
@@ -26,7 +25,7 @@ from style_a_video.pipelines.run.shots import Begin, Plan, Segment, Shot, plan
 from test_guidance_split import build, text
 from test_stream import as_video, decoded, encode, pan
 
-folders = streams.folders
+pytestmark = pytest.mark.usefixtures("folders")
 SIZE = (96, 64)
 LENGTH, OVERLAP = 17, 8
 GIVES = LENGTH - 1 - OVERLAP
