@@ -336,12 +336,10 @@ class LoadEngine(io.ComfyNode):
         settings = {name: value for name, value in engine.items() if value is not None}
         kind = kind_named(settings.pop("engine"))
         kind.check(wanted)
-        options = kind.options(**settings)
-        options.check_style(wanted)
         device = comfy.model_management.get_torch_device()
         precise = comfy.model_management.FORCE_FP32
         dtype = torch.float32 if precise else pick_dtype("auto", device)
-        loaded = kind.load(options, device, dtype)
+        loaded = kind.load(kind.options(**settings), device, dtype)
         return io.NodeOutput(StyleEngine(kind.name, loaded, wanted))
 
 

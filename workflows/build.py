@@ -866,7 +866,7 @@ def words_and_a_picture_together(g: Graph) -> None:
     model = g.add("StyleAVideoLoadBuiltIn")
     frames = load_clip(g, 0, first_frame_only=True)
     picture = g.add("StyleAVideoStylePicture", painting="The Scream, Munch")
-    g.stage("2 · Words and picture · 文字与图片")
+    g.stage("2 · Conditions · 条件")
     words = g.add("StyleAVideoTextCondition", clip=model["CLIP"], text="pencil sketch")
     both = g.add(
         "StyleAVideoPictureCondition", clip=model["CLIP"], style=picture["STYLE"], words=words
