@@ -29,7 +29,8 @@ class Seen:
         source: x^f.
         stylized: y^f.
         source_before: x^{f-1}, warped.
-        refined_before: ŷ^{f-1}, warped, its light changed where that of x and y did.
+        refined_before: ŷ^{f-1}, warped but for what y keeps to its place on the screen, its light
+            changed where that of x and y did.
         visible: M_{f,f-1} in {0,1}: pixels that frame f-1 shows too.
     """
 
@@ -54,9 +55,22 @@ def see(
     source_before = motion.warp(source_prev, flow_to_prev)
     # Warped again in every frame to come: bilinear would blur a little more each time.
     refined_before = motion.warp(refined_prev, flow_to_prev, "bicubic")
+    refined_before = nearer(refined_before, refined_prev, stylized)
     light = light_change(source - source_before, stylized - refined_before, visible)
     refined_before = refined_before + light
     return Seen(source, stylized, source_before, refined_before.clamp(0, 1), visible)
+
+
+def nearer(warped: Tensor, unmoved: Tensor, stylized: Tensor, margin: float = 1.25) -> Tensor:
+    """ŷ^{f-1} (T,3,H,W) as it was, where that is `margin` times nearer to y^f than warped.
+
+    A screen of dots, blocks or a grid stands still while the scene moves behind it. Dragged along,
+    it would be a smear within a second. The distances are means over 9 px.
+    """
+    moved, kept = (
+        _mean((past - stylized).abs().mean(1, keepdim=True), 9) for past in (warped, unmoved)
+    )
+    return torch.where(margin * kept < moved, unmoved, warped)
 
 
 def light_change(

@@ -206,10 +206,20 @@ def test_what_is_warped_again_and_again_stays_sharp():
     picture = fine
     for _ in range(6):  # half a pixel back and forth
         for flow_to_prev in (half, -half):
-            seen = refiner.see(fine, fine, fine, picture, flow_to_prev, -flow_to_prev)
+            y = flow.warp(picture, flow_to_prev, "bicubic")
+            seen = refiner.see(fine, y, fine, picture, flow_to_prev, -flow_to_prev)
             picture = seen.refined_before
     kept = picture[..., 16:-16, 16:-16].std() / past.refined_before[..., 16:-16, 16:-16].std()
     assert kept > 0.85
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_screen_of_dots_stands_still_while_the_scene_moves_behind_it(method):
+    x = pan()
+    dots = ((torch.arange(HEIGHT)[:, None] // 4 + torch.arange(WIDTH) // 4) % 2).float()
+    y = 0.2 + 0.6 * dots.expand_as(x) + 0.1 * (x - 0.5)
+    out = refined(x, y, Refining(method=method))
+    assert (out - y)[2:].abs().mean() < 0.03
 
 
 @pytest.mark.parametrize("method", METHODS)
