@@ -1,8 +1,10 @@
 """Does every style stay still where the scene does, and sharp where it moves, through the refiner?
 
-    python benchmarks/stillness.py CLIP... [--styles STYLE ...] [--model FOLDER] [--json FILE]
+    python benchmarks/stillness.py CLIP... [--styles STYLE ...] [--preset paper] [--model FOLDER]
+        [--engines NAME ... --pictures FILE ...] [--json FILE]
 
-The built-in model's defaults, each frame alone, then refined. Means over clips:
+The built-in model in each style, and each engine after each picture, every frame alone, then
+refined. Means over clips:
 
 - warping: E_warp of the refined frames, the source's being 1; strength: of their change, that of
   the unrefined being 1;
@@ -15,13 +17,18 @@ The built-in model's defaults, each frame alone, then refined. Means over clips:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import torch
+from pictures import by_engine
 from strokes import MOVING, mean, report
 from style_a_video.pipelines.core.measures import DETAIL, blur, luma
+from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
+from style_a_video.pipelines.engines.style import read_style_picture
 from style_a_video.pipelines.flow import dis
 from style_a_video.pipelines.media import Frame, fit, probe, read_frames
 from style_a_video.pipelines.refine.frames import refine_frames
@@ -73,27 +80,47 @@ def row_of(source: Tensor, plain: Tensor, flows: Tensor, rate: float) -> dict[st
     }
 
 
+def by_model(pipeline: StyleAVideoPipeline, style: str, preset: str, frames: Tensor) -> Tensor:
+    return pipeline(frames, style, preset=preset, chunk_size=4).frames.float()
+
+
+def contenders(args: argparse.Namespace) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Frames (T,3,H,W) → frames, by the name of the row."""
+    found: dict[str, Callable[[Tensor], Tensor]] = {}
+    if args.styles:
+        pipeline = load(args.model, dtype=torch.bfloat16)
+        pipeline.set_progress_bar_config(disable=True)
+        found = {style: partial(by_model, pipeline, style, args.preset) for style in args.styles}
+    for name in args.engines:
+        engine = by_engine(name)
+        for file in args.pictures:
+            stylize = engine(read_style_picture(file))
+            found[f"{name}, {file.stem}"] = lambda x, f=stylize: torch.stack(f(list(x)))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", type=Path, nargs="+")
-    parser.add_argument("--styles", nargs="+", default=[one.name for one in listed.styles()])
+    parser.add_argument("--styles", nargs="*", default=[one.name for one in listed.styles()])
+    parser.add_argument("--preset", default="instruct-pix2pix")
+    parser.add_argument("--engines", nargs="*", default=[])
+    parser.add_argument("--pictures", nargs="*", type=Path, default=[])
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--frames", type=int, default=75)
     parser.add_argument("--max-side", type=int, default=256)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_grad_enabled(False)
-    pipeline = load(args.model, dtype=torch.bfloat16)
-    pipeline.set_progress_bar_config(disable=True)
     found: dict[str, dict[str, list[float | None]]] = {}
+    rows = contenders(args)
     for clip in args.clips:
         info = probe(clip)
         size = tuple(s // 16 * 16 for s in fit(info.width, info.height, args.max_side))
         source = torch.stack([f.image for f in islice(read_frames(info, size=size), args.frames)])
         flows = torch.stack([dis(b, a) for a, b in zip(source[:-1], source[1:], strict=True)])
-        for style in args.styles:
-            plain = pipeline(source, style, chunk_size=4).frames.float()
-            row = row_of(source, plain, flows, float(info.frame_rate))
+        for style, stylize in rows.items():
+            row = row_of(source, stylize(source), flows, float(info.frame_rate))
             print(clip.stem, style, {k: mean([v]) for k, v in row.items()}, flush=True)
             for name, value in row.items():
                 found.setdefault(style, {}).setdefault(name, []).append(value)

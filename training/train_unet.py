@@ -113,7 +113,8 @@ class TextPool:
 
     def __init__(self, folder: Path, count: int, seed: int, hard: dict[str, float] = HARD):
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        encoder = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").eval()
+        encoder = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder")
+        encoder = encoder.float().eval()
         rng = np.random.default_rng(seed)
         drawn = []
         while len(drawn) < count:
