@@ -1,7 +1,7 @@
-"""Stage 6: the weighted sum of the evaluations, on the way that its own steps take.
+"""Stage 5b: the weighted sum of the evaluations, on the way that its own steps take.
 
     python -m training.train_guided [--work DIR] [--minutes 60] [--name guided]
-        [--start FOLDER] [--hard STYLE=N ...]
+        [--start FOLDER] [--text FOLDER] [--hard STYLE=N ...]
 
 Each evaluation was taught to be good alone. The sum of the preset `paper` takes differences of
 them, and what two of them guess apart by chance it enlarges: blotches on a face. Here z_t comes
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--name", default="guided")
     parser.add_argument("--start", type=Path, default=Path("weights/embedded"))
+    parser.add_argument("--text", type=Path, default=Path("weights/embedded"))
     parser.add_argument("--hard", nargs="*", default=[], metavar="STYLE=N")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -134,7 +135,7 @@ def main() -> None:
     unet = unet.to(memory_format=torch.channels_last)
     projection = pictured.projection(args.start).requires_grad_(False)
     run = Run(args.name, args.work, args.minutes, 3e-4, {"unet": unet, "decoder": vae.decoder})
-    texts = TextPool(args.start, 12_000, seed=run.step, hard=HARD | hard)
+    texts = TextPool(args.text, 12_000, seed=run.step, hard=HARD | hard)
     batches = Batches(latents, after, pictured, texts, seed=run.step)
     crops = Crops(args.work / "images", seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
