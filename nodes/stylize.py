@@ -18,8 +18,10 @@ from . import host, inner_levels
 from .attention import AttentionCondition, AttentionMap
 from .builtin_model import BuiltInModel, defaults
 from .conditions import FrameCondition, TextCondition
+from .engine import StyleType
 from .guidance import PresetGuiderNode
 from .noise import FrameNoise
+from .picture_condition import PictureCondition
 from .video import FrameInfoType
 
 
@@ -65,6 +67,8 @@ def stylize(
     scheduler: str,
     seed: int,
     frame_info: Any,
+    style: Any = None,
+    picture_share: float = 1.0,
 ) -> Tensor:
     """Frames (T,H,W,3) in [0,1] → stylized frames, by this pack's blocks and stock samplers."""
     import latent_preview  # a module of ComfyUI's own folder
@@ -75,6 +79,8 @@ def stylize(
             "Load Edit Model); for another model wire Style Guider with ControlNet instead."
         )
     prompt = TextCondition.execute(clip, text, True, len(frames), frame_info)[0]
+    if style is not None:
+        prompt = PictureCondition.execute(clip, style, prompt, picture_share)[0]
     null = TextCondition.execute(clip, negative, True, len(frames), frame_info)[0]
     frame, empty = FrameCondition.execute(null, vae, frames).args
     attention = attended(model, frame, settings, seed) if settings["attention_scale"] else None
@@ -220,6 +226,22 @@ class Stylize(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Video Frames; prompts by frame number follow it.",
                 ),
+                io.MultiType.Input(
+                    "style",
+                    [io.Image, StyleType],
+                    optional=True,
+                    tooltip="A picture in the place of the prompt; for the built-in model.",
+                ),
+                io.Float.Input(
+                    "picture_share",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Of the picture beside the prompt; 1 leaves the prompt out.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="IMAGE")],
         )
@@ -249,6 +271,8 @@ class Stylize(io.ComfyNode):
         frame_info=None,
         start_level=0.0,
         speed="exact",
+        style=None,
+        picture_share=1.0,
     ) -> io.NodeOutput:
         chosen: dict[str, Any] = {}
         if guidance["guidance"] != "model's own":
@@ -276,5 +300,7 @@ class Stylize(io.ComfyNode):
                 scheduler,
                 seed,
                 frame_info,
+                style,
+                picture_share,
             )
         )

@@ -8,6 +8,7 @@ from style_a_video.nodes.builtin_model import LoadBuiltInModel
 from style_a_video.nodes.conditions import TextCondition
 from style_a_video.nodes.engine import StylePictureNode
 from style_a_video.nodes.picture_condition import PictureCondition
+from style_a_video.nodes.stylize import Stylize
 from style_a_video.pipelines.engines.diffusion import DiffusionOptions
 from style_a_video.pipelines.engines.diffusion.engine import Diffusion
 from style_a_video.pipelines.engines.style import Style
@@ -54,6 +55,28 @@ def test_words_that_change_over_frames_stay_one_a_frame(clip, style):
     ((hidden, extra),) = PictureCondition.execute(clip, style, words, 0.5)[0]
     assert len(hidden) == len(extra["pooled_output"]) == 5
     assert not torch.equal(hidden[0], hidden[4])
+
+
+def test_stylize_frames_takes_a_picture_as_the_pipeline_does(style):
+    model, clip, vae, _ = LoadBuiltInModel.execute().args
+    frames = torch.rand(2, 64, 96, 3, generator=torch.Generator().manual_seed(0))
+
+    def made(words, **given):
+        with torch.inference_mode():
+            return Stylize.execute(
+                model, clip, vae, frames, words, "", {"guidance": "model's own"}, 0, "euler",
+                "simple", 5, **given,
+            ).args[0]  # fmt: skip
+
+    alone = made("ink wash", style=style)
+    assert torch.equal(alone, made("comic", style=style))  # the prompt is left out
+    mixed = made("ink wash", style=style, picture_share=0.3)
+    loaded = Diffusion(
+        DiffusionOptions(picture_share=0.3, seed=5), torch.device("cpu"), torch.float32
+    )
+    engine = loaded.engine(Style("ink wash", pictures=style))
+    known = engine(frames.movedim(-1, 1), [0, 1]).movedim(1, -1)
+    assert (mixed - known).abs().mean() < 1e-3 < (mixed - alone).abs().mean()
 
 
 def test_what_it_cannot_take_is_refused(clip, style):
