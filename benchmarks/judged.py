@@ -29,7 +29,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -72,7 +72,6 @@ FACES = (
 )
 WORD_CLIPS = (*PAIR_CLIPS, "asl_again_intel", "bottles_static_intel", "traffic_static_intel_car")
 GAP = 10  # px between pictures
-
 
 Sheet = tuple[Image.Image, dict[str, Any]]
 """What the judge sees, and its entry in the key."""
@@ -173,35 +172,51 @@ def word_sheets(args: argparse.Namespace) -> Iterator[Sheet]:
 SHEETS = {"pairs": pair_sheets, "names": name_sheets, "faces": face_sheets, "words": word_sheets}
 
 
-def write(out: Path, sheets: Iterable[Sheet], asks: bool) -> None:
+class Question(NamedTuple):
+    """What `score` counts: the field of the key that an answer is to equal, what names a sheet, the
+    answers there are, and what a right one is called.
+    """
+
+    field: str
+    name: str
+    choices: tuple[str | int, ...]
+    right: str
+
+
+COUNTED = {
+    "pairs": Question("paper", "style", ("left", "right"), "chose paper"),
+    "words": Question("right", "word", (1, 2, 3, 4), "right"),
+}
+
+
+def write(out: Path, kind: str, sheets: Iterable[Sheet]) -> None:
     """The sheets, and the key of those that there are so far, should it be interrupted."""
     (out / "pictures").mkdir(parents=True)
     key = {}
     for i, (picture, entry) in enumerate(sheets):
         picture.save(out / f"pictures/{i:02d}.jpg", quality=93)
         key[i] = entry
-        (out / "key.json").write_text(json.dumps(key, ensure_ascii=False, indent=1), "utf-8")
-        if asks:
+        told = json.dumps({"kind": kind, "sheets": key}, ensure_ascii=False, indent=1)
+        (out / "key.json").write_text(told, "utf-8")
+        if kind == "pairs":
             asked = {k: one["style"] for k, one in key.items()}
             (out / "asked.json").write_text(json.dumps(asked, indent=1), "utf-8")
 
 
 def score(out: Path, answers: Path) -> None:
     """Prints how many answers are right, of pairs how many chose the preset, and what was lost."""
-    key = json.loads((out / "key.json").read_text("utf-8"))
+    told = json.loads((out / "key.json").read_text("utf-8"))
+    if told["kind"] not in COUNTED:
+        raise SystemExit(f"Answers to {told['kind']} are read by hand.")
+    key, question = told["sheets"], COUNTED[told["kind"]]
     given = {str(int(k)): v for k, v in json.loads(answers.read_text("utf-8")).items()}
-    field, name, choices = "right", "word", (1, 2, 3, 4)
-    if any("paper" in entry for entry in key.values()):
-        field, name, choices = "paper", "style", ("left", "right")
-    elif not all("right" in entry for entry in key.values()):
-        raise SystemExit(f"{out} holds no pairs and no words: answers to it are read by hand")
     for number, answer in given.items():
-        if number not in key or answer not in choices:
-            raise SystemExit(f"{number}: {answer!r} is no answer: {choices} to a sheet of the key")
-    lost = [f"{key[k][name]} ({int(k):02d})" for k, v in given.items() if v != key[k][field]]
-    words = {"right": "right", "paper": "chose paper"}[field]
-    print(f"{len(given) - len(lost)} of {len(given)} {words}; {len(key) - len(given)} unanswered")
-    print(f"lost: {', '.join(lost) or 'none'}")
+        if number not in key or answer not in question.choices:
+            raise SystemExit(f"{number}: {answer!r} is none of {question.choices}, or no sheet.")
+    wrong = [k for k, v in given.items() if v != key[k][question.field]]
+    lost = ", ".join(f"{key[k][question.name]} ({int(k):02d})" for k in wrong)
+    print(f"{len(given) - len(wrong)} of {len(given)} {question.right}; {len(key)} sheets")
+    print(f"lost: {lost or 'none'}")
 
 
 def main() -> None:
@@ -223,7 +238,7 @@ def main() -> None:
     if (args.out / "pictures").exists():
         parser.error(f"{args.out} already holds sheets")
     torch.set_grad_enabled(False)
-    write(args.out, SHEETS[args.command](args), asks=args.command == "pairs")
+    write(args.out, args.command, SHEETS[args.command](args))
 
 
 if __name__ == "__main__":

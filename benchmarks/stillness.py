@@ -4,7 +4,7 @@
         [--engines NAME ... --pictures FILE ...] [--json FILE]
 
 The built-in model in each style, and each engine after each picture, every frame alone, then
-refined. Means over clips:
+refined; `--styles` with nothing behind it leaves the model out. Means over clips:
 
 - warping: E_warp of the refined frames, the source's being 1; strength: of their change, that of
   the unrefined being 1;
@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from pictures import by_engine
+from pictures import Stylize, by_engine
 from strokes import MOVING, mean, report
 from style_a_video.pipelines.core.measures import DETAIL, blur, luma
 from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
@@ -80,8 +80,14 @@ def row_of(source: Tensor, plain: Tensor, flows: Tensor, rate: float) -> dict[st
     }
 
 
-def by_model(pipeline: StyleAVideoPipeline, style: str, preset: str, frames: Tensor) -> Tensor:
+def by_model(
+    pipeline: StyleAVideoPipeline, style: str, preset: str | None, frames: Tensor
+) -> Tensor:
     return pipeline(frames, style, preset=preset, chunk_size=4).frames.float()
+
+
+def one_by_one(stylize: Stylize, frames: Tensor) -> Tensor:
+    return torch.stack(stylize(list(frames)))
 
 
 def contenders(args: argparse.Namespace) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -94,8 +100,7 @@ def contenders(args: argparse.Namespace) -> dict[str, Callable[[Tensor], Tensor]
     for name in args.engines:
         engine = by_engine(name)
         for file in args.pictures:
-            stylize = engine(read_style_picture(file))
-            found[f"{name}, {file.stem}"] = lambda x, f=stylize: torch.stack(f(list(x)))
+            found[f"{name}, {file.stem}"] = partial(one_by_one, engine(read_style_picture(file)))
     return found
 
 
@@ -103,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--styles", nargs="*", default=[one.name for one in listed.styles()])
-    parser.add_argument("--preset", default="instruct-pix2pix")
+    parser.add_argument("--preset", help="in the place of the model's own")
     parser.add_argument("--engines", nargs="*", default=[])
     parser.add_argument("--pictures", nargs="*", type=Path, default=[])
     parser.add_argument("--model", default="embedded")
@@ -111,6 +116,8 @@ def main() -> None:
     parser.add_argument("--max-side", type=int, default=256)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    if bool(args.engines) != bool(args.pictures):
+        parser.error("--engines and --pictures go together")
     torch.set_grad_enabled(False)
     found: dict[str, dict[str, list[float | None]]] = {}
     rows = contenders(args)
@@ -119,11 +126,11 @@ def main() -> None:
         size = tuple(s // 16 * 16 for s in fit(info.width, info.height, args.max_side))
         source = torch.stack([f.image for f in islice(read_frames(info, size=size), args.frames)])
         flows = torch.stack([dis(b, a) for a, b in zip(source[:-1], source[1:], strict=True)])
-        for style, stylize in rows.items():
+        for contender, stylize in rows.items():
             row = row_of(source, stylize(source), flows, float(info.frame_rate))
-            print(clip.stem, style, {k: mean([v]) for k, v in row.items()}, flush=True)
+            print(clip.stem, contender, {k: mean([v]) for k, v in row.items()}, flush=True)
             for name, value in row.items():
-                found.setdefault(style, {}).setdefault(name, []).append(value)
+                found.setdefault(contender, {}).setdefault(name, []).append(value)
     report(found, args.json)
 
 

@@ -20,16 +20,16 @@ def entry_of(clip: Any, style: Any) -> tuple[Any, dict[str, Any]]:
     """
     if not builtin_model.is_built_in(clip):
         raise StyleAVideoError(
-            "Picture Condition is for the built-in model: connect the CLIP of Load Built-in Model. "
-            "For another model use its IP-Adapter."
+            "A picture in the place of words is for the built-in model: connect the CLIP of Load "
+            "Built-in Model. For another model use its IP-Adapter."
         )
     wanted = style_of(style)
     if wanted.learned:
         raise StyleAVideoError("A learned style is no picture: connect it to Load Engine.")
     if any(picture.mask is not None for picture in wanted.pictures):
         raise StyleAVideoError(
-            "Picture Condition is for the whole frame: leave the mask out, and give Weighted "
-            "Condition a mask."
+            "A picture in the place of words is for the whole frame: leave its mask out. For a "
+            "region give Weighted Condition a mask."
         )
     images = [picture.image for picture in wanted.pictures]
     hidden, pooled = style_projection.picture_text(images, wanted.shares)

@@ -78,7 +78,9 @@ def stylize(
             "Stylize needs a model that sees the frame (the built-in model, InstructPix2Pix, or "
             "Load Edit Model); for another model wire Style Guider with ControlNet instead."
         )
-    prompt = TextCondition.execute(clip, text, True, len(frames), frame_info)[0]
+    prompt = None
+    if style is None or picture_share < 1:
+        prompt = TextCondition.execute(clip, text, True, len(frames), frame_info)[0]
     if style is not None:
         prompt = PictureCondition.execute(clip, style, prompt, picture_share)[0]
     null = TextCondition.execute(clip, negative, True, len(frames), frame_info)[0]
@@ -144,7 +146,8 @@ class Stylize(io.ComfyNode):
             node_id="StyleAVideoStylize",
             display_name="Stylize Frames",
             category="Style-A-Video",
-            description="Frames and words in, stylized frames out: all the other blocks in one.",
+            description="Frames in, stylized frames out, in the style of words or of a picture: "
+            "all the other blocks in one.",
             search_aliases=["style a video", "video style transfer", "video to painting"],
             inputs=[
                 io.Model.Input("model", tooltip="Load Built-in Model, or an InstructPix2Pix."),
@@ -240,7 +243,8 @@ class Stylize(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     advanced=True,
-                    tooltip="Of the picture beside the prompt; 1 leaves the prompt out.",
+                    tooltip="How much the picture counts beside the prompt; at 1 the prompt is "
+                    "left out.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="IMAGE")],

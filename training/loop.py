@@ -162,7 +162,8 @@ class Run:
         matplotlib.use("agg")
         from matplotlib import pyplot
 
-        keys = [k for k in self.rows[-1] if k not in ("step", "minutes")]
+        columns = list(dict.fromkeys(k for row in self.rows for k in row))  # not all log the same
+        keys = [k for k in columns if k not in ("step", "minutes")]
         figure, axes = pyplot.subplots(1, len(keys), figsize=(4 * len(keys), 3), squeeze=False)
         for axis, key in zip(axes[0], keys, strict=True):
             axis.plot([r["minutes"] for r in self.rows], [r.get(key, math.nan) for r in self.rows])
@@ -171,6 +172,6 @@ class Run:
         figure.tight_layout()
         figure.savefig(self.folder / "curves.png")
         with open(self.folder / "curves.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, list(self.rows[-1]))
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)

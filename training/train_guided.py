@@ -1,6 +1,6 @@
 """Stage 5b: the weighted sum of the evaluations, on the way that its own steps take.
 
-    python -m training.train_guided [--work DIR] [--minutes 60] [--name guided]
+    python -m training.train_guided [--work DIR] [--minutes 82] [--name guided]
         [--start FOLDER] [--text FOLDER] [--hard STYLE=N ...]
 
 Each evaluation was taught to be good alone. The sum of the preset `paper` takes differences of
@@ -10,8 +10,9 @@ to is held against the style's pixels. A scale of the text above 1 must lead the
 what went too far comes back.
 
 By turns with that goes the one-step picture from frame and words, and the loss of stage 4, which
-keeps each evaluation good alone. The encoder and the projection are frozen: words that mean
-pictures go on meaning them.
+keeps each evaluation good alone. The autoencoder's encoder and the projection of pictures are
+frozen: words that mean pictures go on meaning them. --start holds the networks, --text the text
+encoder and its tokenizer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import save_file
@@ -47,15 +49,24 @@ from .train_unet import (
 
 FRAME_SCALE, TEXT_SCALE, ATTENTION_SCALE = 1.5, 1.0, 0.3
 """Of the preset `paper`."""
-HIGHEST_TEXT_SCALE, HIGHER = 3.0, 0.35
-"""Of the items that took a step already, the share whose text scale lies between 1 and this."""
-STARTS = (420, 640)
-"""Times at which a way begins; the preset begins at 499."""
+HIGHER_SHARE = 0.35
+"""Of the items that took a step already: their text scale lies between 1 and HIGHEST."""
+HIGHEST = 3.0
 STEP, MOST_STEPS = 100, 4
+"""In times of 1,000, twice the preset's step: half as many evaluations without a gradient. And the
+most steps before the one that is learned."""
+STARTS = (420, 640)
+"""Times at which a way begins, the preset's being 499; all steps fit below the first."""
 
 
 class Sum:
-    """The guided prediction for photos (B,32,h,w) and what is asked for, as `predict` takes it."""
+    """The preset's sum of predictions for one batch.
+
+    Args:
+        photos: latents (B,32,h,w); masks: (B,1,h,w) of 0 and 1.
+        asked, nothing: hidden (B,77,D) and pooled (B,P) of what is asked for, and of no words.
+        text_scale: (B,).
+    """
 
     def __init__(
         self,
@@ -68,43 +79,67 @@ class Sum:
     ):
         blank = torch.zeros_like(photos)
         images = {"null": blank, "frame": photos, "text": blank, "attention": photos * masks}
-        texts = {name: asked if name == "text" else nothing for name in images}
+        texts = [asked if name == "text" else nothing for name in images]
         self.unet, self.count = unet, len(images)
         self.batch = {"image": torch.cat([*images.values()])} | {
-            key: torch.cat([texts[name][key] for name in images]) for key in nothing
+            key: torch.cat([text[key] for text in texts]) for key in nothing
         }
-        paper = guidance.paper(FRAME_SCALE, text_scale[:, None, None, None], ATTENTION_SCALE)
-        self.weights = [paper[name] for name in images]
+        scales = (FRAME_SCALE, text_scale[:, None, None, None], ATTENTION_SCALE)
+        weights = guidance.paper(*scales)
+        self.weights = [weights[name] for name in images][1:]
 
     def v(self, z: Tensor, t: Tensor) -> Tensor:
-        v = predict(
-            self.unet, z.repeat(self.count, 1, 1, 1), t.repeat(self.count), self.batch
-        ).chunk(self.count)
-        return sum(w * x for w, x in zip(self.weights, v, strict=True))
+        """v (B,32,h,w) at z_t (B,32,h,w) and t (B,)."""
+        times = t.repeat(self.count)
+        predicted = predict(self.unet, z.repeat(self.count, 1, 1, 1), times, self.batch)
+        return guidance.combine(predicted.chunk(self.count), self.weights)
 
 
-def x0_and_noise(z: Tensor, v: Tensor, t: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor]:
-    a = alphas[t][:, None, None, None]
+def split(z: Tensor, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """x0 and ε of z_t and v, all (B,32,h,w), at ᾱ_t (Salimans & Ho 2022, appendix D)."""
     return a.sqrt() * z - (1 - a).sqrt() * v, a.sqrt() * v + (1 - a).sqrt() * z
 
 
 def step_of_the_sum(guided: Sum, held: Tensor, start: int, steps: int, alphas: Tensor) -> Tensor:
-    """Where the sum leads after so many steps of its own (DDIM), (B,32,h,w)."""
+    """x0 (B,32,h,w) to which the sum leads after so many DDIM steps from `held` under noise."""
     t = torch.full((len(held),), start)
-    a = alphas[t][:, None, None, None]
+    a = alphas[start]
     z = a.sqrt() * held + (1 - a).sqrt() * torch.randn_like(held)
     with torch.no_grad():
         for _ in range(steps):
-            x0, noise = x0_and_noise(z, guided.v(z, t), t, alphas)
+            x0, noise = split(z, guided.v(z, t), a)
             t = t - STEP
-            a = alphas[t][:, None, None, None]
+            a = alphas[t[0]]
             z = a.sqrt() * x0 + (1 - a).sqrt() * noise
-    return x0_and_noise(z, guided.v(z, t), t, alphas)[0]
+    return split(z, guided.v(z, t), a)[0]
 
 
-def held_against(y: Tensor, drawn: Pairs) -> dict[str, Tensor]:
-    """Pictures y (B,3,H,W) and their targets. After pictures, whose painter weaves a mesh of his
-    own, the texture is free.
+def guided_x0(
+    unet: UNet2DConditionModel,
+    photos: Tensor,
+    asked: dict[str, Tensor],
+    texts: TextPool,
+    rng: np.random.Generator,
+    alphas: Tensor,
+) -> Tensor:
+    """Of a way of random length, (B,32,h,w)."""
+    count, steps = len(photos), int(rng.integers(MOST_STEPS + 1))
+    scale = torch.full((count,), TEXT_SCALE)
+    if steps:
+        higher = torch.rand(count) < HIGHER_SHARE
+        scale = scale + higher * torch.rand(count) * (HIGHEST - TEXT_SCALE)
+    nothing = {
+        "hidden": texts.null_hidden.float().expand(count, -1, -1),
+        "pooled": texts.null_pooled.expand(count, -1),
+    }
+    masks = torch.stack([random_mask(rng, *photos.shape[2:]) for _ in range(count)])
+    guided = Sum(unet, photos, masks, asked, nothing, scale)
+    return step_of_the_sum(guided, photos, int(rng.integers(*STARTS)), steps, alphas)
+
+
+def losses_of(y: Tensor, drawn: Pairs) -> dict[str, Tensor]:
+    """Of pictures y (B,3,H,W). Texture counts after words alone: after pictures MicroAST, which
+    drew the targets, has a mesh of its own that is not to be learned.
     """
     by_words = drawn.asked.share == 0
     parts = {"predicted": reconstruction_loss(y, drawn.targets)}
@@ -116,7 +151,7 @@ def held_against(y: Tensor, drawn: Pairs) -> dict[str, Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=82)
     parser.add_argument("--name", default="guided")
     parser.add_argument("--start", type=Path, default=Path("weights/embedded"))
     parser.add_argument("--text", type=Path, default=Path("weights/embedded"))
@@ -141,39 +176,24 @@ def main() -> None:
     alphas = architecture.scheduler().alphas_cumprod
     attended = Attended(unet)
     rng = batches.rng
-
-    def decode(x0: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return vae.decode(F.pixel_shuffle(x0, architecture.PATCH)).sample.float()
-
     for _ in run.steps():
         by_sum = run.step % 2 == 0
-        drawn = pairs(crops, texts, pictured, 4 if by_sum else 6, 160, 224)
-        count = len(drawn.photos)
+        count = 4 if by_sum else 6
+        drawn = pairs(crops, texts, pictured, count, 160, 224)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             encoded = vae.encode(torch.cat([drawn.photos, drawn.targets[:2]])).latents.float()
-        encoded = F.pixel_unshuffle(encoded, architecture.PATCH)
-        photos = encoded[:count]
+        photos = F.pixel_unshuffle(encoded[:count], architecture.PATCH)
         asked = pictured_text(drawn.asked._asdict(), projection)
         if by_sum:
-            steps = int(rng.integers(MOST_STEPS + 1))
-            scale = torch.full((count,), TEXT_SCALE)
-            if steps:
-                higher = torch.rand(count) < HIGHER
-                scale = scale + higher * torch.rand(count) * (HIGHEST_TEXT_SCALE - TEXT_SCALE)
-            nothing = {
-                "hidden": texts.null_hidden.float().expand(count, -1, -1),
-                "pooled": texts.null_pooled.expand(count, -1),
-            }
-            masks = torch.stack([random_mask(rng, *photos.shape[2:]) for _ in range(count)])
-            guided = Sum(unet, photos, masks, asked, nothing, scale)
-            start = max(int(rng.integers(*STARTS)), steps * STEP + 20)
-            x0 = step_of_the_sum(guided, photos, start, steps, alphas)
+            x0 = guided_x0(unet, photos, asked, texts, rng, alphas)
         else:
             t = torch.full((count,), 999)
             x0 = step_to_x0(unet, photos, t, alphas, asked | {"image": photos})
-        y = decode(torch.cat([x0, encoded[count:]]))
-        parts = held_against(y[:count], drawn)
+        with torch.autocast("cpu", torch.bfloat16):
+            x0 = F.pixel_shuffle(x0, architecture.PATCH)
+            y = vae.decode(torch.cat([x0, encoded[count:]])).sample
+        y = y.float()
+        parts = losses_of(y[:count], drawn)
         parts["plain"] = reconstruction_loss(y[count:], drawn.targets[:2])
         loss = parts["predicted"] + 0.5 * parts.get("texture", 0) + 0.3 * parts["plain"]
         if not by_sum:

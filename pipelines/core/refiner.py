@@ -1,7 +1,8 @@
 """The temporal consistency refiner: ŷ^f from x^{f-1}, x^f, ŷ^{f-1}, y^f (Huang et al. 2023, 3.5).
 
 x the source, y the frames stylized one by one, ŷ the refined ones. Both refiners here see the frame
-before warped along the source's flow, so that what they compare lies in one place.
+before warped along the source's flow, so that what they compare lies in one place; what a style
+keeps to its place on the screen they see unmoved.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ def see(
 
 
 def nearer(warped: Tensor, unmoved: Tensor, stylized: Tensor, margin: float = 1.25) -> Tensor:
-    """ŷ^{f-1} (T,3,H,W) as it was, where that is `margin` times nearer to y^f than warped.
+    """ŷ^{f-1} (T,3,H,W): unmoved where its distance to y^f, times `margin`, is below that of the
+    warped one, which it is elsewhere. The distances are means over 9 px around each pixel.
 
     A screen of dots, blocks or a grid stands still while the scene moves behind it. Dragged along,
-    it would be a smear within a second. The distances are means over 9 px.
+    it would be a smear within a second. The margin keeps flicker alone from deciding.
     """
     moved, kept = (
         _mean((past - stylized).abs().mean(1, keepdim=True), 9) for past in (warped, unmoved)

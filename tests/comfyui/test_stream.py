@@ -429,8 +429,9 @@ def jobs(server):
 
 
 def segments(server):
-    """How many are done. A job that begins makes its folder anew: glob's function passes that over,
-    a path's method does not."""
+    """How many are done. A job that begins replaces its folder, which may vanish while it is
+    listed: `glob.glob` skips it, `Path.glob` raises.
+    """
     return len(glob(str(server.folder / "output" / stream.JOBS / "*" / "segments" / "*.json")))
 
 
