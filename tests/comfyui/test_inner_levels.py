@@ -131,7 +131,7 @@ def test_two_evaluations_a_step(built_in, conds, passes):
     assert passes == {"inner": 2 * STEPS - 1 - 3, "all": 2 * STEPS - 1}
     assert made.isfinite().all()
     whole = run(built_in[0], conds, sampler="heun")
-    assert 3e-3 < (made - whole).norm() / whole.norm() < 0.3
+    assert 3e-3 < (made - whole).norm() / whole.norm() < 0.5
 
 
 @pytest.fixture
