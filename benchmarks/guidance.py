@@ -1,10 +1,12 @@
 """What each part of the paper's guidance does on the built-in model: sheets and figures.
 
-    python benchmarks/guidance.py CLIP... [--styles STYLE ...] [--json FILE] [--sheets FOLDER]
+    python benchmarks/guidance.py CLIP... [--styles STYLE ...] [--sweeps NAME ...]
+        [--json FILE] [--sheets FOLDER]
 
-One frame a clip. Around the model's own values of the preset `paper`, each scale is moved alone,
-then the number of steps; the four evaluations are drawn alone. A sheet a clip and style shows them;
-the figures:
+One frame a clip, by one step and by the preset `paper`. Around the model's own values of the preset
+each scale is moved alone, then the number of steps; the four evaluations are drawn alone. --sweeps
+takes some of these (s_T, s_I, s_M, steps, alone) or none. A sheet a clip and style shows them; the
+figures, and their means over clips and styles:
 
 - gap: Gram distance (our encoder) to the training filter's own result on that frame, the plain
   frame's being 1;
@@ -20,6 +22,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -54,6 +57,14 @@ ALONE = {
     "attention": {"frame_scale": 0.0, "attention_scale": 1.0, "text_scale": 0.0},
     "null": {"frame_scale": 0.0, "attention_scale": 0.0, "text_scale": 0.0},
 }
+SWEEPS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "s_T": [(f"{k:g}", {"text_scale": k}) for k in TEXT_SCALES],
+    "s_I": [(f"{k:g}", {"frame_scale": k}) for k in FRAME_SCALES],
+    "s_M": [(f"{k:g}", {"attention_scale": k}) for k in ATTENTION_SCALES],
+    "steps": [(f"{n}", {"num_inference_steps": n}) for n in STEPS],
+    "alone": [(name, dict(given, start_level=1.0)) for name, given in ALONE.items()],
+}
+"""Rows of the sheet: what is moved, and the settings by the words for them."""
 
 
 def targets(frame: Tensor) -> dict[str, Tensor]:
@@ -100,17 +111,6 @@ class Case:
         }
 
 
-def sweeps() -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """Rows of the sheet: what is moved, and the settings by the words for them."""
-    return {
-        "s_T": [(f"{k:g}", {"text_scale": k}) for k in TEXT_SCALES],
-        "s_I": [(f"{k:g}", {"frame_scale": k}) for k in FRAME_SCALES],
-        "s_M": [(f"{k:g}", {"attention_scale": k}) for k in ATTENTION_SCALES],
-        "steps": [(f"{n}", {"num_inference_steps": n}) for n in STEPS],
-        "alone": [(name, dict(given, start_level=1.0)) for name, given in ALONE.items()],
-    }
-
-
 def row_of(
     pipeline: StyleAVideoPipeline, case: Case, style: str, row: Sequence[tuple[str, Mapping]]
 ) -> tuple[list[Tensor], dict[str, dict[str, float]]]:
@@ -122,6 +122,22 @@ def row_of(
     return pictures, figures
 
 
+def means(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of every figure of "one step", "paper" and "s_T 0.5" over clips and styles."""
+    flat: dict[str, list[Mapping[str, float]]] = {}
+    for found in results:
+        for name, figures in found.items():
+            if name in ("one step", "paper"):
+                flat.setdefault(name, []).append(figures)
+            elif name in SWEEPS:
+                for words, one in figures.items():
+                    flat.setdefault(f"{name} {words}", []).append(one)
+    return {
+        name: {key: round(mean(one[key] for one in rows), 4) for key in rows[0]}
+        for name, rows in flat.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", type=Path, nargs="+")
@@ -129,6 +145,7 @@ def main() -> None:
     parser.add_argument(
         "--styles", nargs="+", default=["pencil sketch", "oil painting", "Van Gogh"]
     )
+    parser.add_argument("--sweeps", nargs="*", choices=SWEEPS, default=list(SWEEPS))
     parser.add_argument("--max-side", type=int, default=256)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--json", type=Path)
@@ -150,12 +167,13 @@ def main() -> None:
         mask = attention_mask(pipeline.attention_maps(frame))
         for style in args.styles:
             case = Case(frame, filtered[style], mask, encoder)
-            fast = pipeline(frame, style).frames
-            rows = [("source, one step, filter, M", [frame[0], fast[0], filtered[style][0],
-                                                     mask[0].expand(3, -1, -1)])]  # fmt: skip
+            fast, paper = (pipeline(frame, style, preset=p).frames for p in (None, "paper"))
+            first = [frame, fast, paper, filtered[style], mask.expand(-1, 3, -1, -1)]
+            rows = [("source, one step, paper, filter, M", [x[0] for x in first])]
             found: dict[str, Any] = {"clip": clip.stem, "style": style}
-            found["one step"] = case.figures(fast)
-            for name, row in sweeps().items():
+            found |= {"one step": case.figures(fast), "paper": case.figures(paper)}
+            for name in args.sweeps:
+                row = SWEEPS[name]
                 pictures, found[name] = row_of(pipeline, case, style, row)
                 words = ", ".join(w for w, _ in row)
                 rows.append((f"{name}: {words}", pictures))
@@ -165,6 +183,8 @@ def main() -> None:
                 args.sheets.mkdir(parents=True, exist_ok=True)
                 name = f"{clip.stem}_{style.replace(' ', '_')}.jpg"
                 contact_sheet(rows, 256).save(args.sheets / name, quality=90)
+    for name, figures in means(results).items():
+        print(name, figures)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 

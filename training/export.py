@@ -43,7 +43,7 @@ DEFAULTS = {
     "correction_decoder": "full",
     "paper": {
         "num_inference_steps": 10,
-        "text_scale": 1.0,
+        "text_scale": 1.5,
         "frame_scale": 1.5,
         "attention_scale": 0.3,
         "start_level": 0.5,

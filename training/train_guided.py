@@ -9,6 +9,9 @@ from steps of the sum itself, from a frame under noise on, and the picture that 
 to is held against the style's pixels. A scale of the text above 1 must lead there too, so that
 what went too far comes back.
 
+Held against pixels, a network answers what it cannot foresee, the places of strokes, with a mesh.
+What repeats in the frame's flat places, and does not in the target's, costs.
+
 By turns with that goes the one-step picture from frame and words, and the loss of stage 4, which
 keeps each evaluation good alone. The autoencoder's encoder and the projection of pictures are
 frozen: words that mean pictures go on meaning them. --start holds the networks, --text the text
@@ -25,6 +28,7 @@ import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import save_file
 from style_a_video.pipelines.core import guidance
+from style_a_video.pipelines.core.measures import blur, luma
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,16 +51,18 @@ from .train_unet import (
     random_mask,
 )
 
-FRAME_SCALE, TEXT_SCALE, ATTENTION_SCALE = 1.5, 1.0, 0.3
+FRAME_SCALE, TEXT_SCALE, ATTENTION_SCALE = 1.5, 1.5, 0.3
 """Of the preset `paper`."""
-HIGHER_SHARE = 0.35
-"""Of the items that took a step already: their text scale lies between 1 and HIGHEST."""
-HIGHEST = 3.0
+OTHER_SHARE = 0.5
+"""Of the items that took a step already: their text scale lies between LOWEST and HIGHEST."""
+LOWEST, HIGHEST = 1.0, 3.0
 STEP, MOST_STEPS = 100, 4
 """In times of 1,000, twice the preset's step: half as many evaluations without a gradient. And the
 most steps before the one that is learned."""
 STARTS = (420, 640)
 """Times at which a way begins, the preset's being 499; all steps fit below the first."""
+MESH = 0.5  # weight of its loss
+NEAREST, FARTHEST = 8, 32  # px between repetitions that are a mesh
 
 
 class Sum:
@@ -126,8 +132,8 @@ def guided_x0(
     count, steps = len(photos), int(rng.integers(MOST_STEPS + 1))
     scale = torch.full((count,), TEXT_SCALE)
     if steps:
-        higher = torch.rand(count) < HIGHER_SHARE
-        scale = scale + higher * torch.rand(count) * (HIGHEST - TEXT_SCALE)
+        other = LOWEST + torch.rand(count) * (HIGHEST - LOWEST)
+        scale = torch.where(torch.rand(count) < OTHER_SHARE, other, scale)
     nothing = {
         "hidden": texts.null_hidden.float().expand(count, -1, -1),
         "pooled": texts.null_pooled.expand(count, -1),
@@ -137,12 +143,44 @@ def guided_x0(
     return step_of_the_sum(guided, photos, int(rng.integers(*STARTS)), steps, alphas)
 
 
+def repetition(pictures: Tensor, flat: Tensor) -> Tensor:
+    """Autocorrelation of the fine texture in flat places at every shift of NEAREST to FARTHEST px,
+    (B,shifts), up to 1. pictures: (B,3,H,W) in [-1,1]; flat: (B,1,H,W) of 0 and 1.
+    """
+    texture = (luma(pictures) - blur(luma(pictures), 2.0)) * flat
+    size = [side + FARTHEST for side in flat.shape[-2:]]
+
+    def products(x: Tensor) -> Tensor:
+        x = torch.view_as_real(torch.fft.rfft2(x, s=size)).square().sum(-1)
+        return torch.fft.irfft2(x, s=size)[:, 0]
+
+    pixels = products(flat).clamp(min=500)  # fewer say nothing
+    covariance = products(texture) / pixels
+    correlation = covariance / (covariance[:, :1, :1] + 1e-4)  # what nobody sees is no mesh
+    window = correlation.roll(FARTHEST, -1)[:, : FARTHEST + 1, : 2 * FARTHEST + 1]
+    down, across = (torch.arange(n) for n in window.shape[-2:])
+    far = (down[:, None] >= NEAREST) | ((across - FARTHEST).abs() >= NEAREST)
+    return window[:, far]
+
+
+def mesh_loss(y: Tensor, x: Tensor, photos: Tensor) -> Tensor:
+    """How far y repeats itself in the flat places of the photos beyond what x does there."""
+    rough = F.avg_pool2d((luma(photos) - blur(luma(photos), 2.0)).abs(), 17, 1, 8)
+    flat = (rough <= rough.flatten(1).median(1).values[:, None, None, None]).float()
+    beyond = F.relu(repetition(y, flat) - repetition(x, flat))
+    return beyond.topk(16, 1).values.mean()
+
+
 def losses_of(y: Tensor, drawn: Pairs) -> dict[str, Tensor]:
-    """Of pictures y (B,3,H,W). Texture counts after words alone: after pictures MicroAST, which
-    drew the targets, has a mesh of its own that is not to be learned.
+    """Of pictures y (B,3,H,W). After pictures MicroAST, which drew the targets, has a mesh of its
+    own that is not to be learned: texture does not count there, and the mesh is the photo's.
     """
     by_words = drawn.asked.share == 0
-    parts = {"predicted": reconstruction_loss(y, drawn.targets)}
+    allowed = torch.where(by_words[:, None, None, None], drawn.targets, drawn.photos)
+    parts = {
+        "predicted": reconstruction_loss(y, drawn.targets),
+        "mesh": mesh_loss(y, allowed, drawn.photos),
+    }
     if by_words.any():
         parts["texture"] = texture_loss(y[by_words], drawn.targets[by_words])
     return parts
@@ -196,6 +234,7 @@ def main() -> None:
         parts = losses_of(y[:count], drawn)
         parts["plain"] = reconstruction_loss(y[count:], drawn.targets[:2])
         loss = parts["predicted"] + 0.5 * parts.get("texture", 0) + 0.3 * parts["plain"]
+        loss = loss + MESH * parts["mesh"]
         if not by_sum:
             own = run.step % 6 == 5
             t = draw_times(rng, 16, pure=0.15, own=own)

@@ -520,7 +520,7 @@ def the_paper_block_by_block(g: Graph) -> None:
         attention=kept,
         preset="paper",
         frame_scale=1.5,
-        text_scale=1.0,
+        text_scale=1.5,
         attention_scale=0.3,
     )
     g.add("PreviewAny", "Weights of the conditions", source=guider["weights"])
