@@ -84,14 +84,25 @@ def test_what_it_cannot_take_is_refused(clip, style):
 
     from style_a_video.nodes.learning import LearnedStyleNode
 
+    def stylize(given):
+        model, _, vae, _ = LoadBuiltInModel.execute().args
+        return Stylize.execute(
+            model, clip, vae, torch.zeros(1, 64, 64, 3), "", "", {"guidance": "model's own"}, 0,
+            "euler", "simple", 0, style=given,
+        )  # fmt: skip
+
     with pytest.raises(StyleAVideoError, match="^A picture .* is for the built-in model: connect "):
         PictureCondition.execute(object(), style)
     masked = tuple(replace(one, mask=torch.ones(1, 4, 4)) for one in style)
     with pytest.raises(StyleAVideoError, match="^A picture .* is for the whole frame: leave its "):
         PictureCondition.execute(clip, masked)
+    with pytest.raises(StyleAVideoError, match="^A picture .* is for the whole frame: leave its "):
+        stylize(masked)
     learned = LearnedStyleNode.execute("scream", 1.0).args[0]
     with pytest.raises(StyleAVideoError, match="^A learned style is no picture: connect it to Loa"):
         PictureCondition.execute(clip, learned)
+    with pytest.raises(StyleAVideoError, match="^A learned style is no picture: connect it to Loa"):
+        stylize(learned)
     foreign = [[torch.zeros(1, 77, 768), {"pooled_output": torch.zeros(1, 768)}]]
     with pytest.raises(StyleAVideoError, match="^The words must come from the CLIP of Load Built-"):
         PictureCondition.execute(clip, style, foreign)
