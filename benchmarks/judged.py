@@ -1,13 +1,14 @@
 """Sheets of the built-in model for a judge, a person or an image model, who does not know the key.
 
-    python benchmarks/judged.py pairs OUT --data DIR --other FOLDER [--seed 0]
-    python benchmarks/judged.py names OUT --data DIR
-    python benchmarks/judged.py faces OUT --data DIR
-    python benchmarks/judged.py words OUT --data DIR
+    python benchmarks/judged.py pairs OUT --data DIR --other FOLDER [--seed 0] [--model FOLDER]
+    python benchmarks/judged.py names OUT --data DIR [--preset paper] [--model FOLDER]
+    python benchmarks/judged.py faces OUT --data DIR [--preset paper] [--model FOLDER]
+    python benchmarks/judged.py words OUT --data DIR [--preset paper] [--model FOLDER]
     python benchmarks/judged.py score OUT ANSWERS.json
 
 DIR holds clips/*.mp4, and for `words` paintings/*.jpg and styles/*.jpg. The sheets are
-OUT/pictures/00.jpg and so on, whose names tell nothing; OUT/key.json holds what they are.
+OUT/pictures/00.jpg and so on, whose names tell nothing; OUT/key.json holds what they are. Without
+--model they are by the built-in model; names, faces and words without --preset by its default.
 
 - pairs: source | left | right. Which is nearer to the style that OUT/asked.json asks for? One is
   the default (one step) of the model in FOLDER, such as an older weights/embedded, the other the
@@ -77,7 +78,7 @@ Sheet = tuple[Image.Image, dict[str, Any]]
 """What the judge sees, and its entry in the key."""
 
 
-def model(name: str = "embedded") -> StyleAVideoPipeline:
+def model(name: str) -> StyleAVideoPipeline:
     pipeline = load(name, dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -110,7 +111,7 @@ def side_by_side(row: Sequence[Image.Image]) -> Image.Image:
 
 def pair_sheets(args: argparse.Namespace) -> Iterator[Sheet]:
     """Each style on two clips, in random order, the preset on a random side."""
-    rng, old, new = random.Random(args.seed), model(args.other), model()
+    rng, old, new = random.Random(args.seed), model(args.other), model(args.model)
     n = len(PAIR_CLIPS)
     pairs = [(s, PAIR_CLIPS[(i + k) % n]) for i, s in enumerate(PAIR_STYLES) for k in (0, n // 2)]
     rng.shuffle(pairs)
@@ -127,29 +128,29 @@ def pair_sheets(args: argparse.Namespace) -> Iterator[Sheet]:
 
 
 def name_sheets(args: argparse.Namespace) -> Iterator[Sheet]:
-    pipeline = model()
+    pipeline = model(args.model)
     names = [s.name for s in styles.styles()]
     random.Random(8).shuffle(names)
     for i, name in enumerate(names):
         clip = NAME_CLIPS[i % len(NAME_CLIPS)]
-        result = pipeline(frame_of(args.data, clip, 448), name).frames[0]
+        result = pipeline(frame_of(args.data, clip, 448), name, preset=args.preset).frames[0]
         yield to_pil(result), {"style": name, "clip": clip}
 
 
 def face_sheets(args: argparse.Namespace) -> Iterator[Sheet]:
-    pipeline = model()
+    pipeline = model(args.model)
     for clip, style in FACES:
         frame = frame_of(args.data, clip, 512, at=1.2)
         latents = pipeline.encode_latents(frame)
         alone = pipeline.decode_latents(latents, size=tuple(frame.shape[-2:]))
-        result = pipeline(frame, style).frames
+        result = pipeline(frame, style, preset=args.preset).frames
         row = [to_pil(x[0]) for x in (frame, alone, result)]
         yield side_by_side(row), {"style": style, "clip": clip}
 
 
 def word_sheets(args: argparse.Namespace) -> Iterator[Sheet]:
     """One picture of what the prompt means among those of three other words."""
-    rng, pipeline = random.Random(3), model()
+    rng, pipeline = random.Random(3), model(args.model)
     known = pictures.styles(args.data)
     files = {
         word.english[0]: [f for f in known if f.name.startswith(tuple(word.pictures))]
@@ -158,7 +159,8 @@ def word_sheets(args: argparse.Namespace) -> Iterator[Sheet]:
     prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))["prompts"]
     for i, (prompt, word) in enumerate(prompts.items()):
         frame = frame_of(args.data, WORD_CLIPS[i % len(WORD_CLIPS)], 384)
-        shown = {"source": to_pil(frame[0]), "result": to_pil(pipeline(frame, prompt).frames[0])}
+        result = pipeline(frame, prompt, preset=args.preset).frames[0]
+        shown = {"source": to_pil(frame[0]), "result": to_pil(result)}
         row = [headed(ImageOps.contain(p, (380, 300)), words) for words, p in shown.items()]
         names = [word, *rng.sample([name for name in files if name != word], 3)]
         rng.shuffle(names)
@@ -229,9 +231,12 @@ def main() -> None:
             command.add_argument("answers", type=Path)
             continue
         command.add_argument("--data", type=Path, required=True)
+        command.add_argument("--model", default="embedded", metavar="FOLDER")
         if name == "pairs":
             command.add_argument("--other", required=True, metavar="FOLDER")
             command.add_argument("--seed", type=int, default=0)
+        else:
+            command.add_argument("--preset", choices=["paper"])
     args = parser.parse_args()
     if args.command == "score":
         return score(args.out, args.answers)

@@ -12,8 +12,8 @@ what went too far comes back.
 Held against pixels, a network answers what it cannot foresee, the places of strokes, with a mesh.
 What repeats in the frame's flat places, and does not in the target's, costs.
 
-By turns with that goes the one-step picture from frame and words, and the loss of stage 4, which
-keeps each evaluation good alone. The autoencoder's encoder and the projection of pictures are
+Every third turn is the one-step picture from frame and words in its place, and the loss of stage 4,
+which keeps each evaluation good alone. The autoencoder's encoder and the projection of pictures are
 frozen: words that mean pictures go on meaning them. --start holds the networks, --text the text
 encoder and its tokenizer.
 """
@@ -61,6 +61,7 @@ STEP, MOST_STEPS = 100, 4
 most steps before the one that is learned."""
 STARTS = (420, 640)
 """Times at which a way begins, the preset's being 499; all steps fit below the first."""
+TURNS = 3
 MESH = 0.5  # weight of its loss
 NEAREST, FARTHEST = 8, 32  # px between repetitions that are a mesh
 
@@ -179,6 +180,7 @@ def losses_of(y: Tensor, drawn: Pairs) -> dict[str, Tensor]:
     allowed = torch.where(by_words[:, None, None, None], drawn.targets, drawn.photos)
     parts = {
         "predicted": reconstruction_loss(y, drawn.targets),
+        "colours": F.l1_loss(y - luma(y), drawn.targets - luma(drawn.targets)),
         "mesh": mesh_loss(y, allowed, drawn.photos),
     }
     if by_words.any():
@@ -215,7 +217,7 @@ def main() -> None:
     attended = Attended(unet)
     rng = batches.rng
     for _ in run.steps():
-        by_sum = run.step % 2 == 0
+        by_sum = run.step % TURNS != 0
         count = 4 if by_sum else 6
         drawn = pairs(crops, texts, pictured, count, 160, 224)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -234,9 +236,9 @@ def main() -> None:
         parts = losses_of(y[:count], drawn)
         parts["plain"] = reconstruction_loss(y[count:], drawn.targets[:2])
         loss = parts["predicted"] + 0.5 * parts.get("texture", 0) + 0.3 * parts["plain"]
-        loss = loss + MESH * parts["mesh"]
+        loss = loss + parts["colours"] + MESH * parts["mesh"]
         if not by_sum:
-            own = run.step % 6 == 5
+            own = run.step % (3 * TURNS) == 0
             t = draw_times(rng, 16, pure=0.15, own=own)
             items = pictured_text(batches.draw(t, 24, 24), projection)
             parts["latents"] = loss_of(unet, items, t, alphas, own).mean()
