@@ -23,8 +23,16 @@ from .edit_parts import (
     T5_TOKENIZERS,
     known,
 )
-from .files import PICKLES, finite, read_json, safetensors_of, tensor_shapes
-from .folder import check_no_code, copies_of, entry_of, read_tokenizer, weight_files
+from .files import PICKLES, finite, read_bounded, read_json, safetensors_of, tensor_shapes
+from .folder import (
+    MAX_WORDS,
+    WORDS,
+    check_no_code,
+    copies_of,
+    entry_of,
+    read_tokenizer,
+    weight_files,
+)
 from .hub import download
 from .parts import NAMES, Part, checked
 from .qwen import QwenWords, read_qwen_tokenizer
@@ -34,7 +42,8 @@ MAX_LORA = 4_000_000_000  # numbers of a LoRA, so that a header cannot ask for m
 
 
 def load_editor(model: str, dtype: torch.dtype) -> tuple[Any, str]:
-    """The pipeline of a folder or hub id, on the CPU, and the SHA-256 of what its configs say.
+    """The pipeline of a folder or hub id, on the CPU, and the SHA-256 of what its configs and its
+    tokenizers say.
 
     Raises:
         StyleAVideoError: it is not there, of another kind, incomplete, damaged, or brings code.
@@ -52,7 +61,8 @@ def load_editor(model: str, dtype: torch.dtype) -> tuple[Any, str]:
         for file in weight_files(folder / name, part.stem) if part.stem else ():
             tensor_shapes(file)
     flags = {name: index[name] for name in editor.flags if isinstance(index.get(name), bool)}
-    said = _fingerprint(flags, index, configs)  # before anything takes them apart
+    words = {name: _words_in(folder / name) for name in editor.parts}
+    said = _fingerprint(flags, index, configs, words)  # before anything takes them apart
     parts = {
         name: _built(folder / name, index[name][1], editor.parts[name], config, dtype)
         for name, config in configs.items()
@@ -69,12 +79,25 @@ def load_editor(model: str, dtype: torch.dtype) -> tuple[Any, str]:
     return pipeline, said
 
 
+def _words_in(folder: Path) -> list[str]:
+    """SHA-256 of each file of a tokenizer that the folder of a part holds."""
+    files = [folder / name for name in WORDS if kind_of_place(folder / name)]
+    return [hashlib.sha256(read_bounded(file, MAX_WORDS)).hexdigest() for file in files]
+
+
 def _fingerprint(
-    flags: dict[str, bool], index: dict[str, Any], configs: dict[str, dict[str, Any]]
+    flags: dict[str, bool],
+    index: dict[str, Any],
+    configs: dict[str, dict[str, Any]],
+    words: dict[str, list[str]],
 ) -> str:
     """SHA-256 of all that decides pixels beside the weights; paths and versions are not in it."""
     parts = {
-        name: [index[name][1], {key: config[key] for key in config if key not in NAMES}]
+        name: [
+            index[name][1],
+            {key: config[key] for key in config if key not in NAMES},
+            words[name],
+        ]
         for name, config in configs.items()
     }
     return hashlib.sha256(json.dumps([flags, parts], sort_keys=True).encode()).hexdigest()

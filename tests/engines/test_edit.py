@@ -391,7 +391,7 @@ def test_what_decides_the_pixels(saved):
 PICTURE_SIZE = {"shortest_edge": 3136, "longest_edge": 25088}
 
 
-def test_what_the_configs_say_decides_the_pixels_and_where_they_lie_does_not(copied, tmp_path):
+def test_what_the_files_say_decides_the_pixels_and_where_they_lie_does_not(copied, tmp_path):
     before = {name: load(copied(name)).identity() for name in (PIX2PIX, KLEIN, QWEN)}
     changed = (
         (PIX2PIX, "vae/config.json", {"scaling_factor": 0.2}),
@@ -408,6 +408,11 @@ def test_what_the_configs_say_decides_the_pixels_and_where_they_lie_does_not(cop
         after = load(tmp_path / name).identity()
         assert {key for key in after if after[key] != before[name][key]} == {"configs"}, file
         path.write_text(once, encoding="utf-8")
+    for name, file in ((PIX2PIX, "tokenizer/tokenizer.json"), (QWEN, "processor/tokenizer.json")):
+        path = tmp_path / name / file
+        path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        after = load(tmp_path / name).identity()
+        assert {key for key in after if after[key] != before[name][key]} == {"configs"}, file
     change(tmp_path / KLEIN / "vae" / "config.json", _name_or_path="/x", _diffusers_version="9")
     shutil.move(tmp_path / KLEIN, tmp_path / "elsewhere")
     assert load(tmp_path / "elsewhere").identity() == before[KLEIN]
