@@ -13,7 +13,9 @@ import asyncio
 import json
 import sys
 import uuid
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import chain, count
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import aiohttp
@@ -57,16 +59,17 @@ def read_workflow(path: Path) -> Prompt:
     return prompt
 
 
+def loaders(prompt: Prompt) -> list[str]:
+    """The nodes that load a clip; Failure where there is none."""
+    found = [key for key, node in prompt.items() if node["class_type"] in CLIPS]
+    if not found:
+        raise Failure("--input: the workflow has no Load Video Frames.")
+    return found
+
+
 def set_clip(prompt: Prompt, name: str) -> list[str]:
     """Makes every loader read that file of the input folder; gives what was changed."""
-    changed = [
-        _set(prompt, key, CLIPS[node["class_type"]], name)
-        for key, node in prompt.items()
-        if node["class_type"] in CLIPS
-    ]
-    if not changed:
-        raise Failure("--input: the workflow has no Load Video Frames.")
-    return changed
+    return [_set(prompt, key, CLIPS[prompt[key]["class_type"]], name) for key in loaders(prompt)]
 
 
 def set_prompts(prompt: Prompt, texts: list[str]) -> list[str]:
@@ -165,7 +168,14 @@ class Client:
         """→ the id of the run; Failure with ComfyUI's reason for each node."""
         body = {"prompt": prompt, "client_id": self.id}
         async with self.http.post(f"{self.url}/prompt", json=body) as answer:
-            reply = await answer.json(content_type=None)
+            try:
+                reply = await answer.json(content_type=None)
+            except ValueError:  # a page of what stands between
+                reply = None
+        if not isinstance(reply, dict):
+            raise Failure(
+                f"{self.url} answers as no ComfyUI does ({answer.status} {answer.reason})."
+            )
         if answer.status != 200:
             raise Failure(refusal(prompt, reply))
         return reply["prompt_id"]
@@ -218,9 +228,11 @@ class Client:
             if answer.status != 200:
                 raise Failure(f"{file['filename']} is not on the server any more.")
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as target:
+            partial = path.with_name(f"{path.name}.part")
+            with partial.open("wb") as target:
                 async for part in answer.content.iter_chunked(1 << 20):
                     target.write(part)
+            partial.replace(path)
 
 
 def _is_file(item: Any) -> bool:
@@ -247,14 +259,27 @@ def tell(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def targets(files: list[dict[str, str]], out: Path | None) -> list[Path]:
-    """Where each result goes: `out` with the result's own suffix, numbered where there are more."""
-    names = [Path(file["filename"]) for file in files]
-    if out is None:
-        return names
-    if len(names) == 1:
-        return [out.with_suffix(names[0].suffix)]
-    return [out.with_name(f"{out.stem}-{i}{n.suffix}") for i, n in enumerate(names, 1)]
+def file_name(file: dict[str, str]) -> str:
+    """Of a result, without the folders that a server may have put before it."""
+    name = PureWindowsPath(str(file["filename"])).name  # parts at / and at \\
+    if not name.strip(".") or "\0" in name:
+        raise Failure(f"The server calls a result {file['filename']!r:.80}, which is no name.")
+    return name
+
+
+def targets(names: Sequence[str], out: Path | None) -> list[Path]:
+    """Where each result goes: `out` with the result's own suffix, numbered where there are more;
+    without `out` the first name of its kind that is free here.
+    """
+    if out is not None and len(names) == 1:
+        return [out.with_suffix(Path(names[0]).suffix)]
+    if out is not None:
+        return [out.with_name(f"{out.stem}-{i}{Path(n).suffix}") for i, n in enumerate(names, 1)]
+    found: list[Path] = []
+    for path in map(Path, names):
+        numbered = (path.with_stem(f"{path.stem}-{i}") for i in count(2))
+        found.append(next(p for p in chain([path], numbered) if p not in found and not p.exists()))
+    return found
 
 
 async def execute(
@@ -269,16 +294,19 @@ async def execute(
     changed = set_prompts(prompt, texts) if texts else []
     if seed is not None:
         changed += set_seed(prompt, seed)
+    if clip is not None:
+        loaders(prompt)  # before a long upload
     async with Client(url) as client:
         if clip is not None:
             changed += set_clip(prompt, await client.upload(clip))
         for line in changed:
             print(line)
-        run = await client.queue(prompt)
+        queued = asyncio.ensure_future(client.queue(prompt))
         try:
+            run = await asyncio.shield(queued)
             await client.wait(prompt, run)
-        except asyncio.CancelledError:  # Ctrl-C
-            await client.cancel(run)
+        except asyncio.CancelledError:  # Ctrl-C, perhaps while the server takes the run
+            await client.cancel(await queued)
             tell("")
             print("Cancelled, on the server too.", file=sys.stderr)
             raise
@@ -286,7 +314,7 @@ async def execute(
         files = [file for made in (await client.results(run)).values() for file in made]
         # What was saved; previews where nothing was.
         files = [file for file in files if file["type"] == "output"] or files
-        paths = targets(files, out)
+        paths = targets([file_name(file) for file in files], out)
         for file, path in zip(files, paths, strict=True):
             await client.download(file, path)
     return paths

@@ -21,7 +21,7 @@ import aiohttp
 import av
 from build import GRAPHS
 from PIL import Image, ImageDraw, ImageOps
-from run import FOLDER, Client, Failure, Prompt, read_workflow
+from run import FOLDER, Client, Failure, Prompt, file_name, read_workflow
 
 SIDE, LINE = 480, 4  # px
 SLANT = 36  # px, from the middle of a line to its ends
@@ -49,9 +49,6 @@ def simplified(prompt: Prompt) -> Prompt:
             case "CheckpointLoaderSimple":
                 prompt[key] = {"class_type": "StyleAVideoLoadBuiltIn", "inputs": {}}
                 _few_steps(prompt)
-            case "CLIPVisionLoader":
-                prompt[key] = {"class_type": "StyleAVideoLoadBuiltIn", "inputs": {}}
-                _redirect(prompt, [key, 0], [key, 3])
             case "UNETLoader" | "CLIPLoader" | "VAELoader" as kind:
                 prompt[key] = {"class_type": "StyleAVideoLoadBuiltIn", "inputs": {}}
                 _redirect(prompt, [key, 0], [key, LOADED.index(kind)])
@@ -98,12 +95,6 @@ def _few_steps(prompt: Prompt) -> None:
     for node in prompt.values():
         given = {
             "BasicScheduler": {"steps": 1, "denoise": 1.0},
-            "StyleAVideoPresetGuider": {
-                "preset": "instruct-pix2pix",
-                "frame_scale": 1.0,
-                "text_scale": 1.0,
-                "attention_scale": 0.1,
-            },
             "StyleAVideoWeightedCondition": {"weight": 1.0},
         }
         node["inputs"] |= given.get(node["class_type"], {})
@@ -143,7 +134,7 @@ async def made(url: str, prompt: Prompt, name: str, folder: Path) -> Made:
         files = await client.results(run)
         for key, kind in ((key, node["class_type"]) for key, node in prompt.items()):
             for i, file in enumerate(files.get(key, [])):
-                path = folder / f"{key}-{i}-{file['filename']}"
+                path = folder / f"{key}-{i}-{file_name(file)}"
                 await client.download(file, path)
                 if kind == "SaveVideo":
                     result = frames_of(path)

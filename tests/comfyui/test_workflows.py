@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -10,11 +11,13 @@ import sys
 import time
 import urllib.request
 from fractions import Fraction
+from pathlib import Path
 from urllib.parse import quote
 
 import av
 import numpy as np
 import pytest
+from aiohttp import web
 from PIL import Image
 from templates import FOLDER, decoded, load_script
 
@@ -479,6 +482,60 @@ def test_run_says_which_node_failed(server, clip, tmp_path):
         "--prompt", '0: "ink", 0: "oil"', cwd=tmp_path,
     )  # fmt: skip
     assert said(done).startswith("Prompts by frame failed: The prompt schedule names frame 0 twice")
+
+
+@pytest.mark.parametrize("given", ["../../x.mp4", "/x.mp4", "a/b/x.mp4", "C:\\\\a\\x.mp4", "x.mp4"])
+def test_run_writes_results_here_only(given):
+    assert load_script("run").file_name({"filename": given}) == "x.mp4"
+
+
+@pytest.mark.parametrize("given", ["", "..", "a/..", "/", "x\0.mp4"])
+def test_run_refuses_a_name_that_is_none(given):
+    run = load_script("run")
+    with pytest.raises(run.Failure, match="^The server calls a result .*, which is no name[.]$"):
+        run.file_name({"filename": given})
+
+
+def test_run_replaces_no_file_that_it_was_not_told_to(tmp_path, monkeypatch):
+    targets = load_script("run").targets
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.mp4").touch()
+    paths = targets(["x.mp4", "x.mp4", "y.png"], None)
+    assert paths == [Path("x-2.mp4"), Path("x-3.mp4"), Path("y.png")]
+    assert targets(["y.mp4"], Path("x.webm")) == [Path("x.mp4")]
+    assert targets(["y.mp4", "z.png"], Path("x")) == [Path("x-1.mp4"), Path("x-2.png")]
+
+
+def test_run_says_that_another_server_answers(tmp_path):
+    """A socket, as ComfyUI has, and then a page of what stands between."""
+
+    async def socket(request):
+        answer = web.WebSocketResponse()
+        await answer.prepare(request)
+        async for _ in answer:
+            pass
+        return answer
+
+    async def page(request):
+        return web.Response(status=502, text="<html>Bad Gateway</html>")
+
+    async def against():
+        app = web.Application()
+        app.add_routes([web.get("/ws", socket), web.post("/prompt", page)])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        path = FOLDER / "api" / "style_a_video_by_words.api.json"
+        done = await asyncio.to_thread(script, url, path, cwd=tmp_path)
+        await runner.cleanup()
+        return said(done)
+
+    said_so = asyncio.run(against())
+    assert re.fullmatch(
+        r"http://127[.].* answers as no ComfyUI does \(502 Bad Gateway\)[.]", said_so
+    )
 
 
 def test_ctrl_c_cancels_on_the_server(server, tmp_path):
