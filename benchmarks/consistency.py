@@ -13,6 +13,7 @@ training saw. Stylized frames are kept in --work, so that a stopped run goes on.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -24,6 +25,7 @@ import av
 import numpy as np
 import torch
 from PIL import Image
+from quality import gradient_correlation
 from style_a_video.pipelines.core.gram import style_distance
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import FLOWS
@@ -32,17 +34,13 @@ from style_a_video.pipelines.refine.frames import Refining, refine_frames
 from style_a_video.pipelines.report import sheet
 from style_a_video.pipelines.report.measures import measure
 from style_a_video.pipelines.run.stylize import fit
+from style_a_video.training.captions import NAMES
+from style_a_video.training.data import STYLES as FILTERS
 from style_a_video.weights.fingerprint import fingerprint
 from style_a_video.weights.loading import load
 from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
 from torch.nn import functional as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
-from quality import gradient_correlation
-
-from training.captions import NAMES
-from training.data import STYLES as FILTERS
 
 STYLES = ("watercolour", "oil painting", "comic", "pencil sketch")
 FLOOR, PLAIN = "source", "per frame"
@@ -242,8 +240,10 @@ def main() -> None:
     if args.frames <= 10:
         parser.error("the loss over ten frames needs at least --frames 11")
     pipeline = load(args.model)
-    # Other weights, other frames.
-    work = args.work / fingerprint(pipeline.components)[:12]
+    # Other weights or settings, other frames.
+    said = json.dumps([pipeline.config.defaults, dict(pipeline.scheduler.config)], default=str)
+    settings = hashlib.sha256(said.encode()).hexdigest()[:8]
+    work = args.work / f"{fingerprint(pipeline.components)[:12]}-{settings}"
     work.mkdir(parents=True, exist_ok=True)
     pipeline.set_progress_bar_config(disable=True)
     found: dict[str, dict] = {}

@@ -44,16 +44,22 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def losses(pipeline: StyleAVideoPipeline, frame: Tensor, seen: list[float]) -> Any:
-    """The scheduler's step, which notes the CLIP loss of x0 at the point that it steps from."""
+def step_noting_losses(
+    pipeline: StyleAVideoPipeline, frame: Tensor, seen: list[float], spent: list[float]
+) -> Any:
+    """The scheduler's step, which notes the CLIP loss of x0 at the point that it steps from, and
+    the seconds that this took.
+    """
     scheduler = pipeline.scheduler
     target, decode = pipeline.encode_images(frame), decoders.full(pipeline)
     original = scheduler.step
 
     @wraps(original)
     def step(output: Tensor, t: Tensor, sample: Tensor, **kwargs: Any) -> Any:
+        began = time.perf_counter()
         x0 = predict_denoised(scheduler, output, scheduler.scale_model_input(sample, t), t)
         seen.append(clip_loss(target, pipeline.encode_images(decode(x0))).item())
+        spent.append(time.perf_counter() - began)
         return original(output, t, sample, **kwargs)
 
     return step
@@ -85,7 +91,8 @@ def main() -> None:
             source, wanted = encoder(frame), encoder(painting)
         for preset, s_t, strength in product(PRESETS, args.text_scales, args.strengths):
             seen: list[float] = []
-            pipeline.scheduler.step = losses(pipeline, frame, seen)
+            spent: list[float] = []
+            pipeline.scheduler.step = step_noting_losses(pipeline, frame, seen, spent)
             began = time.perf_counter()
             result = pipeline(
                 frame,
@@ -97,7 +104,7 @@ def main() -> None:
                 correction_decoder=args.decoder,
                 **PRESETS[preset],
             ).frames
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - began - sum(spent)
             pipeline.scheduler.step = original
             with torch.no_grad():
                 found = encoder(result)

@@ -12,14 +12,13 @@ figures, and their means over clips and styles:
   frame's being 1;
 - structure: correlation of the gradients with the frame's; detail: of what is finer than 4 px,
   where the attention map is 1;
-- blotches: low-frequency variance in the frame's flat places, over that of s_T = 1.
+- blotches: low-frequency variance in the frame's flat places.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -27,24 +26,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from quality import gradient_correlation
 from style_a_video.pipelines.core.attention import attention_mask
 from style_a_video.pipelines.core.gram import style_distance
-from style_a_video.pipelines.core.measures import blur, luma
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 from style_a_video.pipelines.engines.diffusion.settings import Settings
 from style_a_video.pipelines.media import fit, probe, read_frames
 from style_a_video.pipelines.report.sheet import contact_sheet
+from style_a_video.training.captions import NAMES
+from style_a_video.training.data import STYLES as FILTERS
+from style_a_video.training.mesh import fine
 from style_a_video.weights import styles as listed
 from style_a_video.weights.loading import load
 from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
-from quality import gradient_correlation
-
-from training.captions import NAMES
-from training.data import STYLES as FILTERS
 
 TEXT_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 FRAME_SCALES = (0.0, 0.5, 1.0, 2.0, 3.0)
@@ -76,8 +72,7 @@ def targets(frame: Tensor) -> dict[str, Tensor]:
 
 def detail(result: Tensor, frame: Tensor, mask: Tensor) -> float:
     """Correlation of the tones finer than 4 px where the mask is 1, of (1,3,H,W) and (1,1,H,W)."""
-    fine = (luma(x) - blur(luma(x), 2.0) for x in (result, frame))
-    inside = torch.stack([x[mask > 0] for x in fine])
+    inside = torch.stack([fine(x)[mask > 0] for x in (result, frame)])
     return float(inside.corrcoef()[0, 1])
 
 
@@ -133,7 +128,7 @@ def means(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
                 for words, one in figures.items():
                     flat.setdefault(f"{name} {words}", []).append(one)
     return {
-        name: {key: round(mean(one[key] for one in rows), 4) for key in rows[0]}
+        name: {key: float(f"{mean(one[key] for one in rows):.3g}") for key in rows[0]}
         for name, rows in flat.items()
     }
 
@@ -142,9 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--at", type=float, default=1.0, help="of the frame, in seconds")
-    parser.add_argument(
-        "--styles", nargs="+", default=["pencil sketch", "oil painting", "Van Gogh"]
-    )
+    parser.add_argument("--styles", nargs="+", default=STYLES)
     parser.add_argument("--sweeps", nargs="*", choices=SWEEPS, default=list(SWEEPS))
     parser.add_argument("--max-side", type=int, default=256)
     parser.add_argument("--model", default="embedded")

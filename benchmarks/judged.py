@@ -12,7 +12,7 @@ OUT/pictures/00.jpg and so on, whose names tell nothing; OUT/key.json holds what
 
 - pairs: source | left | right. Which is nearer to the style that OUT/asked.json asks for? One is
   the default (one step) of the model in FOLDER, such as an older weights/embedded, the other the
-  preset `paper` of the built-in model.
+  preset `paper` of --model.
 - names: a style a sheet, each once. Which style is it?
 - faces: source | autoencoder alone | style. Is the face kept, and what did the autoencoder lose?
 - words: source | result | four pictures, 1 to 4, for each prompt of new_words.json. Which of the

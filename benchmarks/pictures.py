@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from fractions import Fraction
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ def style_of(name: str, picture: StylePicture) -> Style:
     """A painting as an engine takes it: the picture, what was learned of it, or a word."""
     takes = kind_named(name.partition(":")[0]).takes
     if LEARNED in takes:
+        if Path(picture.name).stem not in LEARNED_AS:
+            raise SystemExit(f"{name} has not learned {picture.name}: leave it out of --pictures.")
         return Style(learned=(read_learned_style(LEARNED_AS[Path(picture.name).stem]),))
     return Style(pictures=(picture,)) if PICTURES in takes else Style("watercolour")
 
@@ -218,15 +221,17 @@ def mean(values: list[float | None]) -> float:
 def quality(args: argparse.Namespace) -> dict:
     judge, found, shown = Judge(), {}, []
     pictures = {n: read_style_picture(args.data / f"paintings/{n}.jpg") for n in args.pictures}
+    for engine, picture in product(args.engines, pictures.values()):
+        style_of(engine, picture)  # before anything is drawn
     for engine, loading in contenders(args).items():
-        style_of, rows = loading(), {}
+        stylizer_of, rows = loading(), {}
         for clip in args.clips:
             info = probe(args.data / f"clips/{clip}.mp4")
             size = fit(info.width, info.height, args.max_side)
             source = [f.image for f in Part.of(frames=args.frames).read(info, size)]
             began, results = time.perf_counter(), []
             for name, picture in pictures.items():
-                plain = style_of(picture)(source)
+                plain = stylizer_of(picture)(source)
                 rows[f"{clip}, {name}"] = row(judge, source, plain, picture.image)
                 results.append(plain[-1])
             shown.append((engine, [source[-1], *results]))

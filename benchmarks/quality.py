@@ -12,23 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.media import probe, read_frames
+from style_a_video.training import data
+from style_a_video.training.captions import NAMES
 from style_a_video.weights.loading import load
-
-from training import data
-from training.captions import NAMES
+from torch import Tensor
+from torch.nn import functional as F
 
 # What redraws the picture on a lattice has no contours to keep.
 WITHOUT_CONTOURS = {"halftone", "pixel_art", "mondrian"}

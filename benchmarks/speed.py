@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
@@ -33,6 +32,7 @@ from typing import Any
 import diffusers
 import full_size
 import torch
+from guidance import targets
 from style_a_video.pipelines.core import flow as warping
 from style_a_video.pipelines.core.gram import style_distance
 from style_a_video.pipelines.core.measures import warping_error
@@ -43,11 +43,8 @@ from style_a_video.pipelines.flow import both_ways
 from style_a_video.pipelines.media import fit, probe, read_frames
 from style_a_video.weights.loading import load
 from style_a_video.weights.perceptual_encoder import load_encoder
-from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # training/ is not installed
-from guidance import targets
 from throughput import clock_of, evaluations, outer_share, plain_loop, watched
+from torch import Tensor
 
 STEPS = 30  # Huang et al. 2023
 FOUR = {

@@ -68,9 +68,7 @@ def main() -> None:
     pairs = [(image, 1 - image) for image in images]
     list(refine_frames(pairs[:3], Refining()))  # the network is loaded
     refined = timed("refining", lambda: list(refine_frames(pairs, Refining())))
-    pictures = [to_picture(image, "yuv420p") for image in images]
     packed = timed("packing", lambda: pack([to_picture(image, "yuv420p") for image in refined]))
-    packed = pack(pictures)
 
     def encode() -> None:
         with (

@@ -18,23 +18,16 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from style_a_video.pipelines.core.measures import blur, luma
 from style_a_video.pipelines.device import hardware
 from style_a_video.pipelines.flow import dis
 from style_a_video.pipelines.media import fit, probe, read_frames
+from style_a_video.training.mesh import FARTHEST, LEAST, NEAREST, fine, flat_places
 from style_a_video.weights.loading import load
 from torch import Tensor
 
 PAINTERS = ("Van Gogh", "Munch", "Monet", "Kandinsky", "Sakai Hoitsu")
 """Mondrian's planes are a lattice by intent."""
-SHIFTS = range(8, 33)  # px
 MOVING = 2.0  # px a frame
-LEAST = 500  # pixels, for a correlation to mean something
-
-
-def fine(frames: Tensor) -> Tensor:
-    return luma(frames) - blur(luma(frames), 2.0)
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
@@ -43,11 +36,9 @@ def correlation(a: Tensor, b: Tensor) -> float:
 
 def lattice(result: Tensor, frame: Tensor) -> float | None:
     """Of a frame (1,3,H,W)."""
-    texture = fine(result)
-    rough = F.avg_pool2d(fine(frame).abs(), 17, 1, 8)
-    flat = rough <= rough.median()
+    texture, flat = fine(result), flat_places(frame)
     found = []
-    for shift in SHIFTS:
+    for shift in range(NEAREST, FARTHEST + 1):
         for dim in (-1, -2):
             both = flat & flat.roll(shift, dim)
             both.narrow(dim, 0, shift).fill_(False)

@@ -28,6 +28,7 @@ from .presets import (
     WeightedCondition,
     describe,
     preset_conditions,
+    scale_input,
     schedule_of,
     weights_at,
 )
@@ -341,11 +342,6 @@ class MultiConditionGuiderNode(io.ComfyNode):
 class PresetGuiderNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        def scale(name: str, default: float, tooltip: str) -> io.Float.Input:
-            return io.Float.Input(
-                name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip
-            )
-
         def schedule(name: str) -> io.Input:
             return io.Custom("CURVE").Input(
                 f"{name}_schedule",
@@ -389,20 +385,17 @@ class PresetGuiderNode(io.ComfyNode):
                         "attention as separate conditions. Bernini: its authors' modes."
                     ),
                 ),
-                scale("frame_scale", 1.0, "s_I: how closely the result follows the frame."),
-                scale("text_scale", 1.0, "s_T: how strongly the result follows the words."),
-                scale("attention_scale", 0.0, "s_M: weight of the attention condition."),
+                scale_input("frame_scale", 1.0, "s_I: how closely the result follows the frame."),
+                scale_input("text_scale", 1.0, "s_T: how strongly the result follows the words."),
+                scale_input("attention_scale", 0.0, "s_M: weight of the attention condition."),
                 _frames_per_batch(),
-                io.Float.Input(
+                scale_input(
                     "reference_scale",
-                    default=4.5,
-                    min=0.0,
-                    max=100.0,
-                    step=0.05,
+                    4.5,
+                    "ω_I, Bernini rv2v and r2v only: how closely the result follows the reference "
+                    "images.",
                     optional=True,
                     advanced=True,
-                    tooltip="ω_I, Bernini rv2v and r2v only: how closely the result follows the "
-                    "reference images.",
                 ),
                 *(schedule(name) for name in ("frame", "text", "attention", "reference")),
                 *_projection_inputs(),

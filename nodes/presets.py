@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.input import CurveInput
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..pipelines.core import guidance
@@ -18,6 +19,13 @@ from . import host
 
 BERNINI = {f"Bernini {mode}": terms for mode, terms in guidance.BERNINI.items()}
 PRESETS = guidance.TERMS | BERNINI
+
+
+def scale_input(name: str, default: float, tooltip: str, **more: Any) -> io.Float.Input:
+    """The widget of a scale."""
+    return io.Float.Input(
+        name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip, **more
+    )
 
 
 @dataclass(frozen=True)

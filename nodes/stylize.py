@@ -22,6 +22,7 @@ from .engine import StyleType
 from .guidance import PresetGuiderNode
 from .noise import FrameNoise
 from .picture_condition import PictureCondition
+from .presets import scale_input
 from .video import FrameInfoType
 
 
@@ -117,29 +118,25 @@ def stylize(
 class Stylize(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        def scale(name: str, default: float, tooltip: str) -> io.Float.Input:
-            return io.Float.Input(
-                name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip
-            )
-
         def scales(preset: str, frame: float, text: float, *more: Any) -> io.DynamicCombo.Option:
             return io.DynamicCombo.Option(
                 preset,
                 [
-                    scale("frame_scale", frame, "s_I: how closely the result follows the frame."),
-                    scale("text_scale", text, "s_T: how strongly the result follows the words."),
+                    scale_input(
+                        "frame_scale", frame, "s_I: how closely the result follows the frame."
+                    ),
+                    scale_input(
+                        "text_scale", text, "s_T: how strongly the result follows the words."
+                    ),
                     *more,
                 ],
             )
 
-        attention = io.Float.Input(
+        attention = scale_input(
             "attention_scale",
-            default=0.3,
-            min=0.0,
-            max=100.0,
-            step=0.05,
+            0.3,
+            "s_M: how much more closely it does where the model attends.",
             optional=True,
-            tooltip="s_M: how much more closely it does where the model attends.",
         )
 
         return io.Schema(
@@ -297,14 +294,14 @@ class Stylize(io.ComfyNode):
                 clip,
                 vae,
                 frames,
-                prompt,
-                negative,
-                settings,
-                sampler_name,
-                scheduler,
-                seed,
-                frame_info,
-                style,
-                picture_share,
+                text=prompt,
+                negative=negative,
+                settings=settings,
+                sampler=sampler_name,
+                scheduler=scheduler,
+                seed=seed,
+                frame_info=frame_info,
+                style=style,
+                picture_share=picture_share,
             )
         )

@@ -31,6 +31,14 @@ def _load_package() -> None:
 _load_package()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_styles_of_ones_own(tmp_path_factory):
+    """Learned styles of who runs the tests are neither seen nor touched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STYLE_A_VIDEO_STYLES", str(tmp_path_factory.mktemp("styles")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tmp_path_factory):
     """A real CLIPTokenizer whose vocabulary is single letters: every word is its letters."""

@@ -7,6 +7,8 @@ embedding, since cross-attention alone steers a U-Net of this size poorly.
 
 from __future__ import annotations
 
+from typing import Any
+
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import (
     CLIPTextConfig,
@@ -23,6 +25,23 @@ TEXT_DIM = 128
 IMAGE_SIZE = 128
 VOCABULARY = 1024
 START, END = 0, 1
+DEFAULTS: dict[str, Any] = {
+    "preset": "instruct-pix2pix",
+    "num_inference_steps": 1,
+    "frame_scale": 1.0,
+    "text_scale": 1.0,
+    "attention_scale": 0.0,
+    "noise": "shared",
+    "correction_decoder": "full",
+    "paper": {
+        "num_inference_steps": 10,
+        "text_scale": 1.5,
+        "frame_scale": 1.5,
+        "attention_scale": 0.3,
+        "start_level": 0.5,
+    },
+}
+"""Of the model's own pipeline, and of the preset `paper`."""
 
 
 def autoencoder() -> AutoencoderTiny:

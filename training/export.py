@@ -33,23 +33,6 @@ from . import architecture, captions
 from .artists import WORDS
 from .painters import PAINTERS
 
-DEFAULTS = {
-    "preset": "instruct-pix2pix",
-    "num_inference_steps": 1,
-    "frame_scale": 1.0,
-    "text_scale": 1.0,
-    "attention_scale": 0.0,
-    "noise": "shared",
-    "correction_decoder": "full",
-    "paper": {
-        "num_inference_steps": 10,
-        "text_scale": 1.5,
-        "frame_scale": 1.5,
-        "attention_scale": 0.3,
-        "start_level": 0.5,
-    },
-}
-
 
 def calibrate(
     measure: Callable[[str, StyleAVideoPipeline], float],
@@ -96,6 +79,10 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the run (%(default)g)")
     parser.add_argument("--beside", nargs="*", default=[], metavar="RUN=SHARE")
     args = parser.parse_args()
+    shares = {name: float(part) for name, part in (one.split("=") for one in args.beside)}
+    rest = 1 - args.share - sum(shares.values())
+    if rest < -1e-9:
+        parser.error("the shares are more than 1 together")
     clip, together = args.work / "clip", args.work / args.run
     pipeline = StyleAVideoPipeline(
         vae=AutoencoderTiny.from_pretrained(together / "vae"),
@@ -108,16 +95,15 @@ def main() -> None:
         image_encoder=CLIPVisionModelWithProjection.from_pretrained(
             args.work / args.image / "image_encoder"
         ),
-        defaults=DEFAULTS,
+        defaults=architecture.DEFAULTS,
     )
     if args.share < 1:
         before = load("embedded")
         mean_(pipeline.vae, args.share, [(before.vae, 1 - args.share)])
         others = [
-            (UNet2DConditionModel.from_pretrained(args.work / name / "unet"), float(part))
-            for name, part in (one.split("=") for one in args.beside)
+            (UNet2DConditionModel.from_pretrained(args.work / name / "unet"), part)
+            for name, part in shares.items()
         ]
-        rest = 1 - args.share - sum(part for _, part in others)
         mean_(pipeline.unet, args.share, [*others, (before.unet, rest)])
     pipeline.to(dtype=torch.float16).save_pretrained(styles.EMBEDDED)
     # diffusers writes the first key and then warns that it does not know it; the second is a path

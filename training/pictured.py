@@ -45,9 +45,9 @@ class Pictured:
         )
 
     def projection(self, folder: Path | None) -> StyleProjection:
-        """The one in a run's folder; else untrained, but for the spread of the statistics."""
+        """The one in a run's folder; of None untrained, but for the spread of the statistics."""
         projection = StyleProjection()
-        if folder is not None and (folder / PROJECTION).exists():
+        if folder is not None:
             projection.load_state_dict(load_file(folder / PROJECTION))
             return projection.float()
         everything = torch.cat([self.seen.flatten(0, 1), self.own.flatten(0, 1)])

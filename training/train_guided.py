@@ -6,11 +6,11 @@
 Each evaluation was taught to be good alone. The sum of the preset `paper` takes differences of
 them, and what two of them guess apart by chance it enlarges: blotches on a face. Here z_t comes
 from steps of the sum itself, from a frame under noise on, and the picture that its next step leads
-to is held against the style's pixels. A scale of the text above 1 must lead there too, so that
-what went too far comes back.
+to is held against the style's pixels. Other scales of the text must lead there too, so that what
+went too far, or not far enough, comes back.
 
-Held against pixels, a network answers what it cannot foresee, the places of strokes, with a mesh.
-What repeats in the frame's flat places, and does not in the target's, costs.
+Colours count once more by themselves: what a photo leaves in a drawing is small, and seen at once.
+A mesh in flat places costs too (training/mesh.py).
 
 Every third turn is the one-step picture from frame and words in its place, and the loss of stage 4,
 which keeps each evaluation good alone. The autoencoder's encoder and the projection of pictures are
@@ -28,12 +28,13 @@ import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import save_file
 from style_a_video.pipelines.core import guidance
-from style_a_video.pipelines.core.measures import blur, luma
+from style_a_video.pipelines.core.measures import luma
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import architecture, captions
+from . import architecture
 from .loop import Crops, Run
+from .mesh import mesh_loss
 from .pictured import PROJECTION, Pictured
 from .train_autoencoder import reconstruction_loss
 from .train_together import Pairs, pairs, step_to_x0, texture_loss
@@ -45,14 +46,14 @@ from .train_unet import (
     draw_times,
     encode_images,
     encode_pictured,
+    hard_style,
     loss_of,
     pictured_text,
     predict,
     random_mask,
 )
 
-FRAME_SCALE, TEXT_SCALE, ATTENTION_SCALE = 1.5, 1.5, 0.3
-"""Of the preset `paper`."""
+PAPER = architecture.DEFAULTS["paper"]
 OTHER_SHARE = 0.5
 """Of the items that took a step already: their text scale lies between LOWEST and HIGHEST."""
 LOWEST, HIGHEST = 1.0, 3.0
@@ -62,8 +63,8 @@ most steps before the one that is learned."""
 STARTS = (420, 640)
 """Times at which a way begins, the preset's being 499; all steps fit below the first."""
 TURNS = 3
-MESH = 0.5  # weight of its loss
-NEAREST, FARTHEST = 8, 32  # px between repetitions that are a mesh
+"""Of so many steps one is the one-step picture; of so many of those, one has its own trajectories
+in the loss of stage 4."""
 
 
 class Sum:
@@ -91,8 +92,9 @@ class Sum:
         self.batch = {"image": torch.cat([*images.values()])} | {
             key: torch.cat([text[key] for text in texts]) for key in nothing
         }
-        scales = (FRAME_SCALE, text_scale[:, None, None, None], ATTENTION_SCALE)
-        weights = guidance.paper(*scales)
+        weights = guidance.paper(
+            PAPER["frame_scale"], text_scale[:, None, None, None], PAPER["attention_scale"]
+        )
         self.weights = [weights[name] for name in images][1:]
 
     def v(self, z: Tensor, t: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ def guided_x0(
 ) -> Tensor:
     """Of a way of random length, (B,32,h,w)."""
     count, steps = len(photos), int(rng.integers(MOST_STEPS + 1))
-    scale = torch.full((count,), TEXT_SCALE)
+    scale = torch.full((count,), PAPER["text_scale"])
     if steps:
         other = LOWEST + torch.rand(count) * (HIGHEST - LOWEST)
         scale = torch.where(torch.rand(count) < OTHER_SHARE, other, scale)
@@ -144,37 +146,11 @@ def guided_x0(
     return step_of_the_sum(guided, photos, int(rng.integers(*STARTS)), steps, alphas)
 
 
-def repetition(pictures: Tensor, flat: Tensor) -> Tensor:
-    """Autocorrelation of the fine texture in flat places at every shift of NEAREST to FARTHEST px,
-    (B,shifts), up to 1. pictures: (B,3,H,W) in [-1,1]; flat: (B,1,H,W) of 0 and 1.
-    """
-    texture = (luma(pictures) - blur(luma(pictures), 2.0)) * flat
-    size = [side + FARTHEST for side in flat.shape[-2:]]
-
-    def products(x: Tensor) -> Tensor:
-        x = torch.view_as_real(torch.fft.rfft2(x, s=size)).square().sum(-1)
-        return torch.fft.irfft2(x, s=size)[:, 0]
-
-    pixels = products(flat).clamp(min=500)  # fewer say nothing
-    covariance = products(texture) / pixels
-    correlation = covariance / (covariance[:, :1, :1] + 1e-4)  # what nobody sees is no mesh
-    window = correlation.roll(FARTHEST, -1)[:, : FARTHEST + 1, : 2 * FARTHEST + 1]
-    down, across = (torch.arange(n) for n in window.shape[-2:])
-    far = (down[:, None] >= NEAREST) | ((across - FARTHEST).abs() >= NEAREST)
-    return window[:, far]
-
-
-def mesh_loss(y: Tensor, x: Tensor, photos: Tensor) -> Tensor:
-    """How far y repeats itself in the flat places of the photos beyond what x does there."""
-    rough = F.avg_pool2d((luma(photos) - blur(luma(photos), 2.0)).abs(), 17, 1, 8)
-    flat = (rough <= rough.flatten(1).median(1).values[:, None, None, None]).float()
-    beyond = F.relu(repetition(y, flat) - repetition(x, flat))
-    return beyond.topk(16, 1).values.mean()
-
-
 def losses_of(y: Tensor, drawn: Pairs) -> dict[str, Tensor]:
-    """Of pictures y (B,3,H,W). After pictures MicroAST, which drew the targets, has a mesh of its
-    own that is not to be learned: texture does not count there, and the mesh is the photo's.
+    """Of pictures y (B,3,H,W) in [-1,1]: predicted, colours, mesh, and texture after words.
+
+    After pictures MicroAST, which drew the targets, has a mesh of its own that is not to be
+    learned: texture does not count there, and the mesh is held against the photo's.
     """
     by_words = drawn.asked.share == 0
     allowed = torch.where(by_words[:, None, None, None], drawn.targets, drawn.photos)
@@ -195,12 +171,9 @@ def main() -> None:
     parser.add_argument("--name", default="guided")
     parser.add_argument("--start", type=Path, default=Path("weights/embedded"))
     parser.add_argument("--text", type=Path, default=Path("weights/embedded"))
-    parser.add_argument("--hard", nargs="*", default=[], metavar="STYLE=N")
+    parser.add_argument("--hard", nargs="*", default=[], type=hard_style, metavar="STYLE=N")
     args = parser.parse_args()
     torch.manual_seed(0)
-    hard = {k: float(v) for k, v in (item.split("=") for item in args.hard)}
-    if unknown := hard.keys() - captions.STYLES:
-        parser.error(f"--hard: {', '.join(unknown)}: not among {', '.join(captions.STYLES)}.")
     pictured = Pictured(args.work)
     latents, after = encode_images(args.work), encode_pictured(args.work, pictured)
     vae = AutoencoderTiny.from_pretrained(args.start / "vae").float()
@@ -210,7 +183,7 @@ def main() -> None:
     unet = unet.to(memory_format=torch.channels_last)
     projection = pictured.projection(args.start).requires_grad_(False)
     run = Run(args.name, args.work, args.minutes, 3e-4, {"unet": unet, "decoder": vae.decoder})
-    texts = TextPool(args.text, 12_000, seed=run.step, hard=HARD | hard)
+    texts = TextPool(args.text, 12_000, seed=run.step, hard=HARD | dict(args.hard))
     batches = Batches(latents, after, pictured, texts, seed=run.step)
     crops = Crops(args.work / "images", seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod
@@ -236,7 +209,7 @@ def main() -> None:
         parts = losses_of(y[:count], drawn)
         parts["plain"] = reconstruction_loss(y[count:], drawn.targets[:2])
         loss = parts["predicted"] + 0.5 * parts.get("texture", 0) + 0.3 * parts["plain"]
-        loss = loss + parts["colours"] + MESH * parts["mesh"]
+        loss = loss + parts["colours"] + 0.5 * parts["mesh"]
         if not by_sum:
             own = run.step % (3 * TURNS) == 0
             t = draw_times(rng, 16, pure=0.15, own=own)

@@ -31,7 +31,7 @@ from style_a_video.weights.perceptual_encoder import load_encoder
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import architecture, captions
+from . import architecture
 from .loop import Crops, Run
 from .pictured import PROJECTION, Pictured
 from .train_autoencoder import batch, gradients, reconstruction_loss
@@ -49,6 +49,7 @@ from .train_unet import (
     draw_times,
     encode_images,
     encode_pictured,
+    hard_style,
     loss_of,
     pictured_text,
     predict,
@@ -149,16 +150,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=24)
     parser.add_argument("--name", default="together")
     parser.add_argument("--start")
-    parser.add_argument("--hard", nargs="*", default=[], metavar="STYLE=N")
+    parser.add_argument("--hard", nargs="*", default=[], type=hard_style, metavar="STYLE=N")
     parser.add_argument("--steps", type=int, help="in place of minutes")
     parser.add_argument("--decoder", type=Path, metavar="FOLDER")
     parser.add_argument("--decoder-alone", action="store_true")
     parser.add_argument("--ccpl", type=float, default=0.0, metavar="WEIGHT")
     args = parser.parse_args()
     torch.manual_seed(0)
-    hard = {k: float(v) for k, v in (item.split("=") for item in args.hard)}
-    if unknown := hard.keys() - captions.STYLES:
-        parser.error(f"--hard: {', '.join(unknown)}: not among {', '.join(captions.STYLES)}.")
     before = args.work / args.start if args.start else None
     trained = args.work / TRAINED
     pictured = Pictured(args.work)
@@ -181,7 +179,7 @@ def main() -> None:
         )
         modules["heads"] = losses.heads
     run = Run(args.name, args.work, args.minutes, 3e-4, modules, args.steps)
-    texts = TextPool(args.work / "clip", 12_000, seed=run.step, hard=HARD | hard)
+    texts = TextPool(args.work / "clip", 12_000, seed=run.step, hard=HARD | dict(args.hard))
     batches = Batches(latents, after, pictured, texts, seed=run.step)
     crops = Crops(args.work / "images", seed=run.step)
     alphas = architecture.scheduler().alphas_cumprod

@@ -81,7 +81,7 @@ def encoded(trained: Path, arrays: Iterable[np.ndarray], made_of: Path, out: Pat
     for as long as neither the autoencoder nor a file in `made_of` is newer.
     """
     weights = trained / "diffusion_pytorch_model.safetensors"
-    sources = [weights, *made_of.iterdir()]
+    sources = [weights, made_of, *made_of.iterdir()]  # a folder's time tells what went from it
     if out.exists() and out.stat().st_mtime > max(file.stat().st_mtime for file in sources):
         return torch.load(out, weights_only=True)
     vae = AutoencoderTiny.from_pretrained(trained).eval()
@@ -106,6 +106,16 @@ def encode_images(work: Path) -> list[Tensor]:
 def encode_pictured(work: Path, pictured: Pictured) -> list[Tensor]:
     """Of stage 1b: (PICTURES,32,H/8,W/8) each."""
     return encoded(work / TRAINED, pictured.drawn, work / "pictured", work / "pictured.pt")
+
+
+def hard_style(given: str) -> tuple[str, float]:
+    """STYLE=N of a command line."""
+    style, _, times = given.partition("=")
+    if style not in captions.STYLES or not times.replace(".", "", 1).isdigit():
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is no STYLE=N with one of {', '.join(captions.STYLES)}"
+        )
+    return style, float(times)
 
 
 class TextPool:
@@ -381,6 +391,8 @@ def main() -> None:
     unet = unet.to(memory_format=torch.channels_last).train()
     pictured = Pictured(args.work)
     beside = args.start.parent if args.start else None
+    if beside and not (beside / PROJECTION).exists():
+        beside = None  # of weights that knew no pictures
     modules = {"unet": unet, "projection": pictured.projection(beside)}
     run = Run(args.name, args.work, args.minutes, 1e-3 if not args.start else 5e-4, modules)
     latents, after = encode_images(args.work), encode_pictured(args.work, pictured)

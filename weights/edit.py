@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +34,7 @@ from .folder import (
     read_tokenizer,
     weight_files,
 )
-from .hub import download
+from .hub import by_hand, download
 from .parts import NAMES, Part, checked
 from .qwen import QwenWords, read_qwen_tokenizer
 
@@ -61,8 +62,8 @@ def load_editor(model: str, dtype: torch.dtype) -> tuple[Any, str]:
         for file in weight_files(folder / name, part.stem) if part.stem else ():
             tensor_shapes(file)
     flags = {name: index[name] for name in editor.flags if isinstance(index.get(name), bool)}
-    words = {name: _words_in(folder / name) for name in editor.parts}
-    said = _fingerprint(flags, index, configs, words)  # before anything takes them apart
+    tokenizers = {name: _tokenizer_hashes(folder / name) for name in editor.parts}
+    said = _fingerprint(flags, index, configs, tokenizers)  # before anything takes them apart
     parts = {
         name: _built(folder / name, index[name][1], editor.parts[name], config, dtype)
         for name, config in configs.items()
@@ -71,7 +72,7 @@ def load_editor(model: str, dtype: torch.dtype) -> tuple[Any, str]:
         parts["tokenizer"] = parts["processor"].tokenizer
     try:
         pipeline = getattr(diffusers, kind)(**parts, **flags)
-    except Exception as error:  # the libraries agree on no class for parts that do not fit
+    except Exception as error:  # the libraries agree on no class
         raise unloadable(folder, error) from error
     if getattr(pipeline, "watermark", None) is not None:
         pipeline.watermark = None
@@ -79,7 +80,7 @@ def load_editor(model: str, dtype: torch.dtype) -> tuple[Any, str]:
     return pipeline, said
 
 
-def _words_in(folder: Path) -> list[str]:
+def _tokenizer_hashes(folder: Path) -> list[str]:
     """SHA-256 of each file of a tokenizer that the folder of a part holds."""
     files = [folder / name for name in WORDS if kind_of_place(folder / name)]
     return [hashlib.sha256(read_bounded(file, MAX_WORDS)).hexdigest() for file in files]
@@ -89,14 +90,14 @@ def _fingerprint(
     flags: dict[str, bool],
     index: dict[str, Any],
     configs: dict[str, dict[str, Any]],
-    words: dict[str, list[str]],
+    tokenizers: dict[str, list[str]],
 ) -> str:
     """SHA-256 of all that decides pixels beside the weights; paths and versions are not in it."""
     parts = {
         name: [
             index[name][1],
             {key: config[key] for key in config if key not in NAMES},
-            words[name],
+            tokenizers[name],
         ]
         for name, config in configs.items()
     }
@@ -119,11 +120,7 @@ def _folder(model: str) -> Path:
                 allow += [f"{name}/config.json", f"{name}/{part.stem}*.safetensors*"]
             else:
                 allow += [f"{name}/*.json", f"{name}/*.txt"]
-    help = (
-        f"download it elsewhere with `hf download {model} --local-dir FOLDER`, copy FOLDER to this "
-        "machine and give its path as the model"
-    )
-    return download(model, allow, ["*.fp16.*", "*.non_ema*"], help)
+    return download(model, allow, ["*.fp16.*", "*.non_ema*"], by_hand(model))
 
 
 def _check(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -174,7 +171,7 @@ def _built(where: Path, kind: str, part: Part, config: dict[str, Any], dtype: to
         if not part.stem:
             try:
                 return cls.from_config(config)
-            except Exception as error:  # nor for a config that is wrong
+            except Exception as error:  # the libraries agree on no class
                 raise unloadable(where, error) from error
         make = lambda: cls.from_config(config)  # noqa: E731
     else:
@@ -233,7 +230,7 @@ def _qwen_words(folder: Path, config: dict[str, Any]) -> QwenWords:
     tokenizer = read_qwen_tokenizer(folder)
     try:
         return QwenWords(tokenizer, config)
-    except Exception as error:  # nor for a config that is wrong
+    except Exception as error:  # the libraries agree on no class
         raise unloadable(folder, error) from error
 
 
@@ -244,7 +241,7 @@ def _t5_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
     with copies_of([folder / "tokenizer.json"]) as copies:
         try:
             return T5TokenizerFast.from_pretrained(copies, local_files_only=True, **config)
-        except Exception as error:  # nor for a config that is wrong
+        except Exception as error:  # the libraries agree on no class
             raise unloadable(folder, error) from error
 
 
@@ -259,14 +256,7 @@ def read_lora(path: Path) -> dict[str, Tensor]:
             f"{shown(path)} is a pickle, which may run code; get the LoRA as .safetensors."
         )
     shapes = tensor_shapes(path)
-    if not shapes or sum(_count(shape) for shape in shapes.values()) > MAX_LORA:
+    if not shapes or sum(math.prod(shape) for shape in shapes.values()) > MAX_LORA:
         raise StyleAVideoError(f"{shown(path)} is no LoRA: it has no weights, or far too many.")
     with safetensors_of(path) as opened:
         return {key: finite(path, key, opened.get_tensor(key)) for key in shapes}
-
-
-def _count(shape: list[int]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total

@@ -206,7 +206,7 @@ def read_tokenizer(folder: Path, **given: Any) -> Any:
     with copies_of(folder / name for name in WORDS if kind_of_place(folder / name)) as copies:
         try:
             return CLIPTokenizer.from_pretrained(copies, local_files_only=True, **given)
-        except Exception as error:  # as above
+        except Exception as error:  # the libraries agree on no class
             raise unloadable(folder, error) from error
 
 

@@ -22,19 +22,31 @@ def download_model(repo: str) -> Path:
     for name, part in (PARTS | OPTIONAL).items():
         if part.stem:
             allow += [f"{name}/config.json", f"{name}/{part.stem}*.safetensors*"]
-    help = (
-        f"download it elsewhere with `hf download {repo} --local-dir FOLDER`, copy FOLDER to this "
-        "machine and give its path as the model"
-    )
     # The half-precision copies only where the repository has no other.
-    folder = download(repo, allow, ["*.fp16.*", "*.non_ema*"], help)
+    folder = download(repo, allow, ["*.fp16.*", "*.non_ema*"], by_hand(repo))
     if not any((folder / "unet").glob("*.safetensors")):
-        folder = download(repo, allow, ["*.non_ema*"], help)
+        folder = download(repo, allow, ["*.non_ema*"], by_hand(repo))
     return folder
 
 
-def download(repo: str, allow: list[str], ignore: list[str], help: str) -> Path:
-    """Snapshot of a hub repository, with progress, from the hub's cache where it is there."""
+def by_hand(repo: str) -> str:
+    """What to do where the hub cannot be reached."""
+    return (
+        f"download it elsewhere with `hf download {repo} --local-dir FOLDER`, copy FOLDER to this "
+        "machine and give its path as the model"
+    )
+
+
+def download(repo: str, allow: list[str], ignore: list[str], otherwise: str) -> Path:
+    """Snapshot of a hub repository, with progress, from the hub's cache where it is there.
+
+    Args:
+        allow, ignore: patterns of file names.
+        otherwise: what to do where the hub cannot be reached, for the message.
+
+    Raises:
+        StyleAVideoError: no such model, no way to the hub, or no space.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -62,5 +74,5 @@ def download(repo: str, allow: list[str], ignore: list[str], help: str) -> Path:
                 "folder on another disk."
             ) from error
         raise StyleAVideoError(
-            f"The hub cannot be reached for {repo}, which is not in the cache; {help}."
+            f"The hub cannot be reached for {repo}, which is not in the cache; {otherwise}."
         ) from error

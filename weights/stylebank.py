@@ -106,7 +106,7 @@ def style_names(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         if folder.is_dir():
             with told(folder):
-                found += sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))
+                found += sorted(path.stem for path in folder.glob(f"*{SUFFIX}") if path.is_file())
     return list(dict.fromkeys(found))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from style_a_video.nodes import builtin_model
+from style_a_video.nodes.stylize import Stylize
 from style_a_video.weights.loading import load
 
 
@@ -46,3 +47,12 @@ def test_image_embeds_are_those_of_transformers(pipeline, built_in):
     embeds = built_in[3].encode_image(frames)["image_embeds"]
     # ComfyUI rounds pixels to 8 bits on the way in.
     assert torch.cosine_similarity(embeds, known).item() > 0.9999
+
+
+def test_stylize_frames_offers_the_scales_of_the_model_s_preset(pipeline):
+    (guidance,) = (one for one in Stylize.define_schema().inputs if one.id == "guidance")
+    offered = {
+        option.key: {one.id: one.default for one in option.inputs} for option in guidance.options
+    }
+    assert offered["paper"].items() <= pipeline.config.defaults["paper"].items()
+    assert set(offered["paper"]) == {"frame_scale", "text_scale", "attention_scale"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from style_a_video.pipelines.engines.diffusion.engine import Diffusion, refuse_w
 from style_a_video.pipelines.engines.style import Style
 from style_a_video.pipelines.errors import StyleAVideoError
 from style_a_video.pipelines.run.demo import PROMPTS
+from style_a_video.training import architecture
 from style_a_video.weights import styles
 from style_a_video.weights.loading import load
 
@@ -208,3 +210,8 @@ def test_same_seed_same_pixels_and_chunks_do_not_matter(pipeline, photo):
     assert torch.equal(whole, pipeline(frames, "watercolour", attention_scale=0.2, seed=3).frames)
     chunked = pipeline(frames, "watercolour", attention_scale=0.2, seed=3, chunk_size=1).frames
     assert (whole - chunked).abs().max() < 1 / 255
+
+
+def test_the_defaults_are_those_that_training_exports():
+    shipped = json.loads((styles.EMBEDDED / "model_index.json").read_text())["defaults"]
+    assert shipped == architecture.DEFAULTS

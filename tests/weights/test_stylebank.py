@@ -78,3 +78,11 @@ def test_files_of_strangers(tmp_path):
     assert "holds NaN or infinity" in refusal_of(path)
     path.write_bytes(path.read_bytes()[:-100])
     assert "is truncated" in refusal_of(path)
+
+
+def test_what_is_no_file_is_no_style(tmp_path):
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder.safetensors").mkdir()
+    assert weights.style_names([tmp_path]) == []
+    with pytest.raises(StyleAVideoError, match="There is no learned style 'gone'"):
+        weights.find_style("gone", [tmp_path])
