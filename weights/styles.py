@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from ..pipelines.engines.diffusion.pipeline import StyleAVideoPipeline
 
+MISSPELT = 0.85
+"""Share of letters that a misspelt name has in common with the name: one of seven may be wrong."""
 EMBEDDED = Path(__file__).parent / "embedded"
 
 
@@ -59,6 +62,22 @@ def is_named(name: str, prompt: str) -> bool:
     said = re.findall(r"\w+", prompt.lower(), re.ASCII if name.isascii() else 0)
     english = [word in said for word in re.findall(r"\w+", name.lower())]
     return chinese in prompt or (all if whole else any)(english)
+
+
+def nearly_named(prompt: str) -> str | None:
+    """The style whose English name a prompt that names none has misspelt."""
+    listed = [style.name for style in [*styles(), *words()]]
+    if any(is_named(name, prompt) for name in listed):
+        return None
+    said = re.findall(r"\w+", prompt.lower(), re.ASCII)
+
+    def likeness(name: str) -> float:
+        size = len(name.split())
+        runs = [" ".join(said[i : i + size]) for i in range(len(said) - size + 1)]
+        return max((SequenceMatcher(None, run, name.lower()).ratio() for run in runs), default=0.0)
+
+    best = max(listed, key=likeness)
+    return best if likeness(best) >= MISSPELT else None
 
 
 def known_threshold() -> float:

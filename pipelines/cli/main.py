@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import NoReturn
 
 from ..errors import StyleAVideoError
@@ -48,6 +50,24 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
+def unrecognized(command: str, argument: str) -> str:
+    """What to say of an argument that a command does not know."""
+    said = f"style-a-video {command} does not know {argument!r}"
+    if not argument.startswith("-"):
+        return (
+            f"{said}: put words that belong together in quotes, and repeat an option for each of "
+            f"its files (see style-a-video {command} --help)"
+        )
+    near = get_close_matches(argument.partition("=")[0], options_of(command), 1, 0.7)
+    return f"{said}{f'; is {near[0]} meant?' if near else ''} (see style-a-video {command} --help)"
+
+
+def options_of(command: str) -> list[str]:
+    commands = argparse.ArgumentParser().add_subparsers()
+    COMMANDS[command].add(commands)
+    return re.findall(r"--[\w-]+", commands.choices[command].format_help())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):  # names of files may be no text
@@ -57,10 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args, unknown = parser().parse_known_args(argv)
         if unknown:
-            raise StyleAVideoError(
-                f"unrecognized arguments: {' '.join(unknown)} (see style-a-video {args.command} "
-                "--help)"
-            )
+            raise StyleAVideoError(unrecognized(args.command, unknown[0]))
         COMMANDS[args.command].run(args)
     except StyleAVideoError as error:
         print(f"style-a-video: error: {error.worded(WORDS)}", file=sys.stderr)

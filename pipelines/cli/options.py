@@ -230,7 +230,7 @@ def engine_of(args: argparse.Namespace, styles: Sequence[Style]) -> tuple[Engine
     if args.engine is None and all(style.is_empty for style in styles):
         raise StyleAVideoError(NAME_THE_STYLE)
     kind = kind_named(args.engine) if args.engine is not None else default_for(styles[0])
-    options = from_args(kind.name, kind.options, [k.options for k in KINDS], args)
+    options = from_args(kind.name, kind.options, {k.name: k.options for k in KINDS}, args)
     if negative := getattr(options, "negative", ""):
         check_prompts("The negative prompt", negative, 1, empty=True)
     for style in styles:
@@ -296,7 +296,7 @@ def check_painted(args: argparse.Namespace, styles: Sequence[Style]) -> None:
         raise StyleAVideoError(
             "--painted says which frames are keyframes: leave out --keyframes, or --painted."
         )
-    from_args("painted", Options, [k.options for k in KINDS], args)
+    from_args("painted", Options, {k.name: k.options for k in KINDS}, args)
     _check_run(args)
 
 

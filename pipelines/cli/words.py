@@ -18,7 +18,8 @@ WORDS: dict[Remedy, str] = {
     Remedy.TAKE_PARTIAL: ", or take what can be decoded (--partial).",
     Remedy.COMPARE_PART: ", or say which part of {source} the results are of (--start S, --end S, "
     "--frames {frames}).",
-    Remedy.SAY_WHERE: ", and with --start where in it the stylized part begins.",
+    Remedy.SAY_WHERE: ", and where only a part of it was stylized say where that begins (--start "
+    "0 at its first frame).",
     Remedy.FEWER_WORKERS: "give --workers {count} or fewer.",
     Remedy.CLUSTER_ADDRESS: "start one with `ray start --head`, or give the address that it "
     "prints.",

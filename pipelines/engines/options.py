@@ -8,7 +8,7 @@ class AdaINOptions(Options):
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
@@ -124,17 +124,22 @@ def _defaults(having: list[tuple[str, type[Options], Field[Any]]]) -> str:
 
 
 def from_args(
-    engine: str, mine: type[Options], all_options: Iterable[type[Options]], args: Any
+    engine: str, mine: type[Options], engines: Mapping[str, type[Options]], args: Any
 ) -> Options:
-    """The options that a command line gave.
+    """The options that a command line gave. `engines` are all that there are, by name.
 
     Raises:
         StyleAVideoError: an option of another engine, a value that is not allowed.
     """
     names = [one.name for one in fields(mine)]
-    others = {one.name for options in all_options for one in fields(options)} - set(names)
+    others = {one.name for options in engines.values() for one in fields(options)} - set(names)
     if strange := sorted(name for name in others if hasattr(args, name)):
-        raise StyleAVideoError(f"{flag(strange[0])} is no option of the engine {engine}.")
+        first = strange[0]
+        owners = [k for k, o in engines.items() if any(one.name == first for one in fields(o))]
+        raise StyleAVideoError(
+            f"{flag(first)} is no option of the engine {engine} but of {', '.join(owners)}: leave "
+            "it out, or take one of those."
+        )
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
     for one in fields(mine):
         if one.name in given:

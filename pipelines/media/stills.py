@@ -122,7 +122,10 @@ def read_still(path: str | os.PathLike[str], sides: tuple[int, int], seen: int) 
         StyleAVideoError: it is not there, is no picture, animated, damaged, too small or too large.
     """
     path = Path(path)
-    if kind_of_place(path) != "file":
+    place = kind_of_place(path)
+    if place == "folder":
+        raise StyleAVideoError(f"{shown(path)} is a folder: give one of the pictures in it.")
+    if place != "file":
         raise StyleAVideoError(f"There is no picture {shown(path)}: give a PNG, JPEG or WebP file.")
     check_head(path)
     span = f"give a picture with sides of {sides[0]} to {sides[1]:,} px."

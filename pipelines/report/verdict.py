@@ -87,7 +87,8 @@ def _calm(result: ClipMeasures, source: ClipMeasures) -> tuple[bool, Words]:
     share = _share(result, source, "temporal_10")
     if drift is not None and drift > DRIFT_BEYOND and share > DRIFT:
         return False, DRIFTS
-    return True, CALMER_STILL if times < 1 else CALM
+    percent = f"{100 * times:.0f}"
+    return True, Words(*(w.format(percent) for w in CALMER_STILL)) if times < 1 else CALM
 
 
 def _beyond(result: ClipMeasures, source: ClipMeasures, key: str) -> float | None:
@@ -143,7 +144,10 @@ NOT_KNOWN = Words(
     "How calm it is cannot be said: there are no two frames to compare.",
     "无法判断是否平静：没有可以比较的相邻两帧。",
 )
-CALMER_STILL = Words("It is calmer than the source.", "它比原片更平静。")
+CALMER_STILL = Words(
+    "It is calmer than the source: its flicker (E_warp) is {} % of the source's.",
+    "它比原片更平静：闪烁（E_warp）为原片的 {}%。",
+)
 CALM = Words(
     "It is calm: beyond the source's own there is no flicker to be seen.",
     "它很平静：除原片自身的变化外看不到闪烁。",
@@ -171,6 +175,6 @@ CALMER = Words(
 )
 SHARPER = Words(
     "Its fine detail is mostly gone. If the style is not meant so: work at a larger size, or "
-    "refine it less.",
-    "细节大多消失了。如果这不是风格本身的效果：请用更大的尺寸处理，或减弱时序稳定。",
+    "where it was refined refine it less.",
+    "细节大多消失了。如果这不是风格本身的效果：请用更大的尺寸处理；若用过时序稳定，请减弱它。",
 )

@@ -61,7 +61,10 @@ def test_painted_keyframes_need_no_engine_and_no_style(clip, painted, tmp_path, 
         (("--painted", "{painted}", "--style", "scream"), "takes the place of an engine and its"),
         (("--painted", "{painted}", "--engine", "wct"), "takes the place of an engine and its"),
         (("--painted", "{painted}", "--keyframes", 8), "says which frames are keyframes: leave"),
-        (("--painted", "{painted}", "--seed", 8), "--seed is no option of the engine painted."),
+        (
+            ("--painted", "{painted}", "--seed", 8),
+            "--seed is no option of the engine painted but of ",
+        ),
         (("--painted", "{painted}/nowhere"), "nowhere cannot be read (no such file or directory)"),
     ],
 )

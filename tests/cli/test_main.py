@@ -225,6 +225,10 @@ def test_bad_arguments(options, message, clip, tmp_path, no_model, capsys, monke
     ("options", "message"),
     [
         (("--style-image", "no.png"), "There is no picture no.png: give a PNG, JPEG or WebP file."),
+        (("--style-image", "."), "error: . is a folder: give one of the pictures in it."),
+        (("--promt", "ink wash"), "does not know '--promt'; is --prompt meant? (see style-a-vi"),
+        (("--prompt", "ink", "wash"), "does not know 'wash': put words that belong together in q"),
+        (("--quite-another", "x"), "does not know '--quite-another' (see style-a-video styl"),
         (("--style-image", "in.mp4"), "in.mp4 is not a picture that can be read: give a PNG,"),
         (("--style-image", "dot.png"), "dot.png is 1x1: give a picture with sides of 16 to 16,3"),
         (("--style-image", "p.png:-1"), "picture p.png must be 0 or more, not -1."),
@@ -432,7 +436,8 @@ def test_a_report_that_cannot_be_written_is_said_and_leaves_nothing(clip, tmp_pa
 
 def test_an_unknown_option_points_to_its_command(capsys):
     assert cli.main(["stylize", "a.mp4", "b.mp4", "--prompt", "oil", "--text-scales", "3"]) == 2
-    assert "--text-scales 3 (see style-a-video stylize --help)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "is --text-scale meant? (see style-a-video stylize --help)" in told
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def given(*arguments):
 
 
 def brush(*arguments):
-    return from_args("brush", Brush, [kind for _, kind in OWNERS], given(*arguments))
+    return from_args("brush", Brush, dict(OWNERS), given(*arguments))
 
 
 def refused(make):
@@ -69,7 +69,9 @@ def test_the_help_names_whose_option_it_is(capsys):
 
 
 def test_an_option_of_another_engine_is_refused():
-    assert refused(lambda: brush("--width", "2")) == "--width is no option of the engine brush."
+    assert refused(lambda: brush("--width", "2")) == (
+        "--width is no option of the engine brush but of pen: leave it out, or take one of those."
+    )
     assert brush("--strength", "1").strength == 1  # which both have
 
 

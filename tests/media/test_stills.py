@@ -137,11 +137,12 @@ def test_a_picture_that_is_cut_short(name, saved):
     )
 
 
-@pytest.mark.parametrize("name", ["none.png", "folder"])
-def test_what_is_no_file(name, tmp_path):
+def test_what_is_no_file(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StyleAVideoError) as refusal:
-        read_still(tmp_path / name, SIDES, SEEN)
-    assert str(refusal.value) == (
-        f"There is no picture {tmp_path / name}: give a PNG, JPEG or WebP file."
-    )
+    for name, told in (
+        ("none.png", "There is no picture {}: give a PNG, JPEG or WebP file."),
+        ("folder", "{} is a folder: give one of the pictures in it."),
+    ):
+        with pytest.raises(StyleAVideoError) as refusal:
+            read_still(tmp_path / name, SIDES, SEEN)
+        assert str(refusal.value) == told.format(tmp_path / name)

@@ -79,7 +79,9 @@ def test_clips_of_other_lengths_are_refused_and_nothing_is_left(tmp_path, length
         StyleAVideoError, match=f"{short}.mp4 ends after 8 frames .* start whe"
     ) as told:
         refine_video(*(tmp_path / name for name in names), tmp_path / "calm.mp4", Refining())
-    assert told.value.worded(WORDS).endswith("with --start where in it the stylized part begins.")
+    assert told.value.worded(WORDS).endswith(
+        "say where that begins (--start 0 at its first frame)."
+    )
     assert {path.name for path in tmp_path.iterdir()} == set(names)
 
 

@@ -139,6 +139,37 @@ def test_words_without_a_style_are_refused_unless_anyway(pipeline, prompt):
     refuse_without_style(prompt, DiffusionOptions(model="some/checkpoint"), pipeline)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "meant"),
+    [
+        ("watercolr", "watercolour"),
+        ("a waterclour in the manner of nobody", "watercolour"),
+        ("a Carravagio portrait", "Caravaggio"),
+        ("kandinski", "Kandinsky"),
+        ("watercolour", None),
+        ("oil paintng", None),  # "oil" names it already
+        ("Van Goh", None),
+        ("money", None),
+        ("cave paintings", None),
+        ("水彩", None),
+        ("", None),
+    ],
+)
+def test_misspelt_names_are_noticed(prompt, meant):
+    assert styles.nearly_named(prompt) == meant
+
+
+def test_what_is_misspelt_becomes_no_other_style(pipeline):
+    with pytest.raises(StyleAVideoError) as error:
+        refuse_without_style("watercolr", DiffusionOptions(), pipeline)
+    assert error.value.worded(WORDS) == (
+        "The built-in model would take 'watercolr' for another style than 'watercolour': correct "
+        "the spelling if that is meant, or go on with --anyway."
+    )
+    refuse_without_style("watercolr", DiffusionOptions(anyway=True), pipeline)
+    refuse_without_style("a watercolor", DiffusionOptions(), pipeline)  # which it knows
+
+
 @pytest.mark.parametrize("prompt", ["quantum mechanics lecture", "zzkw qrrt", "银行账单"])
 def test_a_prompt_without_style_is_not_placed_but_has_neighbours(pipeline, prompt):
     assert not styles.is_known(prompt, pipeline)

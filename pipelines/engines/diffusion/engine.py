@@ -31,14 +31,25 @@ def is_built_in(options: DiffusionOptions) -> bool:
 def refuse_without_style(
     prompt: str, options: DiffusionOptions, pipeline: StyleAVideoPipeline
 ) -> None:
-    """Refuse words about what is in the picture, and styles that the built-in model never saw."""
-    if options.anyway or not is_built_in(options) or styles.is_known(prompt, pipeline):
+    """Refuse words about what is in the picture, styles that the built-in model never saw, and
+    misspelt ones that it would take for others.
+    """
+    if options.anyway or not is_built_in(options):
+        return
+    meant = styles.nearly_named(prompt)
+    if meant is not None and styles.nearest(prompt, pipeline, 1)[0][0] != meant:
+        raise StyleAVideoError(
+            f"The built-in model would take {prompt!r:.200} for another style than {meant!r}: "
+            "correct the spelling if that is meant",
+            Remedy.ANYWAY,
+        )
+    if styles.is_known(prompt, pipeline):
         return
     known = ", ".join(style.name for style in styles.styles())
     raise StyleAVideoError(
         "The built-in model changes the style, not what is in the picture, and knows no style in "
         f"{prompt!r:.200}: name one ({known}), one of {len(styles.words())} artists and media that "
-        "it knows from pictures, or use an InstructPix2Pix checkpoint",
+        "it knows from pictures, use an InstructPix2Pix checkpoint, or give a picture of the style",
         Remedy.ANYWAY,
     )
 
