@@ -47,7 +47,7 @@ class Cluster(Generic[T]):
 
     def __init__(self, make: Callable[[], T], workers: int = 1, address: str = "auto") -> None:
         if ray is None:
-            raise StyleAVideoError("A cluster needs Ray: pip install ray, in the environment of style-a-video.")
+            raise StyleAVideoError("A cluster needs Ray: pip install ray into this environment.")
         check_count("The number of workers", workers)
         self.ours = not ray.is_initialized()
         if self.ours:
