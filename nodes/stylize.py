@@ -166,7 +166,7 @@ class Stylize(io.ComfyNode):
                     options=[
                         io.DynamicCombo.Option("model's own", []),
                         scales("instruct-pix2pix", 1.5, 7.5),
-                        scales("paper", 1.5, 1.5, attention),
+                        scales("paper", 2.0, 2.0, attention),
                     ],
                     tooltip="model's own: the scales that the model was made for; instruct-pix2pix "
                     "and paper: scales of your own.",

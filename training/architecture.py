@@ -35,8 +35,8 @@ DEFAULTS: dict[str, Any] = {
     "correction_decoder": "full",
     "paper": {
         "num_inference_steps": 10,
-        "text_scale": 1.5,
-        "frame_scale": 1.5,
+        "text_scale": 2.0,
+        "frame_scale": 2.0,
         "attention_scale": 0.3,
         "start_level": 0.5,
     },

@@ -519,8 +519,8 @@ def the_paper_block_by_block(g: Graph) -> None:
         frame=frame["CONDITIONING"],
         attention=kept,
         preset="paper",
-        frame_scale=1.5,
-        text_scale=1.5,
+        frame_scale=2.0,
+        text_scale=2.0,
         attention_scale=0.3,
     )
     g.add("PreviewAny", "Weights of the conditions", source=guider["weights"])
