@@ -223,7 +223,7 @@ def plot(table: list[dict[str, Any]], file: Path) -> None:
     for row in sorted(rows, key=lambda r: r["psnr"]):
         x, y = row["evaluations_per_frame"], row["psnr"]
         for there, other in placed:  # names above each other where they would overlap
-            y = max(y, other + 0.7) if abs(x - there) < 18 and y < other + 0.7 else y
+            y = max(y, other + 1.1) if abs(x - there) < 40 and y < other + 1.1 else y
         placed.append((x, y))
         axes.text(x + 1.5, y, row["name"], fontsize=8, va="center", bbox=BEHIND)
     exact = next(row for row in table if row["name"] == "exact")["evaluations_per_frame"]
