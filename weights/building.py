@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -61,13 +62,8 @@ def build(
         for key, shape in tensor_shapes(file).items():
             if not key.endswith("position_ids"):
                 stored[name_of(key)] = file, key, shape
-    try:
-        with init_empty_weights():
-            module = make()
-    except (MemoryError, StyleAVideoError):
-        raise
-    except Exception as error:  # the libraries agree on no class for a config that is wrong
-        raise unloadable(where, error) from error
+    with making(where), init_empty_weights():
+        module = make()
     needed = {
         name_of(key): (key, list(value.shape))
         for key, value in module.state_dict().items()
@@ -89,6 +85,19 @@ def build(
                     state[needed[name][0]] = tensor.to(dtype)
     module.load_state_dict(state, strict=False, assign=True)
     return module.eval().requires_grad_(True)
+
+
+@contextmanager
+def making(where: Path) -> Iterator[None]:
+    """Whatever a library raises while it makes a part of `where` becomes our sentence: diffusers,
+    transformers and tokenizers agree on no class for a config that is wrong.
+    """
+    try:
+        yield
+    except (MemoryError, StyleAVideoError):
+        raise
+    except Exception as error:
+        raise unloadable(where, error) from error
 
 
 def unloadable(where: Path, error: Exception) -> StyleAVideoError:

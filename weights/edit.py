@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.files import kind_of_place, shown
-from .building import build, plain, unloadable
+from .building import build, making, plain
 from .edit_parts import (
     EDITORS,
     QWEN_TEXT,
@@ -70,10 +70,8 @@ def load_editor(model: str, dtype: torch.dtype) -> tuple[Any, str]:
     }
     if "processor" in parts:
         parts["tokenizer"] = parts["processor"].tokenizer
-    try:
+    with making(folder):
         pipeline = getattr(diffusers, kind)(**parts, **flags)
-    except Exception as error:  # the libraries agree on no class
-        raise unloadable(folder, error) from error
     if getattr(pipeline, "watermark", None) is not None:
         pipeline.watermark = None
     pipeline.set_progress_bar_config(disable=True)
@@ -169,10 +167,8 @@ def _built(where: Path, kind: str, part: Part, config: dict[str, Any], dtype: to
     if part.library == "diffusers":
         cls = getattr(diffusers, kind)
         if not part.stem:
-            try:
+            with making(where):
                 return cls.from_config(config)
-            except Exception as error:  # the libraries agree on no class
-                raise unloadable(where, error) from error
         make = lambda: cls.from_config(config)  # noqa: E731
     else:
         make = lambda: _ENCODERS.get(kind, _encoder)(getattr(transformers, kind), config)  # noqa: E731
@@ -228,10 +224,8 @@ def _qwen_words(folder: Path, config: dict[str, Any]) -> QwenWords:
     if least and most and "size" not in config:
         config["size"] = {"shortest_edge": least, "longest_edge": most}
     tokenizer = read_qwen_tokenizer(folder)
-    try:
+    with making(folder):
         return QwenWords(tokenizer, config)
-    except Exception as error:  # the libraries agree on no class
-        raise unloadable(folder, error) from error
 
 
 def _t5_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
@@ -239,10 +233,8 @@ def _t5_tokenizer(folder: Path, config: dict[str, Any]) -> Any:
     from transformers import T5TokenizerFast
 
     with copies_of([folder / "tokenizer.json"]) as copies:
-        try:
+        with making(folder):
             return T5TokenizerFast.from_pretrained(copies, local_files_only=True, **config)
-        except Exception as error:  # the libraries agree on no class
-            raise unloadable(folder, error) from error
 
 
 def read_lora(path: Path) -> dict[str, Tensor]:

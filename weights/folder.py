@@ -13,7 +13,7 @@ import torch
 
 from ..pipelines.errors import StyleAVideoError
 from ..pipelines.files import kind_of_place, parse_json, read_bounded, shown, told
-from .building import build, unloadable
+from .building import build, making
 from .files import PICKLES, read_json, tensor_shapes
 from .parts import OPTIONAL, PARTS, PIPELINES, Part, checked
 
@@ -185,10 +185,8 @@ def _load(
         return build(folder / name, lambda: kind(kind.config_class(**config)), files, dtype)
     else:
         make = lambda: transformers.CLIPImageProcessor(**config)  # noqa: E731
-    try:
+    with making(folder / name):
         return make()
-    except Exception as error:  # the libraries agree on no class for a config that is wrong
-        raise unloadable(folder / name, error) from error
 
 
 def read_tokenizer(folder: Path, **given: Any) -> Any:
@@ -204,10 +202,8 @@ def read_tokenizer(folder: Path, **given: Any) -> Any:
     if not given and kind_of_place(config):
         given = checked(config, read_json(config), rules)
     with copies_of(folder / name for name in WORDS if kind_of_place(folder / name)) as copies:
-        try:
+        with making(folder):
             return CLIPTokenizer.from_pretrained(copies, local_files_only=True, **given)
-        except Exception as error:  # the libraries agree on no class
-            raise unloadable(folder, error) from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .building import unloadable
+from .building import making
 from .folder import copies_of
 
 PICTURE = "<|image_pad|>"
@@ -26,7 +26,7 @@ def read_qwen_tokenizer(folder: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     with copies_of([folder / "tokenizer.json"]) as copies:
-        try:
+        with making(folder):
             tokenizer = PreTrainedTokenizerFast(
                 tokenizer_file=str(copies / "tokenizer.json"),
                 pad_token="<|endoftext|>",
@@ -37,8 +37,6 @@ def read_qwen_tokenizer(folder: Path) -> Any:
             known = tokenizer.get_vocab()
             if missing := [sign for sign in ("<|im_start|>", PICTURE) if sign not in known]:
                 raise ValueError(f"{missing[0]} is not in it")
-        except Exception as error:  # tokenizers and transformers agree on no class
-            raise unloadable(folder, error) from error
     return tokenizer
 
 
