@@ -1,10 +1,12 @@
 """The temporal consistency refiner, on synthetic motion of photos.
 
     python -m training.train_refiner --data DIR [--work DIR] [--clips 700] [--minutes 30]
+        [--start weights/refiner.safetensors]
 
-First the clips: motion.py, their frames stylized one by one by the built-in model and by the
-filters, and the flow that DIS finds. Then the network: it is shown DIS's flow, as it will be, and
-judged by the exact one.
+First the clips: motion.py, their frames stylized one by one by the built-in model, by an engine
+after a picture and by two of the filters, and the flow that DIS finds. Then the network, with what
+bounds it in pipelines/core/refiner.py: it is shown DIS's flow, as it will be, and judged by the
+exact one.
 """
 
 from __future__ import annotations
@@ -16,26 +18,36 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from style_a_video.pipelines.core import flow as motion_core
 from style_a_video.pipelines.core import refiner
+from style_a_video.pipelines.core.measures import DETAIL, blur, luma
+from style_a_video.pipelines.engines.registry import kind_named
+from style_a_video.pipelines.engines.style import Style, read_learned_style, read_style_picture
 from style_a_video.pipelines.flow import dis
+from style_a_video.pipelines.refine.frames import InOrder
 from style_a_video.weights.refiner import FILE
+from style_a_video.weights.stylebank import BASE
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import captions, data, motion
+from . import captions, data, motion, pictures
 from .loop import Run
 from .train_autoencoder import gradients
 from .train_together import texture_loss
 
 CROP = 128  # px
+ENGINES = ("sctnet", "stylebank", "adain", "wct")
+DRAWN = (0.4, 0.3, 0.15, 0.15)
+"""How often a clip is seen as the model, an engine and the two filters have drawn it."""
+MOVING = 2.0  # px a frame
 
 
 # The clips
 
 
 _tools: dict = {}
+CPU = torch.device("cpu")
 
 
 def _start(folder: Path) -> None:
@@ -46,10 +58,26 @@ def _start(folder: Path) -> None:
     _tools["pipeline"] = load()
     _tools["pipeline"].set_progress_bar_config(disable=True)
     _tools["photos"] = data.photos(folder, "train")
+    _tools["pictures"] = pictures.styles(folder)
+    kinds = {name: kind_named(name) for name in ENGINES}
+    _tools["engines"] = {
+        name: kind.load(kind.options(), CPU, torch.float32) for name, kind in kinds.items()
+    }
+
+
+def _by_engine(rng: np.random.Generator, frames: Tensor) -> Tensor:
+    """Frames (T,3,H,W) after a picture, by an engine of `ENGINES`."""
+    name = ENGINES[int(rng.integers(len(ENGINES)))]
+    if name == "stylebank":
+        style = Style(learned=(read_learned_style(BASE[int(rng.integers(len(BASE)))].name),))
+    else:
+        file = _tools["pictures"][int(rng.integers(len(_tools["pictures"])))]
+        style = Style(pictures=(read_style_picture(file),))
+    return InOrder(_tools["engines"][name].engine(style), None)(frames, range(len(frames)))
 
 
 def _make(job: tuple[int, Path]) -> None:
-    """Clip number `seed` → a file of its frames, their three stylizations, and flows."""
+    """Clip number `seed` → a file of its frames, their four stylizations, and flows."""
     seed, target = job
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(_tools["photos"]), int(rng.integers(1, 4)), replace=False)
@@ -58,13 +86,17 @@ def _make(job: tuple[int, Path]) -> None:
     source = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
     names = list(captions.NAMES)
     prompt = captions.NAMES[names[int(rng.integers(len(names)))]][0][0]
-    by_model = _tools["pipeline"](source / 255, prompt).frames.float().clamp(0, 1)
+    by_model = _tools["pipeline"](source / 255, prompt).frames
+    by_engine = _by_engine(rng, source / 255)
     filters = list(data.STYLES.values())
     by_filters = [
         np.stack([filters[k](frame) for frame in clip.frames])
         for k in rng.choice(len(filters), 2, replace=False)
     ]
-    stylized = [(by_model * 255).round().to(torch.uint8)]
+    stylized = [
+        (frames.float().clamp(0, 1) * 255).round().to(torch.uint8)
+        for frames in (by_model, by_engine)
+    ]
     stylized += [torch.from_numpy(y).permute(0, 3, 1, 2) for y in by_filters]
     frames = list(source / 255)
     pairs = list(zip(frames[1:], frames, strict=False))
@@ -131,17 +163,21 @@ class Batches:
         self.rng = np.random.default_rng(seed)
 
     def draw(self, count: int) -> dict[str, Tensor]:
-        """source, stylized (T,B,3,h,w) in [0,1]; found, exact (T-1,2,B,2,h,w); known (.,2,B,1,.)"""
+        """source, stylized, drawn (T,B,3,h,w) in [0,1]; found, exact (T-1,2,B,2,h,w); known
+        (.,2,B,1,.). `drawn` is `stylized` before it was disturbed.
+        """
         items: dict[str, list[Tensor]] = {}
         for _ in range(count):
             clip = self.clips[int(self.rng.integers(len(self.clips)))]
             h, w = clip["source"].shape[-2:]
             top, left = (4 * int(self.rng.integers((side - CROP) // 4 + 1)) for side in (h, w))
             window = np.s_[..., top : top + CROP, left : left + CROP]
-            k = int(self.rng.choice(len(clip["stylized"]), p=[0.5, 0.25, 0.25]))
+            k = int(self.rng.choice(len(clip["stylized"]), p=DRAWN))
+            drawn = clip["stylized"][k][window] / 255
             item = {
                 "source": clip["source"][window] / 255,
-                "stylized": disturb(self.rng, clip["stylized"][k][window] / 255),
+                "drawn": drawn,
+                "stylized": disturb(self.rng, drawn),
                 "found": clip["found"][window].float(),
                 "exact": clip["exact"][window].float(),
                 "known": clip["known"][window].float()[:, :, None],
@@ -149,8 +185,7 @@ class Batches:
             for name, value in item.items():
                 items.setdefault(name, []).append(value)
         return {
-            "source": torch.stack(items["source"], 1),
-            "stylized": torch.stack(items["stylized"], 1),
+            **{k: torch.stack(items[k], 1) for k in ("source", "drawn", "stylized")},
             **{k: torch.stack(items[k], 2) for k in ("found", "exact", "known")},
         }
 
@@ -176,8 +211,18 @@ def moved(batch: dict[str, Tensor], refined: list[Tensor], f: int, far: bool) ->
     return (known * gap).sum() / (3 * known.sum()).clamp(min=1)
 
 
+def softened(batch: dict[str, Tensor], refined: list[Tensor], f: int) -> Tensor:
+    """What ŷ^f lacks of the drawing's energy finer than 1.5 px where the scene moves, 0 to 1."""
+    moving = (batch["exact"][f - 1][0].norm(dim=1, keepdim=True) > MOVING).float()
+    wanted, kept = (
+        ((luma(x) - blur(luma(x), DETAIL)).square() * moving).sum((1, 2, 3))
+        for x in (batch["drawn"][f], refined[f])
+    )
+    return (F.relu(wanted - kept) / (wanted + 1e-6 * moving.sum((1, 2, 3)) + 1e-6)).mean()
+
+
 def losses(batch: dict[str, Tensor], refined: list[Tensor]) -> dict[str, Tensor]:
-    """temporal (short and long range) and what holds ŷ to y: its tones, its texture."""
+    """temporal (short and long range) and what holds ŷ to y: its tones, texture, sharpness."""
     y, frames = batch["stylized"], range(1, len(refined))
     near = torch.stack([moved(batch, refined, f, far=False) for f in frames]).mean()
     far = torch.stack([moved(batch, refined, f, far=True) for f in frames]).mean()
@@ -191,10 +236,14 @@ def losses(batch: dict[str, Tensor], refined: list[Tensor]) -> dict[str, Tensor]
         "texture": texture_loss(a, b),
         "detail": detail,
         "plain": F.l1_loss(a, b),
+        "soft": torch.stack([softened(batch, refined, f) for f in frames]).mean(),
     }
 
 
-WEIGHTS = {"near": 8.0, "far": 3.0, "tone": 1.0, "texture": 2.0, "detail": 0.5, "plain": 0.5}
+WEIGHTS = {
+    **{"near": 8.0, "far": 3.0, "tone": 1.0, "texture": 2.0, "detail": 0.5, "plain": 0.5},
+    "soft": 0.5,
+}
 
 
 def main() -> None:
@@ -203,10 +252,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--clips", type=int, default=700)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--out", type=Path, default=FILE)
     args = parser.parse_args()
     make_clips(args.data, args.work / "clips", args.clips)
     torch.manual_seed(0)
     network = refiner.Refiner().to(memory_format=torch.channels_last)
+    if args.start:
+        network.load_state_dict(load_file(args.start))
     run = Run("refiner", args.work, args.minutes, 1e-3, {"refiner": network})
     batches = Batches(args.work / "clips", seed=run.step)
     for _ in run.steps():
@@ -215,7 +268,7 @@ def main() -> None:
         run.descend(sum(WEIGHTS[k] * v for k, v in terms.items()))
         run.log(**terms)
     weights = run.averaged("refiner").state_dict()
-    save_file({k: v.half().contiguous() for k, v in weights.items()}, FILE)
+    save_file({k: v.half().contiguous() for k, v in weights.items()}, args.out)
 
 
 if __name__ == "__main__":
