@@ -154,6 +154,57 @@ _NEVER = (
     ["not {t}", "no {t}", "anything except {t}", "without {t}", "never {t}", "everything but {t}", "don't use {t}"],
     ["不要{t}", "除了{t}都行", "不是{t}", "别用{t}"],
 )  # fmt: skip
+# A painter's name says more than the medium.
+_WORKS = (
+    [
+        "{w} by {s}",
+        "{s} {w}",
+        "a {s} {w} of {x}",
+        "{w} in the style of {s}",
+        "the {w} of {s}",
+        "{s}, {w} of {x}",
+    ],
+    ["{s}的{w}", "{s}风格的{w}", "{s}{w}", "{s}的{x}{w}"],
+)
+_WORK = (
+    [
+        "painting",
+        "oil painting",
+        "drawing",
+        "poster",
+        "print",
+        "pastel",
+        "portrait",
+        "landscape",
+        "still life",
+        "canvas",
+        "picture",
+        "sketch",
+        "watercolour",
+        "mural",
+        "cover",
+        "interior",
+        "nude",
+        "self portrait",
+        "postcard",
+        "exhibition",
+    ],
+    [
+        "画",
+        "油画",
+        "素描",
+        "海报",
+        "版画",
+        "人像",
+        "肖像",
+        "静物",
+        "风景",
+        "作品",
+        "水彩画",
+        "壁画",
+        "自画像",
+    ],
+)
 # What is in the picture is not this model's to change.
 _CONTENT = (
     ["turn {x} into {y}", "add {x}", "remove {x}", "{x} on {y}", "make {x} bigger", "replace {x} by {y}",
@@ -251,10 +302,16 @@ def _wrap(rng: np.random.Generator, text: str, lang: int) -> str:
     return text
 
 
-def about(rng: np.random.Generator, name: str, lang: int) -> str:
+def about(rng: np.random.Generator, name: str, lang: int, subject: str = "") -> str:
     """A plain caption with that name in it; lang: 0 English, 1 Chinese."""
-    text = pick(rng, _PLAIN[lang]).format(s=name, x=_subject(rng, lang))
+    text = pick(rng, _PLAIN[lang]).format(s=name, x=subject or _subject(rng, lang))
     return _vary(rng, _wrap(rng, text, lang))
+
+
+def work(rng: np.random.Generator, name: str, lang: int, subject: str = "") -> str:
+    """A caption of a work of any medium by that name."""
+    form, medium = pick(rng, _WORKS[lang]), pick(rng, _WORK[lang])
+    return _vary(rng, form.format(s=name, w=medium, x=subject or _subject(rng, lang)))
 
 
 def but_not(rng: np.random.Generator, name: str, other: str, lang: int) -> str:

@@ -211,14 +211,16 @@ def moved(batch: dict[str, Tensor], refined: list[Tensor], f: int, far: bool) ->
     return (known * gap).sum() / (3 * known.sum()).clamp(min=1)
 
 
-def softened(batch: dict[str, Tensor], refined: list[Tensor], f: int) -> Tensor:
-    """What ŷ^f lacks of the drawing's energy finer than 1.5 px where the scene moves, 0 to 1."""
+def sharpness_change(batch: dict[str, Tensor], refined: list[Tensor], f: int) -> Tensor:
+    """By how much the energy finer than 1.5 px of ŷ^f is more or less than the drawing's where the
+    scene moves, as a share of it. What is too much would grow from frame to frame.
+    """
     moving = (batch["exact"][f - 1][0].norm(dim=1, keepdim=True) > MOVING).float()
     wanted, kept = (
         ((luma(x) - blur(luma(x), DETAIL)).square() * moving).sum((1, 2, 3))
         for x in (batch["drawn"][f], refined[f])
     )
-    return (F.relu(wanted - kept) / (wanted + 1e-6 * moving.sum((1, 2, 3)) + 1e-6)).mean()
+    return ((wanted - kept).abs() / (wanted + 1e-6 * moving.sum((1, 2, 3)) + 1e-6)).mean()
 
 
 def losses(batch: dict[str, Tensor], refined: list[Tensor]) -> dict[str, Tensor]:
@@ -236,13 +238,13 @@ def losses(batch: dict[str, Tensor], refined: list[Tensor]) -> dict[str, Tensor]
         "texture": texture_loss(a, b),
         "detail": detail,
         "plain": F.l1_loss(a, b),
-        "soft": torch.stack([softened(batch, refined, f) for f in frames]).mean(),
+        "sharpness": torch.stack([sharpness_change(batch, refined, f) for f in frames]).mean(),
     }
 
 
 WEIGHTS = {
-    **{"near": 8.0, "far": 3.0, "tone": 1.0, "texture": 2.0, "detail": 0.5, "plain": 0.5},
-    "soft": 0.5,
+    **{"near": 10.0, "far": 4.0, "tone": 1.0, "texture": 2.0, "detail": 0.5, "plain": 0.5},
+    "sharpness": 0.25,
 }
 
 

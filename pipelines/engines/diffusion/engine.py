@@ -143,17 +143,14 @@ class Diffusion:
         }
 
     def remarks(self, style: Style) -> list[str]:
-        """Says where the built-in model sees a prompt that names none of its styles."""
+        """Says what the built-in model takes a prompt for that names none of its styles."""
         if not (style.text and is_built_in(self.options)):
             return []
         prompt = style.text
-        nearest = styles.nearest(prompt, self.pipeline)
-        if styles.is_known(prompt, self.pipeline):
-            first, _ = nearest[0]
-            named = styles.is_named(first, prompt)
-            return [] if named else [f"The built-in model takes {prompt!r} for {first}."]
-        words = ", ".join(f"{name} ({similarity:.2f})" for name, similarity in nearest)
-        return [
-            f"The built-in model cannot place the style {prompt!r}; the nearest it knows, with "
-            f"their similarity: {words}."
-        ]
+        if not styles.is_known(prompt, self.pipeline):
+            if not self.options.anyway:
+                return []  # it is refused, which says more
+            return [f"The built-in model knows no style in {prompt!r:.200}: little will change."]
+        first, _ = styles.nearest(prompt, self.pipeline, 1)[0]
+        named = styles.is_named(first, prompt)
+        return [] if named else [f"The built-in model takes {prompt!r:.200} for {first}."]
