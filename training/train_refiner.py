@@ -203,11 +203,14 @@ def run_clip(network: refiner.Refiner, batch: dict[str, Tensor]) -> list[Tensor]
 
 
 def moved(batch: dict[str, Tensor], refined: list[Tensor], f: int, far: bool) -> Tensor:
-    """M ⊙ |ŷ^f - warp(ŷ^g)|, g the frame before or, far, the first; by the exact flow."""
+    """M ⊙ |ŷ^f - warp(ŷ^g)|, g the frame before or, far, the first; by the exact flow. What the
+    style keeps to its place on the screen is held against ŷ^g unmoved.
+    """
     other = refined[0] if far else refined[f - 1]
     flow, known = batch["exact"][f - 1][int(far)], batch["known"][f - 1][int(far)]
     known = known * motion_core.inside(flow)
-    gap = (refined[f] - motion_core.warp(other, flow, "bicubic")).abs()
+    past = refiner.nearer(motion_core.warp(other, flow, "bicubic"), other, batch["drawn"][f])
+    gap = (refined[f] - past).abs()
     return (known * gap).sum() / (3 * known.sum()).clamp(min=1)
 
 
@@ -244,7 +247,7 @@ def losses(batch: dict[str, Tensor], refined: list[Tensor]) -> dict[str, Tensor]
 
 WEIGHTS = {
     **{"near": 10.0, "far": 4.0, "tone": 1.0, "texture": 2.0, "detail": 0.5, "plain": 0.5},
-    "sharpness": 0.25,
+    "sharpness": 0.03,
 }
 
 
