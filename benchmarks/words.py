@@ -2,7 +2,8 @@
 
     python benchmarks/words.py [--model FOLDER] [--prompts FILE] [--json FILE]
 
-Each prompt of words.json, or of FILE such as new_words.json: the style that its text lies nearest
+Each prompt of words.json, or of FILE such as new_words.json (artists, media and movements) or
+long_words.json (a style among a scene and words of quality): the style that its text lies nearest
 to, or none where the model says that it cannot place it.
 """
 
