@@ -84,17 +84,18 @@ class EncodingMixin:
             )
         return Text(hidden, output.text_embeds[rows].to(self.unet.dtype))
 
+    def unread(self, prompt: str) -> str:
+        """What of a prompt lies beyond the text encoder's length, which is cut; mostly nothing."""
+        # verbose: transformers would warn of what is cut here.
+        ids = self.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+        return self.tokenizer.decode(ids[self.tokenizer.model_max_length - 2 :])
+
     def _tokenize(self, prompts: list[str]) -> Tensor:
         length = self.tokenizer.model_max_length
         prompts = [self.maybe_convert_prompt(text, self.tokenizer) for text in prompts]
         for text in prompts:
-            cut = self.tokenizer(text, add_special_tokens=False).input_ids[length - 2 :]
-            if cut:
-                logger.warning(
-                    "The prompt is longer than %d tokens; left out: %r",
-                    length,
-                    self.tokenizer.decode(cut),
-                )
+            if cut := self.unread(text):
+                logger.warning("The prompt is longer than %d tokens; left out: %r", length, cut)
         return self.tokenizer(
             prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids

@@ -45,6 +45,12 @@ def refuse_without_style(
         )
     if styles.is_known(prompt, pipeline):
         return
+    if unread := pipeline.unread(prompt):
+        raise StyleAVideoError(
+            f"The built-in model reads the first {pipeline.tokenizer.model_max_length} pieces of a "
+            f"prompt, here not {unread!r:.200}, and knows no style in them: name the style first",
+            Remedy.ANYWAY,
+        )
     known = ", ".join(style.name for style in styles.styles())
     raise StyleAVideoError(
         "The built-in model changes the style, not what is in the picture, and knows no style in "
