@@ -46,13 +46,12 @@ def beside_words(entry: tuple[Any, dict[str, Any]], words: Any, share: float) ->
     mixed = []
     for text, options in words:
         pooled = options.get("pooled_output")
-        if text.shape[1:] != hidden.shape[1:] or pooled is None:
-            raise StyleAVideoError(
-                "The words must come from the CLIP of Load Built-in Model, and have no more than "
-                f"{style_projection.PLACES} tokens."
-            )
+        if text.shape[2:] != hidden.shape[2:] or pooled is None:
+            raise StyleAVideoError("The words must come from the CLIP of Load Built-in Model.")
+        # A picture's is the same at all places, however many the words have.
+        everywhere = hidden[:, :1].to(text)
         by = {"pooled_output": pooled.lerp(extra["pooled_output"].to(pooled), share)}
-        mixed.append([text.lerp(hidden.to(text), share), {**options, **by}])
+        mixed.append([text.lerp(everywhere, share), {**options, **by}])
     return mixed
 
 

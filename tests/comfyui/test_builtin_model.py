@@ -21,11 +21,18 @@ def built_in():
     return builtin_model.LoadBuiltInModel.execute().args
 
 
-@pytest.mark.parametrize("text", ["watercolour", "a portrait as ink wash, quiet", "水彩画", ""])
-def test_text_is_that_of_transformers(pipeline, built_in, text):
+LONG = "watercolour, " + "a young woman with a small brown dog in a crowded market, " * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "windows"),
+    [("watercolour", 1), ("a portrait as ink wash, quiet", 1), ("水彩画", 1), ("", 1), (LONG, 2)],
+)
+def test_text_is_that_of_transformers(pipeline, built_in, text, windows):
     clip = built_in[1]
     ((hidden, extra),) = clip.encode_from_tokens_scheduled(clip.tokenize(text))
     known = pipeline.encode_prompt(text)
+    assert known.hidden.shape[1] == 77 * windows
     torch.testing.assert_close(hidden, known.hidden, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(extra["pooled_output"], known.pooled, atol=1e-5, rtol=1e-4)
 

@@ -164,14 +164,16 @@ def test_words_without_a_style_are_refused_unless_anyway(pipeline, prompt):
     refuse_without_style(prompt, DiffusionOptions(model="some/checkpoint"), pipeline)
 
 
-def test_a_style_beyond_what_is_read_is_told(pipeline):
+def test_a_style_too_far_on_is_told(pipeline):
     scene = "a young woman with a small brown dog in a crowded medieval market, " * 4
     with pytest.raises(StyleAVideoError) as error:
         refuse_without_style(scene + "painted in watercolour", DiffusionOptions(), pipeline)
     said = error.value.worded(WORDS)
-    assert said.startswith("The built-in model reads the first 77 pieces of a prompt, here not '")
+    assert said.startswith(
+        "The built-in model takes the style from the first 77 pieces of a prompt, here not '"
+    )
     assert said.endswith(
-        "painted in watercolour', and knows no style in them: name the style first, or go on with "
+        "painted in watercolour', and knows none in them: name the style first, or go on with "
         "--anyway."
     )
     refuse_without_style("watercolour, " + scene, DiffusionOptions(), pipeline)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ SEES_TEXT = ("text", "frame_text")
 
 @dataclass(frozen=True)
 class Text:
-    """Encoded prompts: hidden (T,77,D), and pooled (T,P) where the U-Net takes it."""
+    """Encoded prompts: hidden (T,L,D), and pooled (T,P) where the U-Net takes it."""
 
     hidden: Tensor
     pooled: Tensor | None
@@ -49,13 +50,18 @@ class Text:
         rows = [0] * count if len(self.hidden) == 1 else list(range(count))
         return Text(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
 
+    def said_again(self, length: int) -> Text:
+        """Hidden states repeated to a multiple of their length: attention gives the same."""
+        return replace(self, hidden=self.hidden.repeat(1, length // self.hidden.shape[1], 1))
+
     def lerp(self, other: Text, share: float) -> Text:
-        """So much of the other text, of equal shape or of one row; what is left of this one.
+        """So much of the other text, of equal width and rows or of one row; what is left of this.
 
         Raises:
             ValueError: one of them is pooled and the other is not.
         """
-        hidden = self.hidden.lerp(other.hidden, share)
+        mine, others = (text.hidden for text in of_one_length([self, other]))
+        hidden = mine.lerp(others, share)
         if self.pooled is None and other.pooled is None:
             return Text(hidden, None)
         if self.pooled is None or other.pooled is None:
@@ -65,6 +71,19 @@ class Text:
     def to(self, like: Tensor) -> Text:
         """On the device of a tensor, in its precision."""
         return Text(self.hidden.to(like), None if self.pooled is None else self.pooled.to(like))
+
+
+def of_one_length(texts: Sequence[Text]) -> list[Text]:
+    """Texts said again until all are equally long."""
+    length = math.lcm(*(text.hidden.shape[1] for text in texts))
+    return [text.said_again(length) for text in texts]
+
+
+def joined(texts: Sequence[Text]) -> Text:
+    """The rows of all texts, either all pooled or none."""
+    hidden = torch.cat([text.hidden for text in of_one_length(texts)])
+    pooled = [text.pooled for text in texts if text.pooled is not None]
+    return Text(hidden, torch.cat(pooled) if pooled else None)
 
 
 @dataclass(frozen=True)
@@ -89,9 +108,7 @@ class Conditions:
         frame concatenates its latent to z_t, the others zeros.
         """
         texts = [(self.prompt if name in SEES_TEXT else self.null).part(part) for name in names]
-        pooled = [text.pooled for text in texts if text.pooled is not None]
-        hidden = torch.cat([text.hidden for text in texts])
-        text = Text(hidden, torch.cat(pooled) if pooled else None)
+        text = joined(texts)
         x = z.repeat(len(names), 1, 1, 1)
         if self.image_latents is None:
             return x, text

@@ -13,9 +13,13 @@ from torch import Tensor
 from ...core import correction
 from ...errors import StyleAVideoError
 from . import decoders
-from .conditions import Text
+from .conditions import Text, joined
 
 logger = logging.getLogger(__name__)
+
+TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
+MOST_WINDOWS = 4
+"""Of a prompt, each as long as the text encoder takes: 300 tokens between their starts and ends."""
 
 
 class EncodingMixin:
@@ -63,42 +67,54 @@ class EncodingMixin:
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str | Sequence[str]) -> Text:
-        """Prompts → hidden states (B,77,D), and pooled (B,P) where the U-Net takes it as a class.
+        """Prompts → hidden states (B,L,D), and pooled (B,P) where the U-Net takes it as a class.
 
-        What lies beyond the text encoder's length is cut, with a warning that says what.
+        What is longer than the text encoder takes is read in windows of that length, as ComfyUI
+        reads it: hidden states of one follow those of the other, and pooled is the first one's.
+        What lies beyond `MOST_WINDOWS` is cut, with a warning that says what.
 
         Raises:
             StyleAVideoError: the U-Net wants pooled text and the text encoder has no projection.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         unique = list(dict.fromkeys(prompts))
-        output = self.text_encoder(self._tokenize(unique).to(self._execution_device))
-        rows = [unique.index(text) for text in prompts]
-        hidden = output.last_hidden_state[rows].to(self.unet.dtype)
-        if self.unet.config.class_embed_type != "projection":
-            return Text(hidden, None)
-        if getattr(output, "text_embeds", None) is None:
-            raise StyleAVideoError(
-                "This U-Net takes the pooled text as its class: load the text encoder as "
-                "CLIPTextModelWithProjection."
-            )
-        return Text(hidden, output.text_embeds[rows].to(self.unet.dtype))
+        windows = [self._windows(text) for text in unique]
+        output = self.text_encoder(torch.cat(windows).to(self._execution_device))
+        counts = [len(window) for window in windows]
+        pooled: Sequence[Tensor | None] = [None] * len(unique)
+        if self.unet.config.class_embed_type == "projection":
+            if getattr(output, "text_embeds", None) is None:
+                raise StyleAVideoError(
+                    "This U-Net takes the pooled text as its class: load the text encoder as "
+                    "CLIPTextModelWithProjection."
+                )
+            pooled = [one[:1].to(self.unet.dtype) for one in output.text_embeds.split(counts)]
+        hidden = [one.flatten(0, 1)[None] for one in output.last_hidden_state.split(counts)]
+        texts = [Text(h.to(self.unet.dtype), p) for h, p in zip(hidden, pooled, strict=True)]
+        return joined([texts[unique.index(text)] for text in prompts])
 
-    def unread(self, prompt: str) -> str:
-        """What of a prompt lies beyond the text encoder's length, which is cut; mostly nothing."""
-        # verbose: transformers would warn of what is cut here.
+    def beyond(self, prompt: str, windows: int) -> str:
+        """What of a prompt lies beyond so many windows; mostly nothing."""
+        # verbose: transformers would warn of a length that is read all the same.
         ids = self.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
-        return self.tokenizer.decode(ids[self.tokenizer.model_max_length - 2 :])
+        return self.tokenizer.decode(ids[windows * (self.tokenizer.model_max_length - 2) :])
 
-    def _tokenize(self, prompts: list[str]) -> Tensor:
+    def _windows(self, prompt: str) -> Tensor:
+        """Token ids (windows,L), each window with its start and end."""
+        # It would here too, where it has no such argument.
+        self.tokenizer.deprecation_warnings[TOO_LONG] = True
+        prompt = self.maybe_convert_prompt(prompt, self.tokenizer)
+        if cut := self.beyond(prompt, MOST_WINDOWS):
+            logger.warning("The prompt is longer than %d windows; left out: %r", MOST_WINDOWS, cut)
         length = self.tokenizer.model_max_length
-        prompts = [self.maybe_convert_prompt(text, self.tokenizer) for text in prompts]
-        for text in prompts:
-            if cut := self.unread(text):
-                logger.warning("The prompt is longer than %d tokens; left out: %r", length, cut)
         return self.tokenizer(
-            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
+            prompt,
+            padding="max_length",
+            max_length=length,
+            truncation=True,
+            return_overflowing_tokens=True,
+            return_tensors="pt",
+        ).input_ids[:MOST_WINDOWS]
 
     @torch.no_grad()
     def encode_latents(self, frames: Tensor, chunk_size: int | None = None) -> Tensor:

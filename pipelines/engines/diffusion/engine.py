@@ -45,10 +45,11 @@ def refuse_without_style(
         )
     if styles.is_known(prompt, pipeline):
         return
-    if unread := pipeline.unread(prompt):
+    if beyond := pipeline.beyond(prompt, 1):
         raise StyleAVideoError(
-            f"The built-in model reads the first {pipeline.tokenizer.model_max_length} pieces of a "
-            f"prompt, here not {unread!r:.200}, and knows no style in them: name the style first",
+            "The built-in model takes the style from the first "
+            f"{pipeline.tokenizer.model_max_length} pieces of a prompt, here not {beyond!r:.200}, "
+            "and knows none in them: name the style first",
             Remedy.ANYWAY,
         )
     known = ", ".join(style.name for style in styles.styles())

@@ -441,16 +441,35 @@ def test_each_frame_can_have_its_own_prompt(tiny_pipeline, clip):
     assert (tiny_pipeline(clip, "ink").frames[1] - mixed[1]).abs().max() > 1e-4
 
 
-def test_the_end_of_a_long_prompt_is_cut_and_named(tiny_pipeline, clip, caplog):
-    long = "a " * 80 + "xyz"  # every word is one token or more of the miniature's
+def test_a_long_prompt_is_read_in_windows(tiny_pipeline):
+    first, second = "a " * 75, "ink " * 20  # every word is one token of the miniature's
+    both = tiny_pipeline.encode_prompt(first + second).hidden
+    apart = [tiny_pipeline.encode_prompt(words).hidden for words in (first, second)]
+    torch.testing.assert_close(both, torch.cat(apart, dim=1))
+    # Beside a longer one a prompt is said again.
+    long, short = tiny_pipeline.encode_prompt([first + second, "oil"]).hidden
+    torch.testing.assert_close(long[None], both)
+    once = tiny_pipeline.encode_prompt("oil").hidden[0]
+    torch.testing.assert_close(short, torch.cat([once, once]))
+
+
+def test_prompts_of_different_length_do_not_change_each_other(tiny_pipeline, clip):
+    prompts = ["ink", "a " * 80, "oil " * 160]
+    mixed = tiny_pipeline(clip, prompts, "grey").frames
+    for f, prompt in enumerate(prompts):
+        alone = tiny_pipeline(clip[f : f + 1], prompt, "grey", frame_indices=[f]).frames
+        torch.testing.assert_close(mixed[f], alone[0], atol=1e-5, rtol=0)
+
+
+def test_the_end_of_a_very_long_prompt_is_cut_and_named(tiny_pipeline, clip, caplog):
+    read, cut = "a " * 300, "a a a a a xyz"  # four windows of 75
     with caplog.at_level(logging.WARNING, logger="style_a_video"):
-        result = tiny_pipeline(clip[:1], long).frames
+        result = tiny_pipeline(clip[:1], read + cut).frames
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("style_a_video")]
-    assert len(warnings) == 1
-    assert "longer than 77 tokens; left out: 'a a a a a xyz'" in warnings[0]
-    assert torch.equal(result, tiny_pipeline(clip[:1], "a " * 75).frames)
+    assert warnings == [f"The prompt is longer than 4 windows; left out: {cut!r}"]
+    assert torch.equal(result, tiny_pipeline(clip[:1], read).frames)
     caplog.clear()
-    tiny_pipeline(clip[:1], "a " * 75)
+    tiny_pipeline(clip[:1], read)
     assert not [r for r in caplog.records if r.name.startswith("style_a_video")]
 
 
