@@ -28,6 +28,12 @@ def saturate(image: Image, factor: float, value: float = 1.0) -> Image:
     return cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)
 
 
+def warmth(image: Image, neutral: float, gain: float) -> np.ndarray:
+    """0 where colours are cool, 1 where they are warm, (H,W); `neutral` is what grey counts as."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
+    return np.clip(neutral + gain * ((lab[..., 1] - 128) / 32 + (lab[..., 2] - 128) / 40), 0, 1)
+
+
 def edges(grey: np.ndarray, sigma: float, k: float = 1.6, gain: float = 12.0) -> np.ndarray:
     """Soft difference-of-Gaussians lines, (H,W) 1 on paper, 0 on a line (Winnemoeller 2012, XDoG).
 

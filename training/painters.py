@@ -12,14 +12,20 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from .filters import Image, Stops, byte, edges, flatten, grey, kuwahara, posterise, saturate, tint
+from .filters import (
+    Image,
+    Stops,
+    byte,
+    edges,
+    flatten,
+    grey,
+    kuwahara,
+    posterise,
+    saturate,
+    tint,
+    warmth,
+)
 from .strokes import TILE, relief, strokes
-
-
-def _warmth(image: Image, neutral: float, gain: float) -> np.ndarray:
-    """0 where colours are cool, 1 where they are warm, (H,W); `neutral` is what grey counts as."""
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
-    return np.clip(neutral + gain * ((lab[..., 1] - 128) / 32 + (lab[..., 2] - 128) / 40), 0, 1)
 
 
 def _palette(image: Image, cool: Stops, warm: Stops, neutral: float, gain: float) -> np.ndarray:
@@ -28,7 +34,7 @@ def _palette(image: Image, cool: Stops, warm: Stops, neutral: float, gain: float
     smooth = cv2.GaussianBlur(image, (0, 0), 1.5)
     tone = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)[..., 0] / np.float32(255)
     a, b = tint(tone, cool), tint(tone, warm)
-    return a + (b - a) * _warmth(smooth, neutral, gain)[..., None]
+    return a + (b - a) * warmth(smooth, neutral, gain)[..., None]
 
 
 def _key_lines(image: Image, sigma: float, gain: float) -> np.ndarray:
@@ -96,23 +102,23 @@ def kandinsky(image: Image) -> Image:
         [(0, (40, 10, 40)), (0.2, (150, 20, 50)), (0.4, (225, 60, 40)), (0.6, (245, 140, 30)),
          (0.8, (250, 210, 60)), (1, (255, 246, 215))],
     )  # fmt: skip
-    colours = cool + (warm - cool) * _warmth(flat, 0.2, 2.0)[..., None]
+    colours = cool + (warm - cool) * warmth(flat, 0.2, 2.0)[..., None]
     light = strokes(image, 8, 2.5, dashes=0.5)[..., None]
     return byte(colours * (1 + 0.14 * light) * (0.1 + 0.9 * _key_lines(image, 1.8, 40)))
 
 
 def hoitsu(image: Image) -> Image:
-    """Ink and malachite green on gold leaf (the screens of the Rinpa school, about 1815)."""
+    """Ink, malachite green and vermilion on gold leaf (the screens of the Rinpa school, 1815)."""
     colours = _palette(
-        flatten(image, 6, 30),
-        [(0, (18, 30, 24)), (0.25, (40, 84, 52)), (0.5, (150, 132, 50)), (0.75, (208, 168, 62)),
-         (1, (244, 216, 124))],
-        [(0, (40, 20, 10)), (0.25, (116, 60, 20)), (0.5, (186, 130, 36)), (0.75, (220, 174, 62)),
-         (1, (248, 224, 140))],
+        flatten(image, 8, 44),
+        [(0, (14, 26, 28)), (0.2, (24, 70, 62)), (0.36, (60, 116, 88)), (0.5, (196, 160, 66)),
+         (0.62, (222, 182, 76)), (0.84, (228, 190, 86)), (1, (250, 240, 206))],
+        [(0, (36, 18, 14)), (0.2, (120, 44, 28)), (0.34, (176, 84, 40)), (0.46, (214, 164, 64)),
+         (0.62, (224, 182, 74)), (0.84, (230, 192, 88)), (1, (252, 242, 208))],
         neutral=0.35, gain=1.0,
     )  # fmt: skip
-    lines = _key_lines(image, 1.4, 30)
-    return byte(colours * lines + np.array([0.14, 0.09, 0.05]) * (1 - lines))
+    lines = _key_lines(image, 1.2, 30)
+    return byte(colours * lines + np.array([0.1, 0.08, 0.05]) * (1 - lines))
 
 
 _PLANES = np.array([(236, 232, 222), (176, 180, 184), (18, 18, 22), (206, 30, 36), (244, 204, 44),

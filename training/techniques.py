@@ -23,6 +23,7 @@ from .filters import (
     posterise,
     saturate,
     tint,
+    warmth,
 )
 from .strokes import relief, strokes
 
@@ -159,15 +160,25 @@ def blueprint(image: Image) -> Image:
 
 
 def pop_art(image: Image) -> Image:
-    """Screen print in four flat inks: purple, magenta, orange, yellow."""
-    tone = cv2.GaussianBlur(grey(cv2.medianBlur(image, 5)), (0, 0), 1)
-    inks = [(52, 20, 96), (226, 28, 120), (255, 128, 34), (255, 232, 72)]
-    cuts = [0.2, 0.42, 0.66]
-    soft = 0.015
-    stops = [(0.0, inks[0])]
-    for cut, below, above in zip(cuts, inks, inks[1:], strict=False):
-        stops += [(cut - soft, below), (cut + soft, above)]
-    return byte(tint(tone, [*stops, (1.0, inks[-1])]))
+    """Screen print in flat inks that are not the picture's: magenta, coral and yellow where it is
+    warm, blue and turquoises where it is cool, black where it is dark and along contours."""
+    calm = cv2.medianBlur(image, 7)
+    tone = cv2.cvtColor(cv2.GaussianBlur(calm, (0, 0), 1), cv2.COLOR_RGB2LAB)[..., 0]
+    black = (24, 18, 30)
+
+    def inks(ink: list[tuple[int, int, int]], cuts: list[float]) -> np.ndarray:
+        stops = [(0.0, black)]
+        for cut, below, above in zip(cuts, [black, *ink], ink, strict=False):
+            stops += [(cut - 0.015, below), (cut + 0.015, above)]
+        return tint(tone / np.float32(255), [*stops, (1.0, ink[-1])])
+
+    warm = inks([(236, 30, 130), (255, 112, 60), (255, 226, 40)], [0.24, 0.48, 0.70])
+    cool = inks([(30, 60, 190), (0, 170, 190), (120, 226, 214)], [0.24, 0.44, 0.66])
+    warm_share = warmth(cv2.GaussianBlur(image, (0, 0), 5), neutral=0.5, gain=1.6)
+    share = 1 / (1 + np.exp(-14 * (warm_share - 0.5)))[..., None]
+    lines = edges(grey(cv2.bilateralFilter(cv2.medianBlur(image, 5), 5, 40, 5)), 1.6, gain=30)
+    x = cool + (warm - cool) * share
+    return byte(x * lines[..., None] + np.array(black) / 255 * (1 - lines[..., None]))
 
 
 TECHNIQUES: dict[str, Callable[[Image], Image]] = {
