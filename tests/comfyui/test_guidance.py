@@ -232,6 +232,10 @@ def test_correction_lowers_the_loss_at_every_step(built_in, conds, frames, sampl
         return seen_losses(made, frames, vision, vae, empty, sampler)
 
     plain, lowered = losses(model), losses(moved)
+    if sampler == "heun":  # each step but the last goes by the mean of two evaluations
+        plain, lowered = (
+            torch.cat([x[:-1].unflatten(0, (-1, 2)).mean(1), x[-1:]]) for x in (plain, lowered)
+        )
     assert (lowered < plain).all()
 
 
