@@ -1,7 +1,7 @@
 """The temporal consistency refiner, on synthetic motion of photos.
 
     python -m training.train_refiner --data DIR [--work DIR] [--clips 700] [--minutes 30]
-        [--start weights/refiner.safetensors]
+        [--start weights/refiner.safetensors] [--name refiner] [--out FILE]
 
 First the clips: motion.py, their frames stylized one by one by the built-in model, by an engine
 after a picture and by two of the filters, and the flow that DIS finds. Then the network, with what
@@ -66,7 +66,7 @@ def _start(folder: Path) -> None:
 
 
 def _by_engine(rng: np.random.Generator, frames: Tensor) -> Tensor:
-    """Frames (T,3,H,W) after a picture, by an engine of `ENGINES`."""
+    """Frames (T,3,H,W) after a picture or a learned style, by an engine of `ENGINES`."""
     name = ENGINES[int(rng.integers(len(ENGINES)))]
     if name == "stylebank":
         style = Style(learned=(read_learned_style(BASE[int(rng.integers(len(BASE)))].name),))
@@ -258,6 +258,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=700)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--name", default="refiner")
     parser.add_argument("--out", type=Path, default=FILE)
     args = parser.parse_args()
     make_clips(args.data, args.work / "clips", args.clips)
@@ -265,7 +266,7 @@ def main() -> None:
     network = refiner.Refiner().to(memory_format=torch.channels_last)
     if args.start:
         network.load_state_dict(load_file(args.start))
-    run = Run("refiner", args.work, args.minutes, 1e-3, {"refiner": network})
+    run = Run(args.name, args.work, args.minutes, 1e-3, {"refiner": network})
     batches = Batches(args.work / "clips", seed=run.step)
     for _ in run.steps():
         batch = batches.draw(6)

@@ -6,7 +6,7 @@
 The text encoder learns to give for a word of artists.py what the projection of RUN gives for the
 word's pictures, so that the U-Net, which has seen pictures and not these words, follows them. For
 all other captions it goes on to give what it gave, also among scenes and words of quality
-(scenes.py), and for those alone what it gave for no words. Writes WORK/words/text_encoder and
+(scenes.py), and for those alone what it gave for no words. Writes WORK/NAME/text_encoder and
 points.pt: the pooled text of every word, (words,128).
 """
 

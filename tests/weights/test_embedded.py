@@ -170,7 +170,8 @@ def test_a_style_too_far_on_is_told(pipeline):
         refuse_without_style(scene + "painted in watercolour", DiffusionOptions(), pipeline)
     said = error.value.worded(WORDS)
     assert said.startswith(
-        "The built-in model takes the style from the first 77 pieces of a prompt, here not '"
+        "The built-in model takes the style from the first 75 tokens of a prompt, about twenty "
+        "words, not from '"
     )
     assert said.endswith(
         "painted in watercolour', and knows none in them: name the style first, or go on with "

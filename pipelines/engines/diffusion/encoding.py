@@ -101,7 +101,7 @@ class EncodingMixin:
 
     def _windows(self, prompt: str) -> Tensor:
         """Token ids (windows,L), each window with its start and end."""
-        # It would here too, where it has no such argument.
+        # The next line tokenizes without `verbose`: this is transformers' mark that it has warned.
         self.tokenizer.deprecation_warnings[TOO_LONG] = True
         prompt = self.maybe_convert_prompt(prompt, self.tokenizer)
         if cut := self.beyond(prompt, MOST_WINDOWS):

@@ -48,8 +48,8 @@ def refuse_without_style(
     if beyond := pipeline.beyond(prompt, 1):
         raise StyleAVideoError(
             "The built-in model takes the style from the first "
-            f"{pipeline.tokenizer.model_max_length} pieces of a prompt, here not {beyond!r:.200}, "
-            "and knows none in them: name the style first",
+            f"{pipeline.tokenizer.model_max_length - 2} tokens of a prompt, about twenty words, "
+            f"not from {beyond!r:.200}, and knows none in them: name the style first",
             Remedy.ANYWAY,
         )
     known = ", ".join(style.name for style in styles.styles())
